@@ -1,0 +1,1 @@
+"""The inference side: guides, initializers, synthetic gradients, the SVI loop, prediction."""

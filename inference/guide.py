@@ -1,0 +1,68 @@
+"""What every guide shares: it turns evidence into q(w), opens the plates and samples `w` once."""
+
+from abc import ABC, abstractmethod
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import nn
+
+from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.types import Episode, Evidence, GaussianParameters, LikelihoodLike, PriorLike
+
+
+class Guide(nn.Module, ABC):
+    """q(w_t | evidence), a diagonal Gaussian for each class; its own parameters are phi = (lambda, xi).
+
+    The features that a guide sees are detached, as is the likelihood's scale (footnote 3), so f learns through
+    the likelihood alone.
+
+    Args:
+        prior: p_psi, for the KL's gradient inside the steps and the base classes' weights.
+        likelihood: p_f, for the predictor's scale.
+        weights: of the ELBO's two terms.
+    """
+
+    def __init__(self, prior: PriorLike, likelihood: LikelihoodLike, weights: ObjectiveWeights):
+        super().__init__()
+        # In a tuple, so that torch does not count their parameters as the guide's.
+        self._generative = (prior, likelihood)
+        self.weights = weights
+
+    @property
+    def prior(self) -> PriorLike:
+        """p_psi."""
+        return self._generative[0]
+
+    @property
+    def likelihood(self) -> LikelihoodLike:
+        """p_f."""
+        return self._generative[1]
+
+    @abstractmethod
+    def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
+        """theta^0 .. theta^K."""
+
+    def posterior(self, evidence: Evidence) -> dist.TorchDistribution:
+        """q(w | evidence): batch (T, N), event (D,)."""
+        return as_distribution(self.iterates(evidence)[-1])
+
+    def forward(self, task: Episode | Evidence) -> None:
+        """The Pyro guide: the sites `w` and, in joint tasks, `w_base`."""
+        evidence = task.evidence if isinstance(task, Episode) else task
+        pyro.module("guide", self)
+        tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
+        posterior = self.posterior(evidence)
+        with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
+            pyro.sample("w", posterior)
+        if (base_ids := evidence.joint_base_ids) is not None:
+            with torch.no_grad():  # psi learns through the KL alone (Algorithm 1, line 10)
+                base = self.prior.base_distribution(base_ids)
+                with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1), poutine.mask(mask=False):
+                    pyro.sample("w_base", base)
+
+
+def as_distribution(theta: GaussianParameters) -> dist.TorchDistribution:
+    """N(loc, scale^2) with event (D,)."""
+    return dist.Normal(theta.loc, theta.log_scale.exp(), validate_args=False).to_event(1)

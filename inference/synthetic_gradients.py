@@ -1,0 +1,91 @@
+"""xi: logits -> a stand-in for d loss / d logits, without the labels (section 2)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pyro_sib.errors import InputError
+
+
+class MLPGradient(nn.Module):
+    """The paper's xi: three layers, two hidden ones of 8N units, on one query's N logits at a time.
+
+    In joint tasks one more input holds the logsumexp of the base logits, so that the number of base classes may
+    differ between training and test. No batch statistics: a query's gradient depends on that query alone.
+
+    Args:
+        ways: N.
+        joint: whether the base logsumexp is given.
+    """
+
+    def __init__(self, ways: int, joint: bool):
+        super().__init__()
+        hidden = 8 * ways
+        self.layers = nn.Sequential(
+            nn.Linear(ways + joint, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, ways),
+        )
+
+    def forward(self, logits: Tensor, base: Tensor | None) -> Tensor:
+        """(..., Q, N) logits and (..., Q, 1) base logsumexp -> (..., Q, N)."""
+        return self.layers(logits if base is None else torch.cat([logits, base], dim=-1))
+
+
+class EquivariantGradient(nn.Module):
+    """One small network shared over the classes, so that permuting the classes permutes the gradient.
+
+    Each class of each query is described by its probability, its log-probability, the entropy of the
+    prediction and the gap to the best class; any number of classes is served.
+
+    Args:
+        ways: N, unused.
+        joint: whether the base logsumexp is given.
+    """
+
+    def __init__(self, ways: int, joint: bool, hidden: int = 40):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(5 if joint else 4, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 1),
+        )
+
+    def forward(self, logits: Tensor, base: Tensor | None) -> Tensor:
+        """(..., Q, N) logits and (..., Q, 1) base logsumexp -> (..., Q, N)."""
+        total = torch.logsumexp(logits, -1, keepdim=True)
+        if base is not None:
+            total = torch.logaddexp(total, base)
+        log_p = logits - total
+        p = log_p.exp()
+        entropy = -(p * log_p).sum(-1, keepdim=True)
+        gap = logits - logits.amax(-1, keepdim=True)
+        inputs = [p, log_p, entropy.expand_as(p), gap]
+        if base is not None:
+            inputs.append((base - total).exp().expand_as(p))
+        return self.layers(torch.stack(inputs, dim=-1)).squeeze(-1)
+
+
+SYNTHETIC_GRADIENTS: dict[str, Callable[[int, bool], nn.Module]] = {
+    "mlp": MLPGradient,
+    "equivariant": EquivariantGradient,
+}
+"""Constructor of each xi from N and whether tasks are joint."""
+
+
+def make_synthetic_gradient(name: str, ways: int, joint: bool) -> nn.Module:
+    """Build the named xi.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in SYNTHETIC_GRADIENTS:
+        raise InputError(
+            f"unknown synthetic gradient {name!r}; choose one of {', '.join(SYNTHETIC_GRADIENTS)}"
+        )
+    return SYNTHETIC_GRADIENTS[name](ways, joint)

@@ -1,0 +1,192 @@
+"""Algorithm 1 as SVI: the loop, the best epoch, and checkpoints that resume to the same bits."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyro
+import torch
+from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from torch import Tensor, nn
+
+from inference.optimizer import JointAdam, step_decay
+from pyro_sib.counter_rng import make_key
+from pyro_sib.errors import InputError
+from pyro_sib.files import read_tensors, write_tensors
+from pyro_sib.types import Episode
+
+OBJECTIVES = {"trace": Trace_ELBO, "mean-field": TraceMeanField_ELBO}
+"""Monte Carlo KL, or the closed form (for a mixture, the bound) where one is registered."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and how fast.
+
+    Attributes:
+        iterations: SVI steps in all.
+        epochs: how often to validate and to save; the paper's 60 set the learning rate's schedule in any case.
+        batch_size: tasks a step.
+        learning_rate: Adam's first one.
+        objective: "trace" (`Trace_ELBO`) or "mean-field" (`TraceMeanField_ELBO`).
+        particles: draws of w a step.
+        seed: of every draw.
+    """
+
+    iterations: int = 60_000
+    epochs: int = 60
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    objective: str = "trace"
+    particles: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "epochs", "batch_size", "particles"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"--{name.replace('_', '-')} {getattr(self, name)}: a positive number is needed"
+                )
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"unknown objective {self.objective!r}; choose one of {', '.join(OBJECTIVES)}")
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of the training log: mean loss of the epoch, selection accuracy in percent, learning rate."""
+
+    epoch: int
+    iteration: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+
+
+class Trainer:
+    """SVI over a model and a guide whose parameters live in modules.
+
+    Args:
+        model: the Pyro model, called with an Episode.
+        guide: the Pyro guide, called with the same Episode.
+        modules: everything that is trained or saved, by name; the names are those of `pyro.module`.
+        settings: the budget.
+        checkpoint: safetensors file with the whole state, rewritten after every epoch.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[Episode], object],
+        guide: Callable[[Episode], object],
+        modules: Mapping[str, nn.Module],
+        settings: TrainSettings,
+        checkpoint: Path,
+    ):
+        self.modules, self.settings, self.checkpoint = modules, settings, checkpoint
+        self.model, self.guide = model, guide
+        trained = {name: p for name, p in self._named_parameters() if p.requires_grad}
+        self.optimizer = JointAdam(trained, settings.learning_rate)
+        self.log: list[EpochRecord] = []
+        self.best: dict[str, Tensor] = {}
+
+    def _named_parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return [(f"{m}.{n}", p) for m, module in self.modules.items() for n, p in module.named_parameters()]
+
+    def state(self) -> dict[str, Tensor]:
+        """All modules' tensors, cloned, as `MODULE.NAME`."""
+        return {
+            f"{m}.{n}": t.detach().clone()
+            for m, module in self.modules.items()
+            for n, t in module.state_dict().items()
+        }
+
+    def run(
+        self,
+        batch: Callable[[int], Episode],
+        validate: Callable[[], float],
+        on_iteration: Callable[[int, int], None] = lambda done, total: None,
+        on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    ) -> None:
+        """Train to the end, or on from the checkpoint; the modules then hold the best epoch's values.
+
+        Every draw of iteration i derives from (seed, i), so a resumed run equals an unbroken one.
+
+        Args:
+            batch: iteration -> a batch of training episodes.
+            validate: accuracy in percent by which the best epoch is chosen.
+            on_iteration: told (iterations done, iterations in all).
+            on_epoch: told each epoch's record.
+        """
+        if self.checkpoint.exists():
+            self._load()
+        devices = [0] if torch.cuda.is_available() else []
+        with pyro.get_param_store().scope(), torch.random.fork_rng(devices=devices):
+            elbo = OBJECTIVES[self.settings.objective](
+                num_particles=self.settings.particles,
+                vectorize_particles=self.settings.particles > 1,
+                max_plate_nesting=2,
+            )
+            svi = SVI(self.model, self.guide, self.optimizer, elbo)
+            for epoch in range(len(self.log), self.settings.epochs):
+                record = self._epoch(svi, epoch, batch, validate, on_iteration)
+                self.log.append(record)
+                if record.accuracy >= max(r.accuracy for r in self.log):
+                    self.best = self.state()
+                self._save()
+                on_epoch(record)
+        load_state(self.modules, self.best)
+
+    def _epoch(
+        self,
+        svi: SVI,
+        epoch: int,
+        batch: Callable[[int], Episode],
+        validate: Callable[[], float],
+        on_iteration: Callable[[int, int], None],
+    ) -> EpochRecord:
+        settings = self.settings
+        first, last = (settings.iterations * e // settings.epochs for e in (epoch, epoch + 1))
+        for module in self.modules.values():
+            module.train()
+        losses = []
+        rate = settings.learning_rate
+        for iteration in range(first, last):
+            rate = settings.learning_rate * step_decay(iteration / settings.iterations)
+            self.optimizer.set_learning_rate(rate)
+            torch.manual_seed(make_key("svi", settings.seed, iteration) & (2**63 - 1))
+            losses.append(svi.step(batch(iteration)))
+            on_iteration(iteration + 1, settings.iterations)
+        for module in self.modules.values():
+            module.eval()
+        loss = sum(losses) / max(len(losses), 1)
+        if loss != loss:
+            raise InputError(
+                f"the loss became NaN by iteration {last}; lower --learning-rate, --step-size or --kl-weight"
+            )
+        return EpochRecord(epoch + 1, last, loss, validate(), rate)
+
+    def _save(self) -> None:
+        tensors = {f"now.{k}": v for k, v in self.state().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= {f"adam.{k}": v for k, v in self.optimizer.get_state().items()}
+        meta = {"settings": asdict(self.settings), "log": [asdict(r) for r in self.log]}
+        write_tensors(self.checkpoint, tensors, meta)
+
+    def _load(self) -> None:
+        tensors, meta = read_tensors(self.checkpoint)
+        if meta["settings"] != asdict(self.settings):
+            raise InputError(f"{self.checkpoint} is of other settings; choose another --out or delete it")
+        parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "adam": {}}
+        for name, tensor in tensors.items():
+            part, rest = name.split(".", 1)
+            parts[part][rest] = tensor
+        load_state(self.modules, parts["now"])
+        self.best = parts["best"]
+        self.optimizer.set_state(parts["adam"])
+        self.log = [EpochRecord(**record) for record in meta["log"]]
+
+
+def load_state(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor]) -> None:
+    """Fill the modules with `MODULE.NAME` tensors."""
+    for name, module in modules.items():
+        own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+        module.load_state_dict(own)

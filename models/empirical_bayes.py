@@ -1,0 +1,46 @@
+"""The one Pyro model: p_psi(w_t) p_f(y_t | x_t, w_t) for a batch of tasks (eq. 1-4)."""
+
+import pyro
+import pyro.distributions as dist
+from pyro import poutine
+from torch import Tensor
+
+from models.likelihood import CosineCategorical
+from models.prior import Prior
+from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.types import Episode, Evidence
+
+
+class EmpiricalBayes:
+    """Train with an Episode, predict or simulate with Evidence alone.
+
+    Sites: `w`, batch (T, N) under the plates tasks and classes, event (D,); in joint tasks `w_base`, batch
+    (T, B'), drawn from the base classes' own components by model and guide alike, so that it would cancel in
+    the ELBO and is left out of it (masked); `y`, batch (T, Q) under tasks and queries.
+
+    Args:
+        prior: p_psi, registered as Pyro parameters.
+        likelihood: p_f.
+        weights: of the ELBO's two terms.
+    """
+
+    def __init__(self, prior: Prior, likelihood: CosineCategorical, weights: ObjectiveWeights):
+        self.prior, self.likelihood, self.weights = prior, likelihood, weights
+
+    def __call__(self, task: Episode | Evidence) -> Tensor:
+        """Run the generative process; returns y, (T, Q)."""
+        evidence = task.evidence if isinstance(task, Episode) else task
+        pyro.module("prior", self.prior)
+        pyro.module("likelihood", self.likelihood)
+        tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
+        with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
+            w = pyro.sample("w", self.prior.distribution(evidence.base_ids))
+        w_base = None
+        if (base_ids := evidence.joint_base_ids) is not None:
+            with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1), poutine.mask(mask=False):
+                w_base = pyro.sample("w_base", self.prior.base_distribution(base_ids))
+        logits = self.likelihood.logits(w, evidence.query_x, w_base)
+        observed = self.weights.observed(evidence.tasks, evidence.queries)
+        with tasks, pyro.plate("queries", evidence.queries, dim=-1), observed:
+            labels = task.query_y if isinstance(task, Episode) else None
+            return pyro.sample("y", dist.Categorical(logits=logits), obs=labels)

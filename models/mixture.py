@@ -1,0 +1,140 @@
+"""The mixture prior of the LwoF setting: one diagonal Gaussian per base class, equal mixing."""
+
+import math
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions import constraints
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal, register_kl
+
+from models.prior import Prior
+from pyro_sib.errors import InputError
+from pyro_sib.types import GaussianParameters
+
+
+class GaussianMixture(dist.TorchDistribution):
+    """Equal mixture of diagonal Gaussians.
+
+    Args:
+        locs: (..., C, D) component means.
+        scales: (..., C, D) component standard deviations.
+    """
+
+    arg_constraints = {"locs": constraints.real, "scales": constraints.positive}  # noqa: RUF012
+    support = constraints.real_vector
+    has_rsample = False
+
+    def __init__(self, locs: Tensor, scales: Tensor, validate_args: bool | None = None):
+        self.locs, self.scales = locs, scales
+        super().__init__(locs.shape[:-2], locs.shape[-1:], validate_args=validate_args)
+
+    @property
+    def components(self) -> int:
+        """C."""
+        return self.locs.shape[-2]
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "GaussianMixture":
+        """The same mixture with a larger batch shape."""
+        shape = (*batch_shape, *self.locs.shape[-2:])
+        return GaussianMixture(self.locs.expand(shape), self.scales.expand(shape), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(..., D) -> (...)."""
+        quadratic = _quadratic(value, torch.zeros_like(value), self.locs, self.scales)
+        log_norm = self.scales.log().sum(-1) + 0.5 * value.shape[-1] * math.log(2 * math.pi)
+        return torch.logsumexp(-0.5 * quadratic - log_norm, -1) - math.log(self.components)
+
+    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+        """Draws of shape sample_shape + batch + (D,)."""
+        with torch.no_grad():
+            shape = self._extended_shape(sample_shape)
+            pick = torch.randint(self.components, shape[:-1], device=self.locs.device)[..., None, None]
+            pick = pick.expand(*shape[:-1], 1, shape[-1])
+            full = (*shape[:-1], *self.locs.shape[-2:])
+            loc = self.locs.expand(full).gather(-2, pick).squeeze(-2)
+            scale = self.scales.expand(full).gather(-2, pick).squeeze(-2)
+            return torch.normal(loc, scale)
+
+
+def _quadratic(loc: Tensor, variance: Tensor, locs: Tensor, scales: Tensor) -> Tensor:
+    """Sum over D of ((loc - locs_c)^2 + variance) / scales_c^2: (..., D), (..., C, D) -> (..., C).
+
+    Expanded into matrix products about the components' mean (which keeps the cancellation harmless), so that
+    nothing of shape (..., C, D) per query arises.
+    """
+    precision = scales.square().reciprocal()
+    centre = locs.mean(-2, keepdim=True)
+    x, mu = loc[..., None, :] - centre, locs - centre
+    squares = (x.square() + variance[..., None, :]) @ precision.transpose(-1, -2)
+    cross = x @ (precision * mu).transpose(-1, -2)
+    return (squares - 2 * cross).squeeze(-2) + (precision * mu.square()).sum(-1)
+
+
+def component_kls(loc: Tensor, scale: Tensor, locs: Tensor, scales: Tensor) -> Tensor:
+    """KL(N(loc, scale^2) || component c): (..., D), (..., C, D) -> (..., C)."""
+    log_ratio = scales.log().sum(-1) - scale.log().sum(-1, keepdim=True)
+    return 0.5 * (_quadratic(loc, scale.square(), locs, scales) - loc.shape[-1]) + log_ratio
+
+
+@register_kl(Independent, GaussianMixture)
+def _kl_gaussian_mixture(q: Independent, p: GaussianMixture) -> Tensor:
+    """Upper bound -log sum_c pi_c exp(-KL(q || p_c)) (Hershey & Olsen 2007); exact for one component."""
+    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
+        raise NotImplementedError("the bound is for diagonal Gaussians with one event dimension")
+    kls = component_kls(q.base_dist.loc, q.base_dist.scale, p.locs, p.scales)
+    return math.log(p.components) - torch.logsumexp(-kls, -1)
+
+
+class MixturePrior(Prior):
+    """One component per base class; a task sees the components of its own base_ids only.
+
+    Args:
+        features: D.
+        base_weights: (B, D) unit base class weights, the components' first means.
+
+    Raises:
+        InputError: no base classes.
+    """
+
+    needs_base_classes = True
+
+    def __init__(self, features: int, base_weights: Tensor | None = None):
+        super().__init__()
+        if base_weights is None:
+            raise InputError(
+                "--prior mixture has one component per base class, but there are no base classes; "
+                "give base (train) data, or choose --prior diagonal"
+            )
+        self.locs = nn.Parameter(base_weights.clone())
+        self.log_scales = nn.Parameter(torch.full_like(base_weights, 0.5 * features**-0.5).log())
+
+    def _components(self, base_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Means and scales, each (T, 1, B', D)."""
+        assert base_ids is not None, "a mixture prior needs the tasks' base_ids"
+        return self.locs[base_ids][:, None], self.log_scales[base_ids].exp()[:, None]
+
+    def distribution(self, base_ids: Tensor | None) -> dist.TorchDistribution:
+        """Batch shape (T, 1)."""
+        return GaussianMixture(*self._components(base_ids), validate_args=False)
+
+    def kl_gradient(
+        self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Of the upper bound: components' precisions weighted by their responsibilities."""
+        locs, scales = self._components(base_ids)
+        if detach:
+            locs, scales = locs.detach(), scales.detach()
+        kls = component_kls(theta.loc, theta.log_scale.exp(), locs, scales)
+        weights = torch.softmax(-kls, -1)
+        precision = scales[:, 0].square().reciprocal()
+        return weights @ precision, weights @ (precision * locs[:, 0])
+
+    def base_locs(self, base_ids: Tensor) -> Tensor:
+        """The components' means."""
+        return self.locs[base_ids]
+
+    def base_distribution(self, base_ids: Tensor) -> dist.TorchDistribution:
+        """Each base class's own component."""
+        scale = self.log_scales[base_ids].exp()
+        return dist.Normal(self.locs[base_ids], scale, validate_args=False).to_event(1)

@@ -1,0 +1,82 @@
+"""What every prior p_psi(w) offers: a distribution for the model, a gradient for the guide."""
+
+from abc import ABC, abstractmethod
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from pyro_sib.types import GaussianParameters
+
+
+class Prior(nn.Module, ABC):
+    """A distribution over one class's weight vector, event (D,); its parameters are psi."""
+
+    needs_base_classes = False
+    """Whether tasks must carry base_ids."""
+
+    @abstractmethod
+    def distribution(self, base_ids: Tensor | None) -> dist.TorchDistribution:
+        """p_psi(w), batch shape broadcastable to (T, N), event shape (D,)."""
+
+    @abstractmethod
+    def kl_gradient(
+        self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The gradient of KL(N(loc, s^2) || p_psi), as a precision P and a shift m, each (T, N, D).
+
+        d KL / d loc = P loc - m and d KL / d log s = P s^2 - 1 (the second term of eq. 9).
+        With `detach`, psi is a constant.
+        """
+
+    @abstractmethod
+    def base_locs(self, base_ids: Tensor) -> Tensor:
+        """(T, B') -> (T, B', D): the most probable weights of those base classes."""
+
+    @abstractmethod
+    def base_distribution(self, base_ids: Tensor) -> dist.TorchDistribution:
+        """The distribution of the base classes' own weights, batch (T, B'), event (D,)."""
+
+
+class GaussianPrior(Prior):
+    """Shared by the priors with one component; base classes keep the weights that f was trained with.
+
+    Args:
+        base_weights: (B, D) unit base class weights, or None without base classes.
+    """
+
+    loc: nn.Parameter
+    log_scale: nn.Parameter
+
+    def __init__(self, base_weights: Tensor | None):
+        super().__init__()
+        self.register_buffer("base", base_weights)
+
+    def distribution(self, base_ids: Tensor | None) -> dist.TorchDistribution:
+        """N(loc, scale^2), the same for each class of each task."""
+        scale = self.log_scale.exp().expand_as(self.loc)
+        return dist.Normal(self.loc, scale, validate_args=False).to_event(1)
+
+    def kl_gradient(
+        self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """P = 1 / scale^2 and m = P loc."""
+        loc, log_scale = (p.detach() if detach else p for p in (self.loc, self.log_scale))
+        precision = (-2 * log_scale).exp()
+        return precision.expand_as(theta.loc), (precision * loc).expand_as(theta.loc)
+
+    def base_locs(self, base_ids: Tensor) -> Tensor:
+        """The base classes' pretrained weights."""
+        assert isinstance(self.base, Tensor), "this prior was built without base classes"
+        return self.base[base_ids]
+
+    def base_distribution(self, base_ids: Tensor) -> dist.TorchDistribution:
+        """A point mass at the pretrained weights."""
+        return dist.Delta(self.base_locs(base_ids), event_dim=1)
+
+
+def initial_moments(base_weights: Tensor | None, features: int) -> tuple[Tensor, Tensor]:
+    """Mean and scale over classes, each (D,), of unit base weights; of the unit sphere without them."""
+    if base_weights is None:
+        return torch.zeros(features), torch.full((features,), features**-0.5)
+    return base_weights.mean(0), base_weights.std(0).clamp_min(1e-3)

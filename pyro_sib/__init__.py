@@ -1,0 +1,1 @@
+"""Empirical Bayes few-shot learning with synthetic gradients: data, episodes, features, metrics."""

@@ -1,0 +1,5 @@
+"""Data sets: readers for every form that users have, the synthetic world, one in-memory form."""
+
+from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet, Split
+
+__all__ = ["BASE_TEST", "BASE_TRAIN", "BASE_VAL", "TEST", "VAL", "DataSet", "Split"]

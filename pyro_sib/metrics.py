@@ -1,0 +1,96 @@
+"""Per-task accuracies and scores of query predictions, and their means with intervals."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MeanInterval:
+    """A mean over tasks and the half width of its 95% interval."""
+
+    mean: float
+    ci95: float
+
+
+def mean_interval(values: Tensor) -> MeanInterval:
+    """1.96 * std / sqrt(tasks), with the unbiased standard deviation."""
+    values = values.double()
+    half = 1.96 * float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return MeanInterval(float(values.mean()), half)
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """Scores of T tasks, each (T,); accuracies in percent, base and both only in LwoF.
+
+    Attributes:
+        novel: novel queries among the N novel classes.
+        base: base queries among the B base classes.
+        both: all queries among all classes.
+        nll: mean -log p of the right class, nats.
+        brier: mean squared distance of the probabilities from the right one-hot vector.
+        confidence: (T, Q) largest probability of each query.
+        correct: (T, Q) whether it was the right class.
+    """
+
+    novel: Tensor
+    base: Tensor | None
+    both: Tensor | None
+    nll: Tensor
+    brier: Tensor
+    confidence: Tensor
+    correct: Tensor
+
+    @staticmethod
+    def join(parts: list["TaskScores"]) -> "TaskScores":
+        """Scores of all tasks from batches of them."""
+        fields = {}
+        for name in TaskScores.__dataclass_fields__:
+            values = [getattr(part, name) for part in parts]
+            fields[name] = None if values[0] is None else torch.cat(values)
+        return TaskScores(**fields)
+
+    def metrics(self) -> dict[str, MeanInterval]:
+        """Means with intervals, by metric name; base and both only in LwoF."""
+        named = {"novel": self.novel, "base": self.base, "both": self.both}
+        return {name: mean_interval(values) for name, values in named.items() if values is not None}
+
+
+def score(probabilities: Tensor, query_y: Tensor, base_classes: int) -> TaskScores:
+    """Score T tasks.
+
+    Args:
+        probabilities: (T, Q, C) with the base classes first.
+        query_y: (T, Q) labels in 0..C-1.
+        base_classes: B', 0 in the standard setting.
+    """
+    guess = probabilities.argmax(-1)
+    correct = guess == query_y
+    right = probabilities.gather(-1, query_y[..., None]).squeeze(-1)
+    one_hot = torch.nn.functional.one_hot(query_y, probabilities.shape[-1])
+    nll = -right.clamp_min(torch.finfo(right.dtype).tiny).log().mean(-1)
+    brier = (probabilities - one_hot).square().sum(-1).mean(-1)
+    base = both = None
+    if base_classes:
+        is_base = query_y < base_classes
+        novel_guess = probabilities[..., base_classes:].argmax(-1) + base_classes
+        base_guess = probabilities[..., :base_classes].argmax(-1)
+        novel = _percent(novel_guess == query_y, ~is_base)
+        base, both = _percent(base_guess == query_y, is_base), 100 * correct.float().mean(-1)
+    else:
+        novel = 100 * correct.float().mean(-1)
+    return TaskScores(novel, base, both, nll, brier, probabilities.amax(-1), correct)
+
+
+def _percent(hits: Tensor, among: Tensor) -> Tensor:
+    return 100 * (hits & among).float().sum(-1) / among.float().sum(-1)
+
+
+def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
+    """ECE in percent over equal-width bins (Guo et al. 2017): confidences and hits of any equal shape."""
+    confidence, hits = confidence.flatten().double(), correct.flatten().double()
+    index = (confidence * bins).long().clamp_max(bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, index.cpu(), (hits - confidence).cpu())
+    return 100 * float(gap.abs().sum()) / len(hits)

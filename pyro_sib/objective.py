@@ -1,0 +1,36 @@
+"""The weights of the ELBO's two terms, in one place for model and guide (eq. 2 and 4)."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from pyro import poutine
+
+from pyro_sib.errors import InputError
+
+
+@dataclass(frozen=True)
+class ObjectiveWeights:
+    """loss = mean over tasks of [mean over queries of -log p(y | x, w) + kl * KL(q || p)].
+
+    The mean over queries is eq. (2)'s 1/n. With it, the literal KL (kl = 1) of a D-dimensional weight vector is
+    thousands of nats against a likelihood of about one, so kl is a choice, printed in every result.
+
+    Attributes:
+        kl: weight of the KL, `--kl-weight`; 1 is the literal eq. (4).
+    """
+
+    kl: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.kl < float("inf"):
+            raise InputError(f"--kl-weight {self.kl}: a finite number of 0 or more is needed")
+
+    def latent(self, tasks: int) -> AbstractContextManager:
+        """Handler for sites that belong to the KL."""
+        if self.kl == 0:
+            return poutine.mask(mask=False)
+        return poutine.scale(scale=self.kl / tasks)
+
+    def observed(self, tasks: int, queries: int) -> AbstractContextManager:
+        """Handler for the likelihood's site."""
+        return poutine.scale(scale=1.0 / (tasks * queries))

@@ -1,0 +1,228 @@
+"""Stage 1: train f as a cosine classifier of the base classes (Gidaris & Komodakis 2018)."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import cos, pi
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyro_sib.augment import normalize, random_crop_flip
+from pyro_sib.backbones import make_backbone
+from pyro_sib.cosine import CosineClassifier
+from pyro_sib.data import Split
+from pyro_sib.errors import InputError
+from pyro_sib.files import digest, read_tensors, write_tensors
+
+Schedule = Literal["cosine", "step"]
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """What determines the weights of f, given the images."""
+
+    backbone: str = "c64f"
+    image_size: int = 84
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    schedule: Schedule = "cosine"
+    weight_decay: float = 5e-4
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of the pretraining log. Accuracies in percent."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    base_accuracy: float
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """f with its base classifier, in evaluation mode.
+
+    Attributes:
+        backbone: (n, 3, S, S) -> (n, D).
+        classifier: the cosine classifier over the B base classes.
+        log: one record per epoch.
+    """
+
+    backbone: nn.Module
+    classifier: CosineClassifier
+    log: tuple[EpochRecord, ...]
+
+
+def checkpoint_name(train: Split, settings: PretrainSettings) -> str:
+    """File name of a run's checkpoint: a digest of the base images, their labels and the recipe."""
+    return f"{digest('pretrain-1', asdict(settings), train.x, train.y)}.safetensors"
+
+
+def learning_rate(settings: PretrainSettings, progress: float) -> float:
+    """The learning rate after a fraction `progress` in [0, 1] of all batches.
+
+    `step` is Gidaris & Komodakis's 0.1, 0.006, 0.0012, 0.00024 at 20, 40 and 50 of 60 epochs, as factors and
+    fractions; `cosine` warms up over the first 2% and decays to zero.
+    """
+    if settings.schedule == "step":
+        factors = (1.0, 0.06, 0.012, 0.0024)
+        return settings.learning_rate * factors[sum(progress >= edge for edge in (20 / 60, 40 / 60, 50 / 60))]
+    warm = min(1.0, (progress + 1e-3) / 0.02)
+    return settings.learning_rate * warm * 0.5 * (1 + cos(pi * progress))
+
+
+@torch.no_grad()
+def extract(backbone: nn.Module, images: Tensor, device: torch.device, batch_size: int = 256) -> Tensor:
+    """Features of uint8 images in evaluation mode: (n, 3, S, S) -> (n, D) float32 on the CPU."""
+    was_training = backbone.training
+    backbone.eval()
+    half = device.type == "cuda"
+    features = []
+    for batch in images.split(batch_size):
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            features.append(backbone(normalize(batch.to(device))).float().cpu())
+    backbone.train(was_training)
+    return torch.cat(features)
+
+
+def base_accuracy(network: Pretrained, split: Split, device: torch.device) -> float:
+    """Percent of the split's images that the base classifier names rightly."""
+    logits = network.classifier(extract(network.backbone, split.x, device).to(device))
+    return 100 * float((logits.argmax(-1).cpu() == split.y).float().mean())
+
+
+class _Stage1:
+    """The state of a training run: networks, optimizer, epoch."""
+
+    def __init__(self, settings: PretrainSettings, classes: int, device: torch.device):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            backbone = make_backbone(settings.backbone, settings.image_size)
+            probe = torch.zeros(1, 3, settings.image_size, settings.image_size)
+            features = backbone.eval()(probe).shape[1]
+            classifier = CosineClassifier(features, classes)
+        self.net = nn.ModuleDict({"backbone": backbone, "classifier": classifier})
+        self.net.to(device=device, memory_format=torch.channels_last)
+        decayed = [p for p in self.net.parameters() if p.ndim > 1]
+        plain = [p for p in self.net.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.SGD(
+            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain}],
+            lr=settings.learning_rate,
+            momentum=0.9,
+            nesterov=True,
+        )
+        self.log: list[EpochRecord] = []
+
+    def save(self, path: Path, settings: PretrainSettings) -> None:
+        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        for index, parameter in enumerate(self.net.parameters()):
+            if "momentum_buffer" in self.optimizer.state[parameter]:
+                tensors[f"momentum.{index}"] = self.optimizer.state[parameter]["momentum_buffer"]
+        write_tensors(path, tensors, {"settings": asdict(settings), "log": [asdict(r) for r in self.log]})
+
+    def load(self, path: Path) -> None:
+        tensors, meta = read_tensors(path)
+        self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+        for index, parameter in enumerate(self.net.parameters()):
+            if f"momentum.{index}" in tensors:
+                buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{index}"])
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        self.log = [EpochRecord(**record) for record in meta["log"]]
+
+    def result(self) -> Pretrained:
+        self.net.eval().requires_grad_(False)
+        return Pretrained(self.net["backbone"], self.net["classifier"], tuple(self.log))  # type: ignore[arg-type]
+
+
+def pretrain(
+    train: Split,
+    held_out: Split | None,
+    settings: PretrainSettings,
+    device: torch.device,
+    checkpoint: Path,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+    on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+) -> Pretrained:
+    """Train f and the base classifier, or take up where `checkpoint` left off.
+
+    Order and augmentation of an epoch depend on (seed, epoch) alone, so a resumed run equals an unbroken one.
+
+    Args:
+        train: base images, (n, 3, S, S) uint8.
+        held_out: base images for the accuracy shown each epoch, if any.
+        settings: the recipe.
+        device: where to train; bfloat16 autocast on a GPU.
+        checkpoint: safetensors file, rewritten after every epoch.
+        on_batch: told (batches done, batches in all).
+        on_epoch: told each epoch's record.
+
+    Raises:
+        InputError: fewer images than one batch.
+    """
+    if len(train.y) < settings.batch_size:
+        raise InputError(
+            f"{len(train.y)} base images are fewer than one batch of {settings.batch_size}; add images"
+        )
+    stage = _Stage1(settings, len(train.class_names), device)
+    if checkpoint.exists():
+        stage.load(checkpoint)
+    images, labels = train.x.to(device), train.y.to(device)
+    per_epoch = len(labels) // settings.batch_size
+    for epoch in range(len(stage.log), settings.epochs):
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(labels), generator=generator)
+        loss_sum = torch.zeros((), device=device)
+        hits = torch.zeros((), device=device)
+        stage.net.train()
+        for batch in range(per_epoch):
+            done = epoch * per_epoch + batch
+            for group in stage.optimizer.param_groups:
+                group["lr"] = learning_rate(settings, done / (per_epoch * settings.epochs))
+            rows = order[batch * settings.batch_size : (batch + 1) * settings.batch_size].to(device)
+            loss, correct = _step(stage, images[rows], labels[rows], generator)
+            loss_sum += loss
+            hits += correct
+            on_batch(done + 1, per_epoch * settings.epochs)
+        held = base_accuracy(stage.result(), held_out, device) if held_out is not None else float("nan")
+        stage.net.requires_grad_(True)
+        seen = per_epoch * settings.batch_size
+        record = EpochRecord(epoch + 1, float(loss_sum) / per_epoch, 100 * float(hits) / seen, held)
+        stage.log.append(record)
+        stage.save(checkpoint, settings)
+        on_epoch(record)
+    return stage.result()
+
+
+def _step(stage: _Stage1, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One SGD step; returns the loss and the number of right answers, both detached."""
+    size = images.shape[-1]
+    x = random_crop_flip(normalize(images), padding=round(size * 8 / 84), generator=generator)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
+        features = stage.net["backbone"](x)
+    logits = stage.net["classifier"](features.float())
+    loss = F.cross_entropy(logits, labels)
+    stage.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    stage.optimizer.step()
+    return loss.detach(), (logits.detach().argmax(-1) == labels).sum()
+
+
+def load_pretrained(
+    checkpoint: Path, settings: PretrainSettings, classes: int, device: torch.device
+) -> Pretrained | None:
+    """The finished result in `checkpoint`, or None where training has still to run or go on."""
+    if not checkpoint.exists():
+        return None
+    _, meta = read_tensors(checkpoint)
+    log: list[dict[str, Any]] = meta["log"]
+    if len(log) < settings.epochs:
+        return None
+    stage = _Stage1(settings, classes, device)
+    stage.load(checkpoint)
+    return stage.result()

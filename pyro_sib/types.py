@@ -1,0 +1,126 @@
+"""What flows between the layers: the evidence of a batch of tasks, the episode, a Gaussian's parameters."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+
+
+class GaussianParameters(NamedTuple):
+    """theta: a diagonal Gaussian for each class of each task."""
+
+    loc: Tensor
+    """(T, N, D)."""
+    log_scale: Tensor
+    """(T, N, D), log of the standard deviation."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a guide may see of T tasks: no query label is reachable from here.
+
+    Attributes:
+        support_x: (T, M, D) features of the labeled examples (or (T, M, 3, S, S) images).
+        support_y: (T, M) classes 0..N-1.
+        query_x: (T, Q, D) features of the unlabeled queries (or images).
+        ways: N.
+        base_ids: (T, B') base classes that this task knows, or None where there are none. In training the N
+            classes that play novel are left out.
+        task_ids: (T,) the tasks' numbers, from which draws at evaluation derive, or None.
+        joint: LwoF, i.e. queries are classified among the B' base classes and the N novel ones together.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    ways: int
+    base_ids: Tensor | None = None
+    task_ids: Tensor | None = None
+    joint: bool = False
+
+    def __post_init__(self) -> None:
+        tasks, labeled = self.support_y.shape
+        if self.support_x.shape[:2] != (tasks, labeled):
+            raise ValueError(
+                f"support_x {tuple(self.support_x.shape)} does not fit support_y {(tasks, labeled)}"
+            )
+        if self.query_x.shape[0] != tasks or self.query_x.shape[2:] != self.support_x.shape[2:]:
+            raise ValueError(f"query_x {tuple(self.query_x.shape)} does not fit {tuple(self.support_x.shape)}")
+        if self.joint and self.base_ids is None:
+            raise ValueError("a joint task needs base_ids")
+        if self.base_ids is not None and self.base_ids.shape[0] != tasks:
+            raise ValueError(f"base_ids {tuple(self.base_ids.shape)} does not fit {tasks} tasks")
+
+    @property
+    def tasks(self) -> int:
+        """T."""
+        return self.support_y.shape[0]
+
+    @property
+    def queries(self) -> int:
+        """Q."""
+        return self.query_x.shape[1]
+
+    @property
+    def joint_base_ids(self) -> Tensor | None:
+        """base_ids where they are also to be predicted."""
+        return self.base_ids if self.joint else None
+
+    def class_means(self, support: Tensor) -> Tensor:
+        """Mean over each class's labeled examples: (T, M, D) -> (T, N, D)."""
+        one_hot = torch.nn.functional.one_hot(self.support_y, self.ways).to(support.dtype)
+        return one_hot.transpose(1, 2) @ support / one_hot.sum(1)[..., None]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Evidence with the query labels, which only the model may see.
+
+    Attributes:
+        evidence: the T tasks.
+        query_y: (T, Q) labels: 0..N-1, or, for joint tasks, base 0..B'-1 and novel B'..B'+N-1.
+    """
+
+    evidence: Evidence
+    query_y: Tensor
+
+    def __post_init__(self) -> None:
+        if self.query_y.shape != self.evidence.query_x.shape[:2]:
+            raise ValueError(
+                f"query_y {tuple(self.query_y.shape)} does not fit query_x {tuple(self.evidence.query_x.shape)}"
+            )
+
+    def with_features(self, support_x: Tensor, query_x: Tensor) -> "Episode":
+        """The same tasks in another representation."""
+        return Episode(replace(self.evidence, support_x=support_x, query_x=query_x), self.query_y)
+
+
+class PriorLike(Protocol):
+    """What a guide may ask of p_psi."""
+
+    def kl_gradient(
+        self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Precision P and shift m, each (T, N, D): d KL / d loc = P loc - m, d KL / d log_scale = P s^2 - 1."""
+
+    def base_locs(self, base_ids: Tensor) -> Tensor:
+        """(T, B') -> (T, B', D) component means of those base classes."""
+
+    def base_distribution(self, base_ids: Tensor) -> TorchDistribution:
+        """(T, B') -> the distribution of those base classes' weights, event (D,)."""
+
+    def distribution(self, base_ids: Tensor | None) -> TorchDistribution:
+        """p_psi(w), batch broadcastable to (T, N), event (D,)."""
+
+
+class LikelihoodLike(Protocol):
+    """What a guide may ask of p_f(y | x, w)."""
+
+    @property
+    def scale(self) -> Tensor:
+        """The predictor's scale, a scalar."""
+
+    def logits(self, w: Tensor, query_x: Tensor, w_base: Tensor | None = None) -> Tensor:
+        """(..., T, N, D), (T, Q, D) [, (..., T, B', D)] -> (..., T, Q, [B' +] N), base classes first."""
