@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import kl_divergence
 
-from inference.guide import Guide
-from inference.prediction import predict
+from inference.guide import Guide, as_distribution
+from inference.prediction import predict, predictions
 from pyro_sib.episodes import EpisodeSampler, gather
 from pyro_sib.metrics import TaskScores, score
 from pyro_sib.types import Episode
@@ -21,22 +22,27 @@ class TaskSource:
         sampler: of index tensors.
         novel: (n, ...) rows of the sampler's novel split, on the device of the computation.
         base: (m, ...) rows of its base split, or None.
-        embed: applied to each episode, e.g. a backbone where rows are images; None leaves it as it is.
     """
 
     sampler: EpisodeSampler
     novel: Tensor
     base: Tensor | None
-    embed: Callable[[Episode], Episode] | None = None
 
     def episodes(self, indices: Tensor) -> Episode:
         """(T,) task numbers -> those tasks."""
-        episode = gather(self.sampler.sample(indices), self.novel, self.base, self.sampler.shape)
-        return episode if self.embed is None else self.embed(episode)
+        return gather(self.sampler.sample(indices), self.novel, self.base, self.sampler.shape)
 
     def batch(self, iteration: int, size: int) -> Episode:
         """The iteration's batch of training tasks."""
         return self.episodes(torch.arange(iteration * size, (iteration + 1) * size))
+
+
+@dataclass(frozen=True)
+class ElboParts:
+    """Nats: the mean over queries of E_q log p(y | x, w), and the KL of a task's N weight vectors."""
+
+    log_likelihood: float
+    kl: float
 
 
 @torch.no_grad()
@@ -76,3 +82,32 @@ def evaluate(
         on_tasks(int(indices[-1]) + 1, tasks)
     guide.train(was_training)
     return [TaskScores.join(part) for part in parts]
+
+
+@torch.no_grad()
+def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, batch_size: int = 50) -> ElboParts:
+    """The two terms of eq. (4) on tasks with their labels, averaged over tasks 0 .. tasks - 1.
+
+    Args:
+        guide: any guide with a density.
+        source: of the tasks.
+        tasks: how many.
+        draws: posterior draws for the likelihood's term; 0 takes it at q's mean.
+        batch_size: tasks at a time.
+    """
+    was_training = guide.training
+    guide.eval()
+    likelihood, kl = [], []
+    for indices in torch.arange(tasks).split(batch_size):
+        episode = source.episodes(indices)
+        evidence = episode.evidence
+        theta = guide.iterates(evidence)[-1]
+        each = [
+            p.gather(-1, episode.query_y[..., None]).log().mean((-1, -2))
+            for p in predictions(guide, evidence, draws, theta)
+        ]
+        likelihood.append(torch.stack(each).mean(0))
+        divergence = kl_divergence(as_distribution(theta), guide.prior.distribution(evidence.base_ids))
+        kl.append(divergence.sum(-1))
+    guide.train(was_training)
+    return ElboParts(float(torch.cat(likelihood).mean()), float(torch.cat(kl).mean()))

@@ -1,5 +1,7 @@
 """Posterior predictive probabilities of the queries, for whole batches of tasks."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -26,22 +28,26 @@ def predict(guide: Guide, evidence: Evidence, draws: int, theta: GaussianParamet
         (T, Q, [B' +] N) probabilities.
     """
     theta = guide.iterates(evidence)[-1] if theta is None else theta
-    ids = evidence.joint_base_ids
+    return sum(predictions(guide, evidence, draws, theta)) / max(draws, 1)  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def predictions(guide: Guide, evidence: Evidence, draws: int, theta: GaussianParameters) -> Iterator[Tensor]:
+    """The probabilities under each draw of w ~ q, one after another, (T, Q, [B' +] N); one at the mean for 0."""
+    likelihood, ids = guide.likelihood, evidence.joint_base_ids
     base_loc = None if ids is None else guide.prior.base_locs(ids)
-    likelihood = guide.likelihood
     if not draws:
-        return likelihood.logits(theta.loc, evidence.query_x, base_loc).softmax(-1)
+        yield likelihood.logits(theta.loc, evidence.query_x, base_loc).softmax(-1)
+        return
     assert evidence.task_ids is not None, "draws need task_ids"
-    base = None if ids is None else guide.prior.base_distribution(ids)
-    base_scale = None if base is None else base.variance.sqrt()
-    scale, total = theta.log_scale.exp(), 0
+    base_scale = None if ids is None else guide.prior.base_distribution(ids).variance.sqrt()
+    scale = theta.log_scale.exp()
     for draw in range(draws):
         w = theta.loc + scale * _noise(evidence.task_ids, 2 * draw, theta.loc)
         w_base = base_loc
         if base_loc is not None and base_scale is not None:
             w_base = base_loc + base_scale * _noise(evidence.task_ids, 2 * draw + 1, base_loc)
-        total = total + likelihood.logits(w, evidence.query_x, w_base).softmax(-1)
-    return total / draws
+        yield likelihood.logits(w, evidence.query_x, w_base).softmax(-1)
 
 
 def _noise(task_ids: Tensor, stream: int, like: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ class SIBGuide(Guide):
     def _likelihood_gradient(
         self, w: Tensor, unit_x: Tensor, base: Tensor | None, scale: Tensor, frozen: bool
     ) -> Tensor:
-        """mean over queries of xi(logits) d logits / d w, with the shape of w."""
+        """Mean over queries of xi(logits) d logits / d w, with the shape of w."""
         logits = scale * unit_x @ unit(w).transpose(-1, -2)
         if base is not None:
             base = base.expand(*logits.shape[:-1], 1)
@@ -182,9 +182,7 @@ class SIBGuide(Guide):
         new_log_scale = log_scale - step_size * log_scale_gradient
         if self.settings.kl_step == "explicit":
             new_loc = loc - step_size * loc_gradient - pull * (precision * loc - shift)
-            return GaussianParameters(
-                new_loc, new_log_scale - pull * (precision * (2 * log_scale).exp() - 1)
-            )
+            return GaussianParameters(new_loc, new_log_scale - pull * (precision * (2 * log_scale).exp() - 1))
         new_loc = (loc - step_size * loc_gradient + pull * shift) / (1 + pull * precision)
         return GaussianParameters(new_loc, _implicit_log_scale(new_log_scale, precision, pull))
 

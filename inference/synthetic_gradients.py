@@ -85,7 +85,5 @@ def make_synthetic_gradient(name: str, ways: int, joint: bool) -> nn.Module:
         InputError: unknown name.
     """
     if name not in SYNTHETIC_GRADIENTS:
-        raise InputError(
-            f"unknown synthetic gradient {name!r}; choose one of {', '.join(SYNTHETIC_GRADIENTS)}"
-        )
+        raise InputError(f"unknown synthetic gradient {name!r}; choose one of {', '.join(SYNTHETIC_GRADIENTS)}")
     return SYNTHETIC_GRADIENTS[name](ways, joint)

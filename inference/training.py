@@ -9,7 +9,7 @@ import torch
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
-from inference.optimizer import JointAdam, step_decay
+from inference.optimizer import SCHEDULES, JointAdam
 from pyro_sib.counter_rng import make_key
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_tensors, write_tensors
@@ -25,9 +25,10 @@ class TrainSettings:
 
     Attributes:
         iterations: SVI steps in all.
-        epochs: how often to validate and to save; the paper's 60 set the learning rate's schedule in any case.
+        epochs: how often to validate and to save; the paper's 60 are the default.
         batch_size: tasks a step.
         learning_rate: Adam's first one.
+        schedule: "cosine" or the paper's "step".
         objective: "trace" (`Trace_ELBO`) or "mean-field" (`TraceMeanField_ELBO`).
         particles: draws of w a step.
         seed: of every draw.
@@ -37,6 +38,7 @@ class TrainSettings:
     epochs: int = 60
     batch_size: int = 8
     learning_rate: float = 1e-3
+    schedule: str = "step"
     objective: str = "trace"
     particles: int = 1
     seed: int = 0
@@ -44,11 +46,13 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in ("iterations", "epochs", "batch_size", "particles"):
             if getattr(self, name) < 1:
-                raise InputError(
-                    f"--{name.replace('_', '-')} {getattr(self, name)}: a positive number is needed"
-                )
-        if self.objective not in OBJECTIVES:
-            raise InputError(f"unknown objective {self.objective!r}; choose one of {', '.join(OBJECTIVES)}")
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: a positive number is needed")
+        if not self.learning_rate > 0:
+            raise InputError(f"--learning-rate {self.learning_rate}: a positive number is needed")
+        for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES)):
+            value = getattr(self, name)
+            if value not in known:
+                raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class Trainer:
         losses = []
         rate = settings.learning_rate
         for iteration in range(first, last):
-            rate = settings.learning_rate * step_decay(iteration / settings.iterations)
+            rate = settings.learning_rate * SCHEDULES[settings.schedule](iteration / settings.iterations)
             self.optimizer.set_learning_rate(rate)
             torch.manual_seed(make_key("svi", settings.seed, iteration) & (2**63 - 1))
             losses.append(svi.step(batch(iteration)))

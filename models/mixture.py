@@ -1,6 +1,7 @@
 """The mixture prior of the LwoF setting: one diagonal Gaussian per base class, equal mixing."""
 
 import math
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -34,7 +35,7 @@ class GaussianMixture(dist.TorchDistribution):
         """C."""
         return self.locs.shape[-2]
 
-    def expand(self, batch_shape: torch.Size, _instance: object = None) -> "GaussianMixture":
+    def expand(self, batch_shape: Any, _instance: object = None) -> "GaussianMixture":
         """The same mixture with a larger batch shape."""
         shape = (*batch_shape, *self.locs.shape[-2:])
         return GaussianMixture(self.locs.expand(shape), self.scales.expand(shape), validate_args=False)
@@ -45,10 +46,10 @@ class GaussianMixture(dist.TorchDistribution):
         log_norm = self.scales.log().sum(-1) + 0.5 * value.shape[-1] * math.log(2 * math.pi)
         return torch.logsumexp(-0.5 * quadratic - log_norm, -1) - math.log(self.components)
 
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws of shape sample_shape + batch + (D,)."""
         with torch.no_grad():
-            shape = self._extended_shape(sample_shape)
+            shape = self._extended_shape(torch.Size(sample_shape))
             pick = torch.randint(self.components, shape[:-1], device=self.locs.device)[..., None, None]
             pick = pick.expand(*shape[:-1], 1, shape[-1])
             full = (*shape[:-1], *self.locs.shape[-2:])

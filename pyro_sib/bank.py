@@ -20,7 +20,7 @@ def build_bank(
     data: DataSet,
     backbone: nn.Module,
     device: torch.device,
-    cache: Path,
+    cache: Path | None,
     on_split: Callable[[str], None] = lambda name: None,
 ) -> DataSet:
     """The data set with features in place of images, memory-mapped from `cache`.
@@ -32,13 +32,13 @@ def build_bank(
         data: image splits.
         backbone: (n, 3, S, S) -> (n, D).
         device: where to compute.
-        cache: folder of the banks.
+        cache: folder of the banks; None computes without one.
         on_split: told the name of each split before it is computed.
     """
     key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint)
-    path = cache / f"{key}.safetensors"
+    path = None if cache is None else cache / f"{key}.safetensors"
     features: dict[str, Tensor] = {}
-    if path.exists():
+    if path is not None and path.exists():
         try:
             features, _ = read_tensors(path)
         except InputError:
@@ -47,7 +47,8 @@ def build_bank(
         for name, split in data.splits.items():
             on_split(name)
             features[name] = extract(backbone, split.x, device)
-        write_tensors(path, features, {"data": data.fingerprint})
+        if path is not None:
+            write_tensors(path, features, {"data": data.fingerprint})
     splits = {name: split.with_x(features[name]) for name, split in data.splits.items()}
     return DataSet(data.name, splits, data.base_holdout, data.fingerprint)
 

@@ -8,12 +8,12 @@ EPSILON = 1e-6
 
 
 def unit(x: Tensor) -> Tensor:
-    """x / |x| along the last dimension."""
+    """X / |x| along the last dimension."""
     return x * (x.square().sum(-1, keepdim=True) + EPSILON**2).rsqrt()
 
 
 def cosine_logits(x: Tensor, w: Tensor, scale: Tensor) -> Tensor:
-    """scale * cos(x, w): (..., Q, D), (..., N, D) -> (..., Q, N); leading dimensions broadcast."""
+    """Scale * cos(x, w): (..., Q, D), (..., N, D) -> (..., Q, N); leading dimensions broadcast."""
     return scale * unit(x) @ unit(w).transpose(-1, -2)
 
 

@@ -1,6 +1,7 @@
 """Per-task accuracies and scores of query predictions, and their means with intervals."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class TaskScores:
     @staticmethod
     def join(parts: list["TaskScores"]) -> "TaskScores":
         """Scores of all tasks from batches of them."""
-        fields = {}
+        fields: dict[str, Any] = {}
         for name in TaskScores.__dataclass_fields__:
             values = [getattr(part, name) for part in parts]
             fields[name] = None if values[0] is None else torch.cat(values)

@@ -108,11 +108,15 @@ class _Stage1:
             features = backbone.eval()(probe).shape[1]
             classifier = CosineClassifier(features, classes)
         self.net = nn.ModuleDict({"backbone": backbone, "classifier": classifier})
-        self.net.to(device=device, memory_format=torch.channels_last)
+        self.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         plain = [p for p in self.net.parameters() if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": plain},
+        ]
         self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain}],
+            groups,
             lr=settings.learning_rate,
             momentum=0.9,
             nesterov=True,

@@ -43,9 +43,7 @@ class Evidence:
     def __post_init__(self) -> None:
         tasks, labeled = self.support_y.shape
         if self.support_x.shape[:2] != (tasks, labeled):
-            raise ValueError(
-                f"support_x {tuple(self.support_x.shape)} does not fit support_y {(tasks, labeled)}"
-            )
+            raise ValueError(f"support_x {tuple(self.support_x.shape)} does not fit support_y {(tasks, labeled)}")
         if self.query_x.shape[0] != tasks or self.query_x.shape[2:] != self.support_x.shape[2:]:
             raise ValueError(f"query_x {tuple(self.query_x.shape)} does not fit {tuple(self.support_x.shape)}")
         if self.joint and self.base_ids is None:

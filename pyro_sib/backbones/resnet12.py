@@ -1,5 +1,7 @@
 """ResNet-12 as used for few-shot learning (Oreshkin et al. 2018; Lee et al. 2019, without DropBlock)."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -32,7 +34,7 @@ class ResNet12(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (3, 64, 160, 320, 640)
-        self.blocks = nn.Sequential(*(_block(i, o) for i, o in zip(widths, widths[1:], strict=False)))
+        self.blocks = nn.Sequential(*(_Block(i, o) for i, o in pairwise(widths)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3, S, S) -> (n, 640)."""

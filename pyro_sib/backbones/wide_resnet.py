@@ -1,5 +1,7 @@
 """WRN-28-10 (Zagoruyko & Komodakis 2016), the large feature network of the paper's Table 2."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -34,7 +36,7 @@ class WideResNet(nn.Module):
         per_group = (depth - 4) // 6
         widths = (16, 16 * widen, 32 * widen, 64 * widen)
         blocks: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False)]
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in pairwise(widths):
             for index in range(per_group):
                 blocks.append(_Block(outputs if index else inputs, outputs, stride=1 if index else 2))
         self.blocks = nn.Sequential(*blocks)

@@ -1,5 +1,17 @@
 """Data sets: readers for every form that users have, the synthetic world, one in-memory form."""
 
 from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet, Split
+from pyro_sib.data.features import read_features
+from pyro_sib.data.readers import read_images
 
-__all__ = ["BASE_TEST", "BASE_TRAIN", "BASE_VAL", "TEST", "VAL", "DataSet", "Split"]
+__all__ = [
+    "BASE_TEST",
+    "BASE_TRAIN",
+    "BASE_VAL",
+    "TEST",
+    "VAL",
+    "DataSet",
+    "Split",
+    "read_features",
+    "read_images",
+]

@@ -104,9 +104,7 @@ def _paint(centres: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """(n, 3, S, S) uint8: one object about each of the (n, traits) class centres."""
     latent = centres + JITTER * torch.randn(centres.shape, generator=generator)
     share = torch.special.ndtr(latent / (1 + JITTER**2) ** 0.5)
-    traits = {
-        name: low + (high - low) * share[:, i] for i, (name, (low, high)) in enumerate(TRAITS.items())
-    }
+    traits = {name: low + (high - low) * share[:, i] for i, (name, (low, high)) in enumerate(TRAITS.items())}
     return render(traits, size, generator)
 
 
@@ -115,7 +113,11 @@ def _hold_out(base: Split, per_class: int) -> dict[str, Split]:
     place = torch.arange(len(base.y)) % per_class
     held = per_class // 6
     first, second = per_class - held, per_class - held // 2
-    parts = {BASE_TRAIN: place < first, BASE_VAL: (place >= first) & (place < second), BASE_TEST: place >= second}
+    parts = {
+        BASE_TRAIN: place < first,
+        BASE_VAL: (place >= first) & (place < second),
+        BASE_TEST: place >= second,
+    }
     return {name: Split(base.x[rows], base.y[rows], base.class_names) for name, rows in parts.items()}
 
 

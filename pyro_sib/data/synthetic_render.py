@@ -104,9 +104,7 @@ def _rotate(u: Tensor, v: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
 def _objects(canvas: Tensor, t: Mapping[str, Tensor], scene: _Scene) -> Tensor:
     """The object: two satellites behind a textured body with a rim and a core."""
     scale = 0.50 * (0.20 * scene.normal()).clamp(-0.5, 0.5).exp()
-    u, v = _rotate(
-        scene.u - scene.uniform(-0.3, 0.3), scene.v - scene.uniform(-0.3, 0.3), scene.normal(0.25)
-    )
+    u, v = _rotate(scene.u - scene.uniform(-0.3, 0.3), scene.v - scene.uniform(-0.3, 0.3), scene.normal(0.25))
     u, v = u / scale, v / scale
     coat, mark = _rgb(t, "coat"), _rgb(t, "mark")
     for part in ("arm", "leg"):

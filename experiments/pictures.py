@@ -1,0 +1,97 @@
+"""The pictures of a run, from its result and its guide."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.figures import (
+    accuracy_against_steps,
+    save_figure,
+    task_picture,
+    task_scatter,
+    training_curve,
+)
+from experiments.settings import RunSettings
+from inference import Guide
+from inference.evaluation import TaskSource
+from inference.prediction import predict
+from pyro_sib.cosine import unit
+from pyro_sib.data import DataSet
+from pyro_sib.episodes import gather
+
+
+def draw_pictures(
+    settings: RunSettings,
+    images: DataSet | None,
+    result: dict[str, Any],
+    source: TaskSource,
+    guide: Guide,
+    split: str,
+) -> None:
+    """accuracy_against_K.png, training.png and task.png in the run's folder.
+
+    Args:
+        settings: resolved.
+        images: the data with images, or None: then the task is drawn as a projection of its features.
+        result: the content of result.json.
+        source: of the evaluation tasks.
+        guide: trained.
+        split: the evaluation split's name.
+    """
+    assert settings.out is not None
+    what = f"{settings.ways}-way {settings.shots}-shot, {result['data']['name']} {split}, {settings.setting}"
+    curves = {name: [(k[name]["mean"], k[name]["ci95"]) for k in result["iterates"]] for name in result["metrics"]}
+    zero = result["comparison"]
+    bands = zero and {name: (m["mean"], m["ci95"]) for name, m in zero["metrics"].items()}
+    figure = accuracy_against_steps(curves, bands, f"{what}, {result['tasks']} tasks")
+    save_figure(figure, settings.out / "accuracy_against_K.png")
+    log = result["train_log"]
+    iterations, losses, accuracies = ([r[key] for r in log] for key in ("iteration", "loss", "accuracy"))
+    save_figure(training_curve(iterations, losses, accuracies, what), settings.out / "training.png")
+    save_figure(_task(settings, images, source, guide, split, what), settings.out / "task.png")
+
+
+def _task(
+    settings: RunSettings, images: DataSet | None, source: TaskSource, guide: Guide, split: str, what: str
+) -> Any:
+    """Task 0: its support, its queries before and after the K steps."""
+    index = source.sampler.sample(torch.arange(1))
+    episode = gather(index, source.novel, source.base, source.sampler.shape)
+    evidence = episode.evidence
+    offset = 0 if evidence.joint_base_ids is None else evidence.joint_base_ids.shape[1]
+    thetas = guide.iterates(evidence)
+    novel = settings.ways * settings.queries
+    before, after = (
+        _guess(predict(guide, evidence, 0, theta), offset)[:novel] for theta in (thetas[0], thetas[-1])
+    )
+    labels = (episode.query_y[0, :novel] - offset).cpu().numpy()
+    novel_split = source.sampler.novel
+    classes = novel_split.y[index.support[0]].view(settings.ways, settings.shots)[:, 0]
+    names = [novel_split.class_names[c] for c in classes]
+    title = f"one task: {what}"
+    if images is not None:
+        rows = images.split(split).x
+        support = _pixels(rows[index.support[0]]).reshape(settings.ways, settings.shots, *_shape(rows))
+        queries = _pixels(rows[index.query[0]])
+        return task_picture(support, queries, labels, before, after, names, title)
+    support_x, query_x = unit(evidence.support_x[0]), unit(evidence.query_x[0, :novel])
+    weights = [unit(theta.loc[0]) for theta in (thetas[0], thetas[-1])]
+    axes = torch.linalg.svd(query_x - query_x.mean(0), full_matrices=False).Vh[:2].T
+    flat = [((t - query_x.mean(0)) @ axes).detach().cpu().numpy() for t in (query_x, support_x, *weights)]
+    return task_scatter(*flat, labels, before, after, names, title)
+
+
+def _guess(probabilities: Tensor, offset: int) -> np.ndarray:
+    """(Q,) predicted novel class, -1 for a base class."""
+    guess = probabilities[0].argmax(-1) - offset
+    return guess.clamp_min(-1).cpu().numpy()
+
+
+def _pixels(rows: Tensor) -> np.ndarray:
+    return rows.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _shape(rows: Tensor) -> tuple[int, int, int]:
+    return rows.shape[2], rows.shape[3], rows.shape[1]

@@ -1,0 +1,131 @@
+"""The composition root: the one place that joins prior, likelihood, model and guide into a Pyro program."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from experiments.settings import RunSettings
+from inference import Guide, guide_constructor
+from inference.evaluation import TaskSource
+from models import CosineCategorical, EmpiricalBayes, Prior, make_prior
+from pyro_sib.augment import normalize
+from pyro_sib.counter_rng import make_key
+from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
+from pyro_sib.episodes import EpisodeSampler, task_key
+from pyro_sib.types import Episode
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model and a guide with the modules that hold their parameters."""
+
+    model: EmpiricalBayes
+    guide: Guide
+    prior: Prior
+    likelihood: CosineCategorical
+
+    def modules(self) -> dict[str, nn.Module]:
+        """By the names under which Pyro knows their parameters."""
+        return {"prior": self.prior, "likelihood": self.likelihood, "guide": self.guide}
+
+
+def build_program(
+    settings: RunSettings,
+    features: int,
+    base_weights: Tensor | None,
+    scale: float,
+    device: torch.device,
+) -> Program:
+    """Build the program of these settings with fresh parameters drawn from the seed.
+
+    Args:
+        settings: resolved.
+        features: D.
+        base_weights: (B, D) unit weights of the base classes, or None.
+        scale: first scale of the cosine predictor.
+        device: where the parameters live.
+    """
+    weights = settings.weights()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(make_key("weights", settings.seed) & (2**63 - 1))
+        assert settings.prior is not None
+        prior = make_prior(settings.prior, features, base_weights).to(device)
+        likelihood = CosineCategorical(scale).to(device)
+        guide = guide_constructor(settings.guide)(
+            settings.sib_settings(), features, settings.ways, settings.joint, prior, likelihood, weights
+        ).to(device)
+    return Program(EmpiricalBayes(prior, likelihood, weights), guide, prior, likelihood)
+
+
+class FeatureNetwork(nn.Module):
+    """f as a part of the program, for --tune-features: episodes of images -> episodes of features.
+
+    Batch norm keeps its pretrained statistics, so that a task's features depend on its own images alone.
+
+    Args:
+        backbone: (n, 3, S, S) -> (n, D).
+    """
+
+    def __init__(self, backbone: nn.Module):
+        super().__init__()
+        self.backbone = backbone.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> "FeatureNetwork":
+        """Batch norm always in evaluation mode; gradients flow all the same."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(T, M, 3, S, S) uint8 -> (T, M, D)."""
+        return self.backbone(normalize(images.flatten(0, 1))).unflatten(0, images.shape[:2])
+
+    def model(self, inner: EmpiricalBayes) -> Callable[[Episode], object]:
+        """The model over episodes of images: f learns through the likelihood of the queries."""
+
+        def model(episode: Episode) -> object:
+            pyro.module("features", self)
+            query = self(episode.evidence.query_x)
+            support = query.new_zeros(*episode.evidence.support_y.shape, query.shape[-1])
+            return inner(episode.with_features(support, query))
+
+        return model
+
+    def guide(self, inner: Guide) -> Callable[[Episode], object]:
+        """The guide over episodes of images: no gradient reaches f (footnote 3)."""
+
+        def guide(episode: Episode) -> object:
+            with torch.no_grad():
+                evidence = episode.evidence
+                embedded = episode.with_features(self(evidence.support_x), self(evidence.query_x))
+            return inner(embedded)
+
+        return guide
+
+
+def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch.device) -> dict[str, TaskSource]:
+    """Sources of the training, selection and evaluation tasks, by purpose: train, select, evaluate.
+
+    Raises:
+        InputError: a missing split, or one too small for these tasks.
+    """
+    with_base = settings.joint or settings.prior == "mixture"
+    shape = settings.shape()
+
+    def source(purpose: str, novel: str, base: str, seed: int) -> TaskSource:
+        key = task_key(data.fingerprint, seed, purpose)
+        base_split = data.split(base) if with_base else None
+        sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
+        rows = None if base_split is None or not settings.joint else base_split.x.to(device)
+        return TaskSource(sampler, sampler.novel.x.to(device), rows)
+
+    chosen_by = VAL if VAL in data.splits else BASE_TRAIN
+    held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}
+    return {
+        "train": source("train", BASE_TRAIN, BASE_TRAIN, settings.seed),
+        "select": source("select", chosen_by, held_out[chosen_by], 0),
+        "evaluate": source(f"evaluate {split}", split, held_out[split], 0),
+    }

@@ -1,0 +1,56 @@
+"""Progress with time left: a live bar on a terminal, a line for each stage and epoch elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+Advance = Callable[[int, int], None]
+
+
+class Reporter:
+    """What a run tells its user, and how long each stage took.
+
+    Attributes:
+        seconds: by stage.
+    """
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(stderr=False, highlight=False)
+        self.seconds: dict[str, float] = {}
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text, soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str, title: str) -> Iterator[Advance]:
+        """Time a stage and show its progress; gives a function to call with (done, total)."""
+        start = time.perf_counter()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True, refresh_per_second=4) as progress:
+            task = progress.add_task(title, total=None)
+
+            def advance(done: int, total: int) -> None:
+                progress.update(task, completed=done, total=total)
+
+            yield advance
+        spent = time.perf_counter() - start
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 2)
+        self.say(f"{title}: {spent:.1f} s")

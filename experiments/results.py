@@ -1,0 +1,101 @@
+"""What a run leaves behind: config.json, result.json, tasks.csv."""
+
+import csv
+import io
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from experiments.settings import RunSettings
+from pyro_sib.errors import InputError
+from pyro_sib.files import read_json, write_json, write_text
+from pyro_sib.metrics import TaskScores, expected_calibration_error
+
+_WHERE_NOT_WHAT = ("out", "cache_dir", "device", "threads")
+"""Settings that say where to compute and to write, not what."""
+
+
+def config_of(settings: RunSettings) -> dict[str, Any]:
+    """The settings that determine the result, JSON-able."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in asdict(settings).items()
+        if name not in _WHERE_NOT_WHAT
+    }
+
+
+def claim_folder(out: Path, settings: RunSettings) -> None:
+    """Make `out` this configuration's folder, or find that it is.
+
+    Raises:
+        InputError: it holds another configuration's run.
+    """
+    config, path = config_of(settings), out / "config.json"
+    if path.exists():
+        held = read_json(path)
+        differing = sorted(k for k in config.keys() | held.keys() if held.get(k) != config.get(k))
+        if differing:
+            raise InputError(
+                f"{out} holds a run with other settings ({', '.join(differing)}); "
+                f"choose another --out or delete the folder"
+            )
+    elif out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; choose a folder")
+    else:
+        try:
+            write_json(path, config)
+        except OSError as error:
+            raise InputError(f"cannot write to --out {out} ({error.strerror}); choose another folder") from None
+
+
+def commit() -> str | None:
+    """The checkout's commit, with -dirty where files differ; None outside git."""
+    here = Path(__file__).parent
+    try:
+        args = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        return subprocess.run(args, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that the numbers depend on."""
+    return {name: version(name) for name in ("pyro-sib", "torch", "pyro-ppl", "numpy")}
+
+
+def metrics_of(scores: TaskScores) -> dict[str, dict[str, float]]:
+    """Percent: {novel, base, both} -> {mean, ci95}."""
+    return {name: {"mean": round(m.mean, 3), "ci95": round(m.ci95, 3)} for name, m in scores.metrics().items()}
+
+
+def calibration_of(scores: TaskScores) -> dict[str, float]:
+    """ECE in percent, NLL in nats, Brier score, of all queries."""
+    return {
+        "ece": round(expected_calibration_error(scores.confidence, scores.correct), 3),
+        "nll": round(float(scores.nll.mean()), 4),
+        "brier": round(float(scores.brier.mean()), 4),
+    }
+
+
+def write_tasks(path: Path, scores: dict[str, TaskScores]) -> None:
+    """tasks.csv: one row a task and prediction, the accuracies in percent.
+
+    Args:
+        path: of the file.
+        scores: by the name of the prediction.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["prediction", "task", "novel", "base", "both", "nll", "brier"])
+    for name, score in scores.items():
+        columns = [_column(getattr(score, c), len(score.nll)) for c in ("novel", "base", "both", "nll", "brier")]
+        writer.writerows([name, task, *row] for task, row in enumerate(zip(*columns, strict=True)))
+    write_text(path, buffer.getvalue())
+
+
+def _column(values: Tensor | None, rows: int) -> list[str]:
+    return [""] * rows if values is None else [f"{v:.6g}" for v in values.tolist()]

@@ -1,0 +1,231 @@
+"""The settings of a run: one typed dataclass, which is the command line as well."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from inference import SIBSettings, guide_constructor
+from inference.initializers import INITIALIZERS
+from inference.synthetic_gradients import SYNTHETIC_GRADIENTS
+from inference.training import TrainSettings
+from models import PRIORS
+from pyro_sib.backbones import BACKBONES, MIN_IMAGE_SIZE
+from pyro_sib.episodes import EpisodeShape
+from pyro_sib.errors import InputError
+from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.pretrain import PretrainSettings
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Learn a few-shot classifier by empirical Bayes with synthetic gradients, and evaluate it.
+
+    Without a data set it runs on a synthetic image world that it generates itself.
+    """
+
+    setting: Literal["standard", "lwof"]
+    """Classify queries among the novel classes (standard) or among base and novel ones (lwof)."""
+    data: Literal["synthetic", "mini-imagenet"] = "synthetic"
+    """Where the images come from."""
+    data_root: Path | None = None
+    """Folder of the images: csv lists with images/, pickles, or class folders."""
+    features: Path | None = None
+    """Your own features instead of images: .npz or .safetensors with train_x, train_y, val_x, val_y, ..."""
+    split: Literal["val", "test"] | None = None
+    """Classes to evaluate on; test where the data has it, unless said."""
+
+    backbone: str = "c64f"
+    """Feature network: c64f, c128f, resnet12 or wrn-28-10."""
+    image_size: int | None = None
+    """Pixels a side; 84 for mini-ImageNet and 32 for the synthetic world, unless said."""
+    pretrain_epochs: int | None = None
+    """Epochs of stage 1; 60 for mini-ImageNet, 10 for the synthetic world, unless said."""
+    pretrain_batch_size: int = 64
+    """Images a step in stage 1."""
+    pretrain_learning_rate: float = 0.1
+    """First learning rate of stage 1."""
+    pretrain_schedule: Literal["cosine", "step"] = "cosine"
+    """Learning rate of stage 1: to zero along a cosine, or in Gidaris & Komodakis's steps."""
+    tune_features: bool = False
+    """Train f on in stage 2 (Algorithm 1, line 12); needs images."""
+
+    ways: int = 5
+    """Novel classes in a task (N)."""
+    shots: int = 1
+    """Labeled examples of each novel class (S)."""
+    queries: int = 15
+    """Query images of each novel class; in lwof as many come from the base classes together."""
+    guide: str = "sib"
+    """q(w): sib, or init-only (K = 0)."""
+    steps: int = 3
+    """Synthetic-gradient steps (K)."""
+    initializer: str = "support"
+    """lambda: support (class means of the labeled features) or global."""
+    synthetic_gradient: str = "mlp"
+    """xi: mlp (the paper's) or equivariant (any number of classes)."""
+    step_size: float = 1.0
+    """First value of eta."""
+    learn_step_size: bool = True
+    """Train eta, one for each step."""
+    step_samples: int = 0
+    """Draws of w inside a step; 0 takes the gradient at q's mean."""
+    initial_scale: float = 0.01
+    """First standard deviation of q."""
+    kl_step: Literal["explicit", "implicit"] = "implicit"
+    """The KL's part of a step: eq. (9) to the letter, or at its end point (stable at any weight)."""
+    prior: str | None = None
+    """p(w): isotropic, diagonal or mixture; mixture in lwof and diagonal otherwise, unless said."""
+    kl_weight: float = 0.0
+    """Weight of the KL against the mean log likelihood of a query; 1 is the literal ELBO."""
+
+    iterations: int | None = None
+    """SVI steps; 9000, or 3000 on the synthetic world, unless said. The paper: 60000."""
+    epochs: int = 12
+    """How often to validate and save. The paper: 60."""
+    batch_size: int = 8
+    """Tasks a step."""
+    learning_rate: float = 1e-3
+    """Adam's first learning rate."""
+    schedule: str = "cosine"
+    """Learning rate: cosine, or the paper's step."""
+    objective: str = "trace"
+    """trace (Trace_ELBO) or mean-field (TraceMeanField_ELBO: closed-form KL)."""
+    particles: int = 1
+    """Draws of w in a training step."""
+    select_tasks: int = 500
+    """Validation tasks by which the best epoch is chosen."""
+
+    eval_tasks: int | None = None
+    """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
+    draws: int = 20
+    """Posterior draws averaged in a prediction; 0 predicts at q's mean."""
+    compare: bool = True
+    """Also train and evaluate K = 0 beside the K asked for."""
+    seed: int = 0
+    """Of training and evaluation tasks, weights and draws."""
+    data_seed: int = 0
+    """Of the synthetic world."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """CPU threads; torch's choice, unless said."""
+    out: Path | None = None
+    """Where results go; runs/SETTING-DATA-..., unless said."""
+    cache_dir: Path = Path("runs/cache")
+    """Where decoded images, trained backbones and features are kept, by content."""
+
+    @property
+    def source(self) -> str:
+        """Name of the data: mini-imagenet, synthetic, or features."""
+        return "features" if self.features else self.data
+
+    @property
+    def joint(self) -> bool:
+        """Whether queries are classified among base and novel classes."""
+        return self.setting == "lwof"
+
+    def resolved(self) -> "RunSettings":
+        """All defaults filled in, all names and sizes checked, before anything is read.
+
+        Raises:
+            InputError: what is wrong, what would be right.
+        """
+        mini = self.source == "mini-imagenet"
+        full = replace(
+            self,
+            image_size=self.image_size or (84 if mini else 32),
+            pretrain_epochs=self.pretrain_epochs or (60 if mini else 10),
+            iterations=self.iterations or (3000 if self.source == "synthetic" else 9000),
+            prior=self.prior or ("mixture" if self.joint else "diagonal"),
+        )
+        full._check()
+        name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{self.steps}"
+        return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}-seed{self.seed}")
+
+    def _check(self) -> None:
+        guide_constructor(self.guide)
+        for kind, value, known in (
+            ("prior", self.prior, PRIORS),
+            ("backbone", self.backbone, BACKBONES),
+            ("initializer", self.initializer, INITIALIZERS),
+            ("synthetic gradient", self.synthetic_gradient, SYNTHETIC_GRADIENTS),
+        ):
+            if value not in known:
+                raise InputError(f"unknown {kind} {value!r}; choose one of {', '.join(known)}")
+        if self.features and self.data_root:
+            raise InputError("--features and --data-root both given; choose one")
+        if self.data == "mini-imagenet" and not self.features and self.data_root is None:
+            raise InputError("--data mini-imagenet needs --data-root, the folder with its images or pickles")
+        if self.data == "synthetic" and self.data_root:
+            raise InputError(f"--data-root {self.data_root} given with --data synthetic; add --data mini-imagenet")
+        if self.tune_features and self.features:
+            raise InputError("--tune-features needs images, but --features gives features; drop one of them")
+        assert self.image_size is not None
+        if self.image_size < MIN_IMAGE_SIZE:
+            raise InputError(f"--image-size {self.image_size}: {MIN_IMAGE_SIZE} or more is needed")
+        for name, least in (
+            ("pretrain_epochs", 1),
+            ("pretrain_batch_size", 2),
+            ("select_tasks", 2),
+            ("draws", 0),
+        ):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or more is needed")
+        if self.eval_tasks is not None and self.eval_tasks < 2:
+            raise InputError(f"--eval-tasks {self.eval_tasks}: 2 or more are needed for an interval")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"--threads {self.threads}: 1 or more is needed")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise InputError(f"unknown device {self.device!r}; choose one of auto, cpu, cuda")
+        self.shape(), self.train_settings(), self.sib_settings(), self.weights()
+
+    def shape(self) -> EpisodeShape:
+        """Of training and evaluation tasks alike."""
+        base = self.ways * self.queries if self.joint else 0
+        return EpisodeShape(self.ways, self.shots, self.queries, base)
+
+    def weights(self) -> ObjectiveWeights:
+        """Of the ELBO's two terms."""
+        return ObjectiveWeights(self.kl_weight)
+
+    def pretrain_settings(self) -> PretrainSettings:
+        """Stage 1."""
+        assert self.image_size is not None
+        assert self.pretrain_epochs is not None
+        return PretrainSettings(
+            backbone=self.backbone,
+            image_size=self.image_size,
+            epochs=self.pretrain_epochs,
+            batch_size=self.pretrain_batch_size,
+            learning_rate=self.pretrain_learning_rate,
+            schedule=self.pretrain_schedule,
+        )
+
+    def sib_settings(self) -> SIBSettings:
+        """Inside phi."""
+        return SIBSettings(
+            steps=self.steps,
+            initializer=self.initializer,
+            synthetic_gradient=self.synthetic_gradient,
+            step_size=self.step_size,
+            learn_step_size=self.learn_step_size,
+            step_samples=self.step_samples,
+            initial_scale=self.initial_scale,
+            kl_step=self.kl_step,
+        )
+
+    def train_settings(self) -> TrainSettings:
+        """Stage 2."""
+        assert self.iterations is not None
+        return TrainSettings(
+            iterations=self.iterations,
+            epochs=min(self.epochs, max(self.iterations, 1)),
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            objective=self.objective,
+            particles=self.particles,
+            seed=self.seed,
+        )
