@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from torch import nn
+from torch import Tensor, nn
 
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, Evidence, GaussianParameters, LikelihoodLike, PriorLike
@@ -48,6 +48,10 @@ class Guide(nn.Module, ABC):
         """q(w | evidence): batch (T, N), event (D,)."""
         return as_distribution(self.iterates(evidence)[-1])
 
+    def psi_route(self, evidence: Evidence) -> Tensor | None:
+        """(T,) zeros that carry a gradient of the KL to psi beyond that of log p_psi(w), or None."""
+        return None
+
     def forward(self, task: Episode | Evidence) -> None:
         """The Pyro guide: the sites `w` and, in joint tasks, `w_base`."""
         evidence = task.evidence if isinstance(task, Episode) else task
@@ -56,6 +60,9 @@ class Guide(nn.Module, ABC):
         posterior = self.posterior(evidence)
         with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
             pyro.sample("w", posterior)
+        if (route := self.psi_route(evidence)) is not None:
+            with tasks, self.weights.latent(evidence.tasks):
+                pyro.factor("psi_route", route[:, None], has_rsample=True)
         if (base_ids := evidence.joint_base_ids) is not None:
             with torch.no_grad():  # psi learns through the KL alone (Algorithm 1, line 10)
                 base = self.prior.base_distribution(base_ids)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import pyro
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -15,7 +14,7 @@ from pyro_sib.cosine import cosine_vjp, unit
 from pyro_sib.counter_rng import make_key, normal
 from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.types import Episode, Evidence, GaussianParameters, LikelihoodLike, PriorLike
+from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
 _STEP_KEY = make_key("draws inside the steps")
 
@@ -93,20 +92,14 @@ class SIBGuide(Guide):
         """theta^0 .. theta^K; psi is a constant inside the steps."""
         return self._unroll(evidence, learn="phi")
 
-    def forward(self, task: Episode | Evidence) -> None:
-        """The Pyro guide; adds Algorithm 1's route from the KL to psi through theta^K where there is one."""
-        super().forward(task)
-        evidence = task.evidence if isinstance(task, Episode) else task
-        if self.settings.psi_through_steps and self.settings.steps and self.weights.kl > 0 and self.training:
-            tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
-            with tasks, pyro.plate("psi_route_plate", 1, dim=-1), self.weights.latent(evidence.tasks):
-                pyro.factor("psi_route", self._psi_route(evidence)[:, None], has_rsample=True)
+    def psi_route(self, evidence: Evidence) -> Tensor | None:
+        """Zeros whose gradient in psi is d KL / d theta^K . d theta^K / d psi (Algorithm 1, line 10).
 
-    def _psi_route(self, evidence: Evidence) -> Tensor:
-        """(T,) zeros whose gradient in psi is d KL / d theta^K . d theta^K / d psi.
-
-        The likelihood must not reach psi (line 10), so this path is unrolled apart, with phi constant.
+        The likelihood must not reach psi, so this path is unrolled apart, with phi constant.
         """
+        wanted = self.training and self.settings.psi_through_steps
+        if not (wanted and self.settings.steps and self.weights.kl > 0):
+            return None
         theta = self._unroll(evidence, learn="psi")[-1]
         with torch.no_grad():
             precision, shift = self.prior.kl_gradient(theta, evidence.base_ids)

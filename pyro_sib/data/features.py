@@ -31,8 +31,8 @@ def read_features(path: Path) -> DataSet:
 
     Arrays: train_x (n, D) of any float type, train_y (n,) of any integer type, and the same for val and test,
     at least one of the two. base_val_x/_y and base_test_x/_y hold out rows of train's classes; without them
-    the last sixth of each class is held out. Each of train, val and test numbers its classes on its own; class
-    3 of train is named "train/3".
+    the last sixth of each class is held out. Each of train, val and test numbers its classes on its own;
+    class 3 of train is named "train/3".
 
     Returns:
         Splits of (n, D) float32 features.
@@ -98,7 +98,7 @@ def _load(path: Path) -> Mapping[str, Tensor]:
 def _load_npz(path: Path) -> Mapping[str, Tensor]:
     wanted = {f"{prefix}_{what}" for prefix in _PREFIXES for what in "xy"}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("one bare array, no archive")
             # Other arrays, perhaps of strings, are the user's own business.
@@ -111,9 +111,8 @@ def _tensor(path: Path, name: str, array: NDArray[Any]) -> Tensor:
     """The array in this machine's byte order and in a type that torch has."""
     if array.dtype.kind not in "fiub":
         raise InputError(f"{path}: {name} has the type {array.dtype}; save features as floats, labels as integers")
-    return torch.from_numpy(
-        np.array(array, dtype=np.int64 if array.dtype.kind == "u" else array.dtype.newbyteorder("="))
-    )
+    kind = np.dtype(np.int64) if array.dtype.kind == "u" else array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(array, dtype=kind))
 
 
 def _load_safetensors(path: Path) -> Mapping[str, Tensor]:

@@ -45,7 +45,7 @@ def to_images(rows: NDArray[Any], size: int, progress: Callable[[int], None] = l
         if rows.dtype == object:
             _fill_files(out[start : start + _CHUNK], [Path(path) for path in chunk], size)
         else:
-            channels_first = torch.from_numpy(np.ascontiguousarray(chunk.transpose(0, 3, 1, 2)))
+            channels_first = torch.from_numpy(np.array(chunk.transpose(0, 3, 1, 2), order="C"))
             out[start : start + _CHUNK] = resize(channels_first, size)
         return len(chunk)
 

@@ -1,11 +1,11 @@
 """The embedded default data set: a world of painted objects, made from a seed alone."""
 
-import hashlib
-
 import torch
 from torch import Tensor
 
 from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet, Split
+from pyro_sib.data.fingerprint import fingerprint
+from pyro_sib.data.holdout import held_out_counts
 from pyro_sib.data.synthetic_render import HARMONICS, render
 from pyro_sib.errors import InputError
 
@@ -47,7 +47,7 @@ def synthetic_world(
     base_classes: int = 64,
     val_classes: int = 16,
     test_classes: int = 20,
-    images_per_base_class: int = 180,
+    images_per_base_class: int = 156,
     images_per_novel_class: int = 100,
 ) -> DataSet:
     """Draw classes and their images; the same arguments give the same bytes on one machine.
@@ -62,7 +62,7 @@ def synthetic_world(
         base_classes: classes of the base splits.
         val_classes: classes of val.
         test_classes: classes of test.
-        images_per_base_class: at least 12; the last sixth of each class is held out.
+        images_per_base_class: at least 3; `held_out_counts` says which are base_val and base_test.
         images_per_novel_class: images of each val and test class.
 
     Returns:
@@ -77,7 +77,7 @@ def synthetic_world(
         "base_classes": (base_classes, 1),
         "val_classes": (val_classes, 1),
         "test_classes": (test_classes, 1),
-        "images_per_base_class": (images_per_base_class, 12),
+        "images_per_base_class": (images_per_base_class, 3),
         "images_per_novel_class": (images_per_novel_class, 1),
     }
     for name, (found, low) in least.items():
@@ -88,8 +88,9 @@ def synthetic_world(
     base = _draw_split("base", base_classes, images_per_base_class, image_size, generator)
     val = _draw_split("val", val_classes, images_per_novel_class, image_size, generator)
     test = _draw_split("test", test_classes, images_per_novel_class, image_size, generator)
-    splits = {**_hold_out(base, images_per_base_class), VAL: val, TEST: test}
-    return DataSet("synthetic", splits, "last sixth of each base class", _digest(splits))
+    held, words = _hold_out(base, images_per_base_class)
+    splits = {**held, VAL: val, TEST: test}
+    return DataSet("synthetic", splits, words, fingerprint(splits))
 
 
 def _draw_split(kind: str, classes: int, per_class: int, size: int, generator: torch.Generator) -> Split:
@@ -108,23 +109,12 @@ def _paint(centres: Tensor, size: int, generator: torch.Generator) -> Tensor:
     return render(traits, size, generator)
 
 
-def _hold_out(base: Split, per_class: int) -> dict[str, Split]:
-    """Cut each class into base_train, then base_val, then base_test."""
+def _hold_out(base: Split, per_class: int) -> tuple[dict[str, Split], str]:
+    """Cut each class into base_train, then base_val, then base_test; and the cut in words."""
+    val, test = held_out_counts(per_class)
+    last = per_class - test
+    first = last - val
     place = torch.arange(len(base.y)) % per_class
-    held = per_class // 6
-    first, second = per_class - held, per_class - held // 2
-    parts = {
-        BASE_TRAIN: place < first,
-        BASE_VAL: (place >= first) & (place < second),
-        BASE_TEST: place >= second,
-    }
-    return {name: Split(base.x[rows], base.y[rows], base.class_names) for name, rows in parts.items()}
-
-
-def _digest(splits: dict[str, Split]) -> str:
-    digest = hashlib.sha256()
-    for name, split in splits.items():
-        digest.update(f"{name} {split.class_names} {tuple(split.x.shape)}".encode())
-        digest.update(split.x.numpy().tobytes())
-        digest.update(split.y.numpy().tobytes())
-    return digest.hexdigest()
+    parts = {BASE_TRAIN: place < first, BASE_VAL: (first <= place) & (place < last), BASE_TEST: last <= place}
+    splits = {name: Split(base.x[rows], base.y[rows], base.class_names) for name, rows in parts.items()}
+    return splits, f"images {first}-{last - 1} / {last}-{per_class - 1} of each base class"

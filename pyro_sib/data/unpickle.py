@@ -2,45 +2,22 @@
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from pyro_sib.data.pickled_arrays import PlainDType, encode, from_buffer, reconstruct, scalar
 from pyro_sib.data.sniff import read_head
 from pyro_sib.errors import InputError
 
-_reconstruct: Callable[..., Any] = np.empty(0).__reduce__()[0]  # type: ignore[assignment]
-_scalar: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]
-_from_buffer: Callable[..., Any] = np.empty(1).__reduce_ex__(5)[0]  # type: ignore[assignment]
-
-
-def _dtype(kind: Any, align: Any = False, copy: Any = False) -> np.dtype[Any]:
-    """np.dtype for old pickles, which pass 0 and 1 where numpy now wants booleans."""
-    return np.dtype(kind, bool(align), bool(copy))
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """_codecs.encode as pickles of bytes use it; other codecs can expand without bound."""
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"codec {encoding}")
-    return text.encode("latin1")
-
-
-_NUMPY = {
-    "multiarray._reconstruct": _reconstruct,
-    "multiarray.scalar": _scalar,
-    "numeric._frombuffer": _from_buffer,
-}
+_NUMPY = {"multiarray._reconstruct": reconstruct, "multiarray.scalar": scalar, "numeric._frombuffer": from_buffer}
 _PLAIN = {kind.__name__: kind for kind in (set, frozenset, bytearray, bytes, complex, range, slice, list, dict)}
 _ADMITTED: dict[str, Any] = {
     **{f"numpy.{core}.{name}": value for core in ("core", "_core") for name, value in _NUMPY.items()},
     **{f"{builtin}.{name}": kind for builtin in ("builtins", "__builtin__") for name, kind in _PLAIN.items()},
     "__builtin__.xrange": range,
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": _dtype,
-    "_codecs.encode": _encode,
+    "numpy.ndarray": None,  # only ever an argument, which `reconstruct` ignores
+    "numpy.dtype": PlainDType,
+    "_codecs.encode": encode,
     "collections.OrderedDict": OrderedDict,
 }
 
@@ -56,9 +33,6 @@ class _ArrayUnpickler(pickle.Unpickler):
         try:
             return _ADMITTED[f"{module}.{name}"]
         except KeyError:
-            # numpy 2 names the classes of dtypes, e.g. numpy.dtypes.UInt8DType.
-            if module == "numpy.dtypes" and name.endswith("DType") and hasattr(np.dtypes, name):
-                return getattr(np.dtypes, name)
             raise _ForbiddenError(f"{module}.{name}") from None
 
 
@@ -77,8 +51,8 @@ def load_pickle(path: Path) -> Any:
             return _ArrayUnpickler(file, encoding="latin1").load()
     except _ForbiddenError as error:
         raise InputError(
-            f"{path} refuses to load {error}: only numpy arrays and plain containers are read from a pickle; "
-            f"get the file from its authors or save it again with arrays only"
+            f"the reader refuses to load {error}, which {path} asks for: only numpy arrays and plain containers "
+            f"are read from a pickle; save the file again with these alone"
         ) from None
     except (EOFError, pickle.UnpicklingError) as error:
         if isinstance(error, EOFError) or "truncated" in str(error):

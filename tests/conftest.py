@@ -1,0 +1,19 @@
+"""Every test: Pyro's validation on, an empty parameter store, a fixed seed, one thread."""
+
+import pyro
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _clean_pyro():
+    pyro.enable_validation(True)
+    pyro.clear_param_store()
+    torch.manual_seed(0)
+    yield
+    pyro.clear_param_store()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)

@@ -1,0 +1,129 @@
+"""Decoding and resizing."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pyro_sib.data.images import decode_image, resize, to_images
+from pyro_sib.errors import InputError
+
+
+def smooth(height=20, width=30):
+    v, u = np.mgrid[:height, :width]
+    return np.stack([4 * v, 4 * u, 2 * (u + v)], -1).astype(np.uint8)
+
+
+def save(path, image, **options):
+    Image.fromarray(image).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp"])
+def test_lossless(tmp_path, suffix):
+    image = decode_image(save(tmp_path / f"a.{suffix}", smooth()))
+    assert torch.equal(image, torch.from_numpy(smooth()).permute(2, 0, 1))
+
+
+def test_jpeg_is_close(tmp_path):
+    image = decode_image(save(tmp_path / "a.jpg", smooth(), quality=95))
+    assert image.shape == (3, 20, 30)
+    assert (image.float() - torch.from_numpy(smooth()).permute(2, 0, 1).float()).abs().mean() < 3
+
+
+def test_suffix_does_not_matter(tmp_path):
+    Image.fromarray(smooth()).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "b.jpg")
+    assert decode_image(tmp_path / "b.jpg").shape == (3, 20, 30)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1", "LA", "CMYK"])
+def test_every_mode_becomes_rgb(tmp_path, mode):
+    suffix = "jpg" if mode == "CMYK" else "png"
+    Image.fromarray(smooth()).convert(mode).save(tmp_path / f"a.{suffix}")
+    image = decode_image(tmp_path / f"a.{suffix}")
+    assert image.shape == (3, 20, 30)
+    assert image.dtype == torch.uint8
+
+
+def test_palette_with_transparency_gives_no_warning(tmp_path):
+    image = Image.fromarray(smooth()).convert("P")
+    image.save(tmp_path / "a.png", transparency=bytes(range(256)))
+    assert decode_image(tmp_path / "a.png").shape == (3, 20, 30)
+
+
+def test_grey_jpeg(tmp_path):
+    image = decode_image(save(tmp_path / "a.jpg", smooth()[..., 0]))
+    assert torch.equal(image[0], image[2])
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("padding", [0, 500])
+def test_truncated(tmp_path, suffix, keep, padding):
+    noise = np.random.default_rng(0).integers(0, 256, (84, 84, 3), dtype=np.uint8)
+    path = save(tmp_path / f"a.{suffix}", noise)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)] + bytes(padding))
+    with pytest.raises(InputError, match=rf"a\.{suffix} is (truncated|not a readable image)") as caught:
+        decode_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_allowed(tmp_path):
+    path = save(tmp_path / "a.jpg", smooth())
+    whole = decode_image(path)
+    path.write_bytes(path.read_bytes() + b"\0" * 16)
+    assert torch.equal(decode_image(path), whole)
+
+
+def test_damaged_jpeg_header(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\xff\xd8 damaged \xff\xd9")
+    with pytest.raises(InputError, match="not a readable image"):
+        decode_image(path)
+
+
+@pytest.mark.parametrize(("content", "match"), [(b"<html>", "web page"), (b"", "is empty"), (b"text", "readable")])
+def test_no_image(tmp_path, content, match):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(InputError, match=match) as caught:
+        decode_image(tmp_path / "a.jpg")
+    assert "BytesIO" not in str(caught.value)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        decode_image(tmp_path / "a.jpg")
+
+
+def test_resize_averages_rather_than_skips():
+    board = (torch.arange(16)[:, None] + torch.arange(16)) % 2 * 255
+    image = board.to(torch.uint8).expand(1, 3, 16, 16)
+    small = resize(image, 4)
+    assert small.shape == (1, 3, 4, 4)
+    assert (small.float() - 127.5).abs().max() < 12
+
+
+def test_resize_agrees_with_pillow():
+    image = smooth(84, 84)
+    expected = np.asarray(Image.fromarray(image).resize((42, 42), Image.Resampling.BILINEAR)).astype(int)
+    found = resize(torch.from_numpy(image).permute(2, 0, 1)[None], 42)[0].permute(1, 2, 0).numpy().astype(int)
+    assert abs(found - expected).max() <= 1
+
+
+def test_files_and_arrays_agree_across_chunks(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (300, 6, 6, 3), dtype=np.uint8)
+    paths = []
+    for i, image in enumerate(images):
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="bmp")
+        (tmp_path / f"{i}.bmp").write_bytes(buffer.getvalue())
+        paths.append(str(tmp_path / f"{i}.bmp"))
+    done = []
+    from_files = to_images(np.array(paths, dtype=object), 4, done.append)
+    images.setflags(write=False)
+    assert torch.equal(from_files, to_images(images, 4))
+    assert sum(done) == 300

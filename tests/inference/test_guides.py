@@ -1,0 +1,222 @@
+"""One conformance suite for every guide, and what is special to SIB."""
+
+import inspect
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+from torch.distributions import kl_divergence
+
+from inference import GUIDES, SIBSettings, guide_constructor
+from inference.guide import Guide, as_distribution
+from inference.initializers import INITIALIZERS
+from inference.prediction import predict
+from inference.synthetic_gradients import SYNTHETIC_GRADIENTS, make_synthetic_gradient
+from pyro_sib.cosine import cosine_logits, unit
+from pyro_sib.errors import InputError
+from pyro_sib.types import Evidence, GaussianParameters
+from tests.worlds import FEATURES, make_world
+
+PRIORS = ("isotropic", "diagonal", "mixture")
+D64 = torch.float64
+
+
+def _guide(name: str, joint: bool, **sib: object):
+    world = make_world("mixture", joint, **sib)
+    settings = replace(world.guide.settings)
+    guide = GUIDES[name](settings, FEATURES, 3, joint, world.prior, world.likelihood, world.weights)
+    return world, guide.eval()
+
+
+def _permuted(evidence: Evidence, order: torch.Tensor) -> Evidence:
+    return replace(evidence, query_x=evidence.query_x[:, order])
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("name", list(GUIDES))
+class TestConformance:
+    def test_posterior_has_one_gaussian_a_class(self, name, joint):
+        world, guide = _guide(name, joint)
+        q = guide.posterior(world.source.episodes(torch.arange(4)).evidence)
+        assert q.batch_shape == (4, 3)
+        assert q.event_shape == (FEATURES,)
+
+    def test_batched_equals_one_by_one(self, name, joint):
+        world, guide = _guide(name, joint, step_samples=3)
+        whole = guide.iterates(world.source.episodes(torch.arange(5)).evidence)[-1]
+        for task in range(5):
+            one = guide.iterates(world.source.episodes(torch.tensor([task])).evidence)[-1]
+            torch.testing.assert_close(one.loc[0], whole.loc[task], rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(one.log_scale[0], whole.log_scale[task], rtol=1e-4, atol=1e-6)
+
+    def test_permuting_the_queries_permutes_their_predictions_only(self, name, joint):
+        world, guide = _guide(name, joint)
+        evidence = world.source.episodes(torch.arange(4)).evidence
+        order = torch.randperm(evidence.queries)
+        a, b = guide.iterates(evidence)[-1], guide.iterates(_permuted(evidence, order))[-1]
+        torch.testing.assert_close(a.loc, b.loc, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(
+            predict(guide, evidence, 0)[:, order], predict(guide, _permuted(evidence, order), 0)
+        )
+
+    def test_every_parameter_gets_a_gradient(self, name, joint):
+        world, guide = _guide(name, joint, step_samples=2)
+        guide.train()
+        episode = world.source.episodes(torch.arange(8))
+        Trace_ELBO(max_plate_nesting=2).differentiable_loss(world.model, guide, episode).backward()
+        for parameter, p in guide.named_parameters():
+            assert p.grad is not None, parameter
+            assert p.grad.abs().sum() > 0, parameter
+
+    def test_labels_of_queries_are_out_of_reach(self, name, joint):
+        """By type: a guide's posterior takes Evidence, which holds no query label."""
+        world, guide = _guide(name, joint)
+        assert inspect.signature(guide.iterates).parameters["evidence"].annotation is Evidence
+        assert inspect.signature(Guide.posterior).parameters["evidence"].annotation is Evidence
+        assert "query_y" not in {f.name for f in fields(Evidence)}
+        episode = world.source.episodes(torch.arange(4))
+        flipped = replace(episode, query_y=episode.query_y.flip(1))
+        a, b = guide.posterior(episode.evidence), guide.posterior(flipped.evidence)
+        assert torch.equal(a.mean, b.mean)
+
+    def test_features_are_detached(self, name, joint):
+        world, guide = _guide(name, joint)
+        evidence = world.source.episodes(torch.arange(2)).evidence
+        evidence = replace(evidence, query_x=evidence.query_x.clone().requires_grad_())
+        guide.iterates(evidence)[-1].loc.sum().backward()
+        assert evidence.query_x.grad is None
+
+
+def test_no_steps_gives_lambda():
+    world = make_world(steps=0)
+    evidence = world.source.episodes(torch.arange(3)).evidence
+    theta = world.guide.posterior(evidence)
+    start = world.guide.initializer(evidence)
+    assert torch.equal(theta.mean, start.loc)
+    torch.testing.assert_close(theta.stddev, start.log_scale.exp())
+
+
+def test_lambda_is_the_scaled_class_mean():
+    world = make_world(steps=0)
+    evidence = world.source.episodes(torch.arange(3)).evidence
+    with torch.no_grad():
+        world.guide.initializer.weight.copy_(torch.arange(1.0, FEATURES + 1))
+    first = unit(evidence.support_x[1][evidence.support_y[1] == 2]).mean(0) * torch.arange(1.0, FEATURES + 1)
+    torch.testing.assert_close(world.guide.initializer(evidence).loc[1, 2], first)
+
+
+def _autograd_step(world, evidence: Evidence, theta: GaussianParameters, noise, k: int, base) -> GaussianParameters:
+    """Eq. (9) by autograd: a surrogate whose gradient in the logits is xi, plus the weighted KL."""
+    loc, log_scale = (t.detach().requires_grad_() for t in theta)
+    w = loc + log_scale.exp() * noise
+    logits = cosine_logits(evidence.query_x, w, world.likelihood.scale.detach())
+    given = None if base is None else base.expand(*logits.shape[:-1], 1)
+    synthetic = world.guide.xi(logits, given).detach()
+    surrogate = (synthetic * logits).sum(-1).mean(-1).mean(0).sum()
+    kl = kl_divergence(as_distribution(GaussianParameters(loc, log_scale)), world.prior.distribution(evidence.base_ids))
+    objective = surrogate + world.weights.kl * kl.sum()
+    grads = torch.autograd.grad(objective, (loc, log_scale))
+    eta = world.guide.log_step_size.exp()[k]
+    return GaussianParameters(loc - eta * grads[0], log_scale - eta * grads[1])
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("xi", list(SYNTHETIC_GRADIENTS))
+@pytest.mark.parametrize("samples", [0, 3])
+def test_the_closed_form_steps_equal_autograd(prior, joint, xi, samples):
+    world = make_world(
+        prior, joint, kl=0.02, dtype=D64, synthetic_gradient=xi, step_samples=samples, kl_step="explicit"
+    )
+    evidence = world.source.episodes(torch.arange(4)).evidence
+    base = None
+    if joint:
+        logits = cosine_logits(evidence.query_x, world.prior.base_locs(evidence.base_ids), world.likelihood.scale)
+        base = torch.logsumexp(logits, -1, keepdim=True).detach()
+    torch.manual_seed(2)
+    thetas = world.guide.iterates(evidence)
+    torch.manual_seed(2)
+    for k in range(2):
+        shape = (samples, *thetas[k].loc.shape)
+        noise = torch.randn(shape).to(D64) if samples else torch.zeros(1, *thetas[k].loc.shape, dtype=D64)
+        expected = _autograd_step(world, evidence, thetas[k], noise, k, base)
+        torch.testing.assert_close(thetas[k + 1].loc, expected.loc)
+        if samples:
+            torch.testing.assert_close(thetas[k + 1].log_scale, expected.log_scale)
+
+
+def test_the_implicit_step_tends_to_the_explicit_one_and_never_explodes():
+    ends = {}
+    for kl in (1e-8, 1.0):
+        for kind in ("explicit", "implicit"):
+            world = make_world("diagonal", kl=kl, dtype=D64, kl_step=kind, steps=3)
+            ends[kl, kind] = world.guide.iterates(world.source.episodes(torch.arange(3)).evidence)[-1]
+    for part in (0, 1):
+        torch.testing.assert_close(ends[1e-8, "explicit"][part], ends[1e-8, "implicit"][part], rtol=1e-4, atol=1e-7)
+    assert ends[1.0, "implicit"].loc.abs().max() < 10
+    assert ends[1.0, "explicit"].loc.abs().max() > 10
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_psi_learns_from_the_kl_alone(prior):
+    """Algorithm 1, line 10: the gradient of psi is that of KL(q_{theta^K(psi)} || p_psi), nothing else."""
+    world = make_world(prior, kl=0.05, dtype=D64, kl_step="explicit")
+    episode = world.source.episodes(torch.arange(4))
+    psi = list(world.prior.parameters())
+    from pyro.infer import TraceMeanField_ELBO
+
+    loss = TraceMeanField_ELBO(max_plate_nesting=2).differentiable_loss(world.model, world.guide, episode)
+    ours = torch.autograd.grad(loss, psi)
+
+    theta = world.guide._unroll(episode.evidence, learn="psi")[-1]
+    kl = kl_divergence(as_distribution(theta), world.prior.distribution(episode.evidence.base_ids))
+    expected = torch.autograd.grad(world.weights.kl * kl.sum(-1).mean(), psi)
+    for mine, theirs in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_the_route_to_psi_changes_neither_loss_nor_phi():
+    losses, gradients = [], []
+    for through in (False, True):
+        world = make_world("diagonal", kl=0.05, dtype=D64, psi_through_steps=through)
+        torch.manual_seed(3)
+        loss = Trace_ELBO(max_plate_nesting=2).differentiable_loss(
+            world.model, world.guide, world.source.episodes(torch.arange(4))
+        )
+        losses.append(loss.detach())
+        gradients.append(torch.autograd.grad(loss, list(world.guide.parameters())))
+    torch.testing.assert_close(*losses)
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_equivariant_xi_permutes_with_the_classes_and_serves_any_number(joint):
+    xi = make_synthetic_gradient("equivariant", 3, joint)
+    for ways in (2, 5, 20):
+        logits, base = torch.randn(4, 6, ways), torch.randn(4, 6, 1) if joint else None
+        order = torch.randperm(ways)
+        torch.testing.assert_close(xi(logits, base)[..., order], xi(logits[..., order], base))
+
+
+@pytest.mark.parametrize("name", list(INITIALIZERS))
+def test_initializers_give_theta_of_every_class(name):
+    world = make_world(initializer=name)
+    theta = world.guide.initializer(world.source.episodes(torch.arange(4)).evidence)
+    assert theta.loc.shape == theta.log_scale.shape == (4, 3, FEATURES)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"steps": -1}, {"step_samples": -1}, {"step_size": 0.0}, {"initial_scale": float("nan")}]
+)
+def test_impossible_settings_are_refused(bad):
+    with pytest.raises(InputError, match="--"):
+        SIBSettings(**bad)
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="unknown guide 'maml'; choose one of sib, init-only"):
+        guide_constructor("maml")
+    with pytest.raises(InputError, match="unknown synthetic gradient 'x'; choose one of mlp, equivariant"):
+        make_synthetic_gradient("x", 5, False)
