@@ -44,7 +44,10 @@ class Reporter:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, transient=True, refresh_per_second=4) as progress:
+        live = self.console.is_terminal
+        with Progress(
+            *columns, console=self.console, transient=True, refresh_per_second=4, disable=not live
+        ) as progress:
             task = progress.add_task(title, total=None)
 
             def advance(done: int, total: int) -> None:

@@ -108,7 +108,7 @@ class MixturePrior(Prior):
                 "give base (train) data, or choose --prior diagonal"
             )
         self.locs = nn.Parameter(base_weights.clone())
-        self.log_scales = nn.Parameter(torch.full_like(base_weights, 0.5 * features**-0.5).log())
+        self.log_scales = nn.Parameter(torch.full_like(base_weights, 0.1 * features**-0.5).log())
 
     def _components(self, base_ids: Tensor | None) -> tuple[Tensor, Tensor]:
         """Means and scales, each (T, 1, B', D)."""

@@ -114,7 +114,9 @@ def _autograd_step(world, evidence: Evidence, theta: GaussianParameters, noise, 
     given = None if base is None else base.expand(*logits.shape[:-1], 1)
     synthetic = world.guide.xi(logits, given).detach()
     surrogate = (synthetic * logits).sum(-1).mean(-1).mean(0).sum()
-    kl = kl_divergence(as_distribution(GaussianParameters(loc, log_scale)), world.prior.distribution(evidence.base_ids))
+    kl = kl_divergence(
+        as_distribution(GaussianParameters(loc, log_scale)), world.prior.distribution(evidence.base_ids)
+    )
     objective = surrogate + world.weights.kl * kl.sum()
     grads = torch.autograd.grad(objective, (loc, log_scale))
     eta = world.guide.log_step_size.exp()[k]

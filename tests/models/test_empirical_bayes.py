@@ -24,9 +24,11 @@ def _plain_loss(world, episode, noise, closed_kl):
     weights = w
     if evidence.joint:
         weights = torch.cat([noise["w_base"], w], dim=1)
-    logits = world.likelihood.scale * F.normalize(evidence.query_x, dim=-1) @ F.normalize(
-        weights, dim=-1
-    ).transpose(1, 2)
+    logits = (
+        world.likelihood.scale
+        * F.normalize(evidence.query_x, dim=-1)
+        @ F.normalize(weights, dim=-1).transpose(1, 2)
+    )
     likelihood = F.cross_entropy(logits.flatten(0, 1), episode.query_y.flatten())
     return likelihood + world.weights.kl * divergence.sum(-1).mean()
 

@@ -21,9 +21,7 @@ def test_standard_scores_by_hand():
 
 def test_lwof_scores_by_hand():
     """Base classes 0 and 1, novel 2 and 3."""
-    p = torch.tensor(
-        [[[0.5, 0.1, 0.3, 0.1], [0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.6, 0.1]]]
-    )
+    p = torch.tensor([[[0.5, 0.1, 0.3, 0.1], [0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.6, 0.1]]])
     scores = score(p, torch.tensor([[2, 3, 0, 1]]), base_classes=2)
     assert scores.novel.tolist() == [100.0]  # both right among 2 and 3
     assert scores.base.tolist() == [100.0]

@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pyro_sib.augment import normalize, random_crop_flip
+from pyro_sib.backbones import BACKBONES, make_backbone
+from pyro_sib.bank import build_bank, fit_base_classifier
+from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet, Split
+from pyro_sib.errors import InputError
+from pyro_sib.pretrain import PretrainSettings, base_accuracy, checkpoint_name, learning_rate, pretrain
+from tests.worlds import clusters
+
+CPU = torch.device("cpu")
+SETTINGS = PretrainSettings("c64f", 16, epochs=3, batch_size=8)
+
+
+def _images(rows: int = 8, seed: int = 0) -> Split:
+    """Three classes of one colour each, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(3).repeat_interleave(rows)
+    noise = torch.randint(0, 120, (len(y), 3, 16, 16), generator=generator)
+    colour = 135 * torch.eye(3, dtype=torch.int64)[y][:, :, None, None]
+    return Split((noise + colour).to(torch.uint8), y, ("red", "green", "blue"))
+
+
+def _train(path, stop_after=None, settings=SETTINGS):
+    def on_epoch(record):
+        if record.epoch == stop_after:
+            raise KeyboardInterrupt
+
+    return pretrain(_images(), _images(2, seed=1), settings, CPU, path, on_epoch=on_epoch)
+
+
+def test_it_learns_and_resumes_to_the_same_bits(tmp_path):
+    whole = _train(tmp_path / "a.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "b.safetensors", stop_after=1)
+    resumed = _train(tmp_path / "b.safetensors")
+    assert resumed.log == whole.log
+    for a, b in zip(whole.backbone.state_dict().values(), resumed.backbone.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(whole.classifier.weight, resumed.classifier.weight)
+    assert base_accuracy(whole, _images(4, seed=2), CPU) > 90
+
+
+def test_a_finished_run_is_only_loaded(tmp_path):
+    first = _train(tmp_path / "a.safetensors")
+    again = pretrain(
+        _images(), None, SETTINGS, CPU, tmp_path / "a.safetensors", on_batch=lambda d, t: pytest.fail()
+    )
+    assert torch.equal(first.classifier.weight, again.classifier.weight)
+
+
+def test_the_checkpoint_name_follows_content_and_recipe():
+    names = {
+        checkpoint_name(_images(), SETTINGS),
+        checkpoint_name(_images(seed=1), SETTINGS),
+        checkpoint_name(_images(), replace(SETTINGS, epochs=4)),
+    }
+    assert len(names) == 3
+    assert checkpoint_name(_images(), SETTINGS) in names
+
+
+def test_too_few_images_are_refused(tmp_path):
+    with pytest.raises(InputError, match="24 base images are fewer than one batch of 64"):
+        _train(tmp_path / "a.safetensors", settings=PretrainSettings("c64f", 16))
+
+
+def test_schedules():
+    step = PretrainSettings(schedule="step")
+    rates = [learning_rate(step, e / 60) for e in (0, 19, 20, 40, 50)]
+    assert rates == pytest.approx([0.1, 0.1, 0.006, 0.0012, 0.00024])
+    cosine = [learning_rate(PretrainSettings(), p) for p in (0.03, 0.5, 0.999)]
+    assert cosine == sorted(cosine, reverse=True)
+    assert cosine[1] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "features"), [("c64f", 64), ("c128f", 128), ("resnet12", 640), ("wrn-28-10", 640)]
+)
+def test_backbones_map_images_to_features(name, features):
+    net = make_backbone(name, 16).eval()
+    with torch.no_grad():
+        assert net(torch.randn(2, 3, 16, 16)).shape == (2, features)
+
+
+def test_published_feature_sizes_at_84_pixels():
+    with torch.no_grad():
+        for name, features in (("c64f", 1600), ("c128f", 3200)):
+            assert make_backbone(name, 84).eval()(torch.randn(1, 3, 84, 84)).shape == (1, features)
+
+
+def test_unknown_backbones_and_small_images_are_refused():
+    with pytest.raises(InputError, match=f"choose one of {', '.join(BACKBONES)}"):
+        make_backbone("vgg", 84)
+    with pytest.raises(InputError, match="too small"):
+        make_backbone("c64f", 8)
+
+
+def test_augmentation_shifts_and_flips_each_image_on_its_own():
+    images = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4).repeat(50, 1, 1, 1).to(torch.uint8)
+    plain = normalize(images)
+    moved = random_crop_flip(plain, 1, torch.Generator().manual_seed(0))
+    assert moved.shape == plain.shape
+    assert len({tuple(image.flatten().tolist()) for image in moved[::2]}) > 10
+    still = random_crop_flip(plain, 0, torch.Generator().manual_seed(0))
+    for before, after in zip(plain, still, strict=True):
+        assert torch.equal(after, before) or torch.equal(after, before.flip(2))
+
+
+def test_the_bank_is_cached_by_content(tmp_path):
+    data = DataSet("d", {BASE_TRAIN: _images(), BASE_VAL: _images(2, 1)}, "none", "fingerprint")
+    torch.manual_seed(0)
+    net = make_backbone("c64f", 16)
+    bank = build_bank(data, net, CPU, tmp_path)
+    assert bank.split(BASE_TRAIN).x.shape == (24, 64)
+    again = build_bank(data, net, CPU, tmp_path, on_split=lambda name: pytest.fail())
+    assert torch.equal(again.split(BASE_VAL).x, bank.split(BASE_VAL).x)
+    with torch.no_grad():
+        next(net.parameters()).add_(1)
+    assert not torch.equal(build_bank(data, net, CPU, tmp_path).split(BASE_VAL).x, bank.split(BASE_VAL).x)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_a_damaged_bank_is_computed_again(tmp_path):
+    data = DataSet("d", {BASE_TRAIN: _images()}, "none", "fingerprint")
+    net = make_backbone("c64f", 16)
+    bank = build_bank(data, net, CPU, tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:100])
+    assert torch.equal(build_bank(data, net, CPU, tmp_path).split(BASE_TRAIN).x, bank.split(BASE_TRAIN).x)
+
+
+def test_the_base_classifier_on_features():
+    split = clusters(6, 30, seed=0, spread=0.3)
+    classifier = fit_base_classifier(split, seed=0, epochs=5)
+    assert (classifier(split.x).argmax(-1) == split.y).float().mean() > 0.95
