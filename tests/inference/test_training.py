@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from pyro.infer import SVI
-from pyro.infer import Trace_ELBO
+from pyro.infer import SVI, Trace_ELBO
 
 from inference.evaluation import evaluate, evidence_bound
 from inference.optimizer import SCHEDULES, JointAdam

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.distributions import MixtureSameFamily, Categorical, Independent, Normal, kl_divergence
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from models import PRIORS, GaussianMixture, make_prior
 from pyro_sib.cosine import unit

@@ -47,7 +47,7 @@ def test_it_learns_and_resumes_to_the_same_bits(tmp_path):
 def test_a_finished_run_is_only_loaded(tmp_path):
     first = _train(tmp_path / "a.safetensors")
     again = pretrain(
-        _images(), None, SETTINGS, CPU, tmp_path / "a.safetensors", on_batch=lambda d, t: pytest.fail()
+        _images(), None, SETTINGS, CPU, tmp_path / "a.safetensors", on_batch=lambda d, t: pytest.fail("called")
     )
     assert torch.equal(first.classifier.weight, again.classifier.weight)
 
@@ -115,7 +115,7 @@ def test_the_bank_is_cached_by_content(tmp_path):
     net = make_backbone("c64f", 16)
     bank = build_bank(data, net, CPU, tmp_path)
     assert bank.split(BASE_TRAIN).x.shape == (24, 64)
-    again = build_bank(data, net, CPU, tmp_path, on_split=lambda name: pytest.fail())
+    again = build_bank(data, net, CPU, tmp_path, on_split=lambda name: pytest.fail("called"))
     assert torch.equal(again.split(BASE_VAL).x, bank.split(BASE_VAL).x)
     with torch.no_grad():
         next(net.parameters()).add_(1)

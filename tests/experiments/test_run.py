@@ -1,0 +1,285 @@
+"""The run command from end to end on small features and images, and each bad input's one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from experiments import run as run_module
+from experiments.progress import Reporter
+from experiments.run import run
+from experiments.settings import RunSettings
+from pyro_sib.errors import InputError
+from pyro_sib.files import read_json, read_tensors
+
+ROOT = Path(__file__).parents[2]
+
+
+def write_features(path: Path, classes: int = 8, rows: int = 24, features: int = 12, **changes: np.ndarray) -> Path:
+    """Clusters in `features` dimensions for train, val and test."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split in ("train", "val", "test"):
+        y = np.arange(classes).repeat(rows)
+        x = rng.normal(size=(classes, features))[y] + 0.7 * rng.normal(size=(len(y), features))
+        arrays |= {f"{split}_x": x.astype(np.float32), f"{split}_y": y}
+    np.savez(path, **{k: v for k, v in {**arrays, **changes}.items() if v is not None})
+    return path
+
+
+@pytest.fixture
+def small(tmp_path) -> RunSettings:
+    return RunSettings(
+        setting="lwof",
+        features=write_features(tmp_path / "features.npz"),
+        ways=3,
+        queries=4,
+        iterations=24,
+        epochs=3,
+        select_tasks=10,
+        eval_tasks=20,
+        draws=2,
+        out=tmp_path / "out",
+        cache_dir=tmp_path / "cache",
+    )
+
+
+@pytest.mark.parametrize("setting", ["standard", "lwof"])
+def test_a_run_leaves_everything_it_promises(small, setting, tmp_path):
+    result = run(replace(small, setting=setting))
+    out = tmp_path / "out"
+    assert {p.name for p in out.glob("*.png")} == {"accuracy_against_K.png", "training.png", "task.png"}
+    assert read_json(out / "result.json") == json.loads(json.dumps(result))
+    assert {
+        "setting",
+        "split",
+        "tasks",
+        "steps",
+        "ways",
+        "shots",
+        "guide",
+        "prior",
+        "seed",
+        "commit",
+    } <= result.keys()
+    assert {"versions", "seconds", "kl_weight", "iterations"} <= result.keys()
+    assert {"name", "fingerprint", "base_holdout"} <= result["data"].keys()
+    assert set(result["metrics"]) == ({"novel"} if setting == "standard" else {"novel", "base", "both"})
+    lines = (out / "tasks.csv").read_text().splitlines()
+    rows = [line.split(",") for line in lines if line.startswith("posterior,")]
+    assert len(rows) == 20
+    assert np.mean([float(r[2]) for r in rows]) == pytest.approx(result["metrics"]["novel"]["mean"], abs=1e-2)
+    assert list((out / "tensorboard").rglob("events.*"))
+    tensors, meta = read_tensors(out / "sib.safetensors")
+    assert len(meta["log"]) == 3
+    assert any(name.startswith("best.guide.xi") for name in tensors)
+
+
+def test_a_finished_run_is_shown_again_and_another_configuration_is_refused(small):
+    first = run(small)
+    assert run(small) == json.loads(json.dumps(first))
+    with pytest.raises(InputError, match="holds a run with other settings"):
+        run(replace(small, learning_rate=0.1))
+
+
+def test_images_and_tuned_features(tmp_path, monkeypatch):
+    """From pixels: a tiny synthetic world, f pretrained and tuned on."""
+    from pyro_sib.data.synthetic import synthetic_world
+
+    def tiny(seed, image_size):
+        return synthetic_world(seed, image_size, 6, 4, 4, 18, 12)
+
+    monkeypatch.setattr(run_module, "synthetic_world", tiny)
+    settings = RunSettings(
+        setting="lwof",
+        image_size=16,
+        pretrain_epochs=1,
+        pretrain_batch_size=16,
+        ways=3,
+        queries=4,
+        iterations=4,
+        epochs=2,
+        batch_size=2,
+        select_tasks=4,
+        eval_tasks=6,
+        draws=2,
+        tune_features=True,
+        kl_weight=1e-3,
+        cache_dir=tmp_path / "cache",
+        out=tmp_path / "out",
+    )
+    result = run(settings)
+    assert result["base_accuracy"] is not None
+    tensors, _ = read_tensors(tmp_path / "out" / "sib.safetensors")
+    weights = [t for name, t in tensors.items() if name.startswith("best.features.") and name.endswith(".weight")]
+    pretrained, _ = read_tensors(next((tmp_path / "cache" / "backbones").glob("*.safetensors")))
+    moved = [
+        not torch.equal(t, pretrained["net.backbone." + name.removeprefix("best.features.backbone.")])
+        for name, t in tensors.items()
+        if name.startswith("best.features.") and name.endswith(".weight")
+    ]
+    assert weights
+    assert all(moved)
+
+
+def _command(out: Path, features: Path) -> list[str]:
+    options = (
+        f"--setting lwof --features {features} --ways 3 --queries 4 --iterations 400 --epochs 40 --select-tasks 5 "
+        f"--eval-tasks 20 --draws 2 --no-compare --threads 1 --out {out} --cache-dir {out}-cache"
+    )
+    return [sys.executable, "-m", "experiments.run", *options.split()]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_and_run_again_gives_the_same_bits(tmp_path, stop):
+    features = write_features(tmp_path / "features.npz")
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    subprocess.run(_command(unbroken, features), check=True, cwd=ROOT, capture_output=True)
+    process = subprocess.Popen(_command(broken, features), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (broken / "sib.safetensors").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(stop)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
+    assert not (broken / "result.json").exists()
+    if stop != signal.SIGKILL:
+        assert b"the same command goes on" in stderr
+        assert b"Traceback" not in stderr
+    subprocess.run(_command(broken, features), check=True, cwd=ROOT, capture_output=True)
+    tensors = [read_tensors(folder / "sib.safetensors") for folder in (unbroken, broken)]
+    assert tensors[0][1] == tensors[1][1]
+    assert all(torch.equal(value, tensors[1][0][name]) for name, value in tensors[0][0].items())
+    results = [read_json(folder / "result.json") for folder in (unbroken, broken)]
+    assert results[0]["metrics"] == results[1]["metrics"]
+    assert (unbroken / "tasks.csv").read_text() == (broken / "tasks.csv").read_text()
+
+
+def _main(monkeypatch, capsys, *options: str) -> tuple[int, str]:
+    def no_long_work(*args, **kwargs):
+        raise AssertionError("long work began before the input was checked")
+
+    monkeypatch.setattr(run_module, "prepare", no_long_work)
+    monkeypatch.setattr(sys, "argv", ["run", *options])
+    code = run_module.main()
+    return code, capsys.readouterr().err
+
+
+def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] = ("train", "val")) -> Path:
+    (root / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split in splits:
+        lines = ["filename,label"]
+        for c in range(6):
+            for i in range(images_per_class):
+                name = f"{split}{c:02d}{i:03d}.jpg"
+                Image.fromarray(rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(root / "images" / name)
+                lines.append(f"{name},{split}{c}")
+        (root / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--data mini-imagenet --data-root {tmp}/nowhere", "nowhere"),
+        ("--data mini-imagenet", "needs --data-root"),
+        ("--prior cauchy", "unknown prior 'cauchy'; choose one of isotropic, diagonal, mixture"),
+        ("--guide maml2", "unknown guide 'maml2'; choose one of sib, init-only"),
+        ("--backbone vgg", "unknown backbone 'vgg'"),
+        ("--schedule never", "unknown schedule 'never'"),
+        ("--kl-weight -1", "--kl-weight"),
+        ("--ways 1", "--ways 1"),
+        ("--image-size 4", "--image-size 4"),
+        ("--device tpu", "unknown device 'tpu'"),
+        ("--features {tmp}/none.npz", "none.npz"),
+        ("--features {tmp}/nan.npz", "train_x"),
+        ("--features {tmp}/short.npz", "train_y"),
+        ("--features {tmp}/html.npz", "html.npz"),
+        ("--features {tmp}/good.npz --ways 9", "has 8 classes, fewer than --ways 9"),
+        ("--features {tmp}/good.npz --shots 20", "needs 35"),
+        ("--features {tmp}/notest.npz --split test", "no test data"),
+        ("--features {tmp}/good.npz --tune-features", "--tune-features needs images"),
+        ("--features {tmp}/good.npz --out {tmp}/good.npz", "is a file"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, options, says):
+    write_features(tmp_path / "good.npz")
+    nan = np.zeros((192, 12), dtype=np.float32)
+    nan[3, 4] = np.nan
+    write_features(tmp_path / "nan.npz", train_x=nan)
+    write_features(tmp_path / "short.npz", train_y=np.zeros(5, dtype=np.int64))
+    write_features(tmp_path / "notest.npz", test_x=None, test_y=None)
+    (tmp_path / "html.npz").write_text("<!DOCTYPE html><html></html>")
+    options = ["--setting", "lwof", "--out", str(tmp_path / "out"), *options.format(tmp=tmp_path).split()]
+    if options.count("--out") == 2:
+        del options[2:4]
+    code, stderr = _main(monkeypatch, capsys, *options, "--cache-dir", str(tmp_path / "cache"))
+    assert code == 2
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
+    assert says in stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("missing", "no such file"),
+        ("truncated", "train00000.jpg"),
+        ("overlap", "train0"),
+        ("few", "needs 16"),
+        ("pickle-html", "mini-imagenet-cache-train.pkl"),
+        ("pickle-malicious", "refuses"),
+    ],
+)
+def test_bad_images_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, damage, says):
+    root = _csv_images(tmp_path / "data")
+    first = root / "images" / "train00000.jpg"
+    if damage == "missing":
+        first.unlink()
+    elif damage == "truncated":
+        first.write_bytes(first.read_bytes()[:-200])
+    elif damage == "overlap":
+        (root / "val.csv").write_text((root / "val.csv").read_text().replace(",val0", ",train0"))
+    elif damage.startswith("pickle"):
+        for path in root.glob("*.csv"):
+            path.unlink()
+        content = (
+            b"<html>404</html>"
+            if damage == "pickle-html"
+            else b"cos\nsystem\n(S'touch %s'\ntR." % bytes(tmp_path / "executed")
+        )
+        for split in ("train", "val"):
+            (root / f"mini-imagenet-cache-{split}.pkl").write_bytes(content)
+    options = f"--setting standard --data mini-imagenet --data-root {root} --image-size 20 --out {tmp_path}/out"
+    code, stderr = _main(monkeypatch, capsys, *options.split(), "--cache-dir", str(tmp_path / "cache"))
+    assert code == 2
+    assert stderr.count("\n") == 1
+    assert says in stderr
+    assert not (tmp_path / "executed").exists()
+
+
+def test_help_is_readable():
+    environment = {**os.environ, "COLUMNS": "100"}
+    command = [sys.executable, "-m", "experiments.run", "--help"]
+    text = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    for option in ("--setting {standard,lwof}", "--kl-weight", "--features", "--split", "--device", "--out"):
+        assert option in text
+    assert "synthetic image world" in text
+
+
+def test_stages_are_timed():
+    reporter = Reporter()
+    with reporter.stage("one", "one") as advance:
+        advance(1, 2)
+    assert reporter.seconds["one"] >= 0
