@@ -1,0 +1,410 @@
+"""Results of runs as Markdown, laid out as the paper's Tables 1 and 2, the paper's figures beside ours."""
+
+import csv
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import tyro
+
+from experiments.cli import run_command
+from pyro_sib.errors import InputError
+from pyro_sib.files import read_json
+
+METRICS = ("novel", "base", "both")
+SHOTS = (5, 1)
+TABLES = {"val": "Table 1", "test": "Table 2"}
+GROUPS = {"standard": "Standard few-shot classification", "lwof": "LwoF few-shot classification"}
+PAPER_NAME = "mini-imagenet"
+PAPER_BACKBONE = "C128F"
+PLAIN_HEADER = ("Method", "Task", "Novel", "Base", "Both")
+PAPER_HEADER = ("Method", *(f"5-way-{s}-shot {m.capitalize()}" for s in SHOTS for m in METRICS))
+
+GROUND = ("data.name", "data.fingerprint", "data.base_holdout", "data.image_size", "backbone")
+"""What runs of one table share, beside the split."""
+METHOD = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
+"""What runs of one row share, beside any further setting that result.json holds."""
+ELSEWHERE = ("seed", "steps", "ways", "shots", "setting", "split", "image_size", "backbone", "eval_tasks")
+OUTCOMES = ("elbo", "base_accuracy", "commit", "device", "threads", "comparison")
+"""Scalars of result.json that are not further settings: accounted for elsewhere, or results and places."""
+KINDS = {"data.image_size": int | None, "backbone": str | None, "kl_weight": int | float} | dict.fromkeys(
+    ("iterations", "tasks", "queries"), int
+)
+"""Types of those that are not str."""
+ONLY_ABOVE_ZERO = ("guide", "tune_features")
+"""Settings in which the K = 0 that a run trains for comparison differs from the run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result.json, or the K = 0 trained beside it.
+
+    Attributes:
+        path: folder.
+        split: val or test.
+        setting: standard or lwof.
+        ground: GROUND's values.
+        method: settings by name; runs that differ in one are never averaged.
+        steps: K.
+        metrics: name to (mean, 95% interval), percent.
+        beside: K of the run that it was trained beside, or None for a run of its own.
+    """
+
+    path: Path
+    split: str
+    setting: str
+    ground: tuple[Any, ...]
+    method: dict[str, Any]
+    steps: int
+    ways: int
+    shots: int
+    seed: int
+    commit: str | None
+    metrics: dict[str, tuple[float, float]]
+    beside: int | None = None
+
+    @property
+    def same_method(self) -> tuple[Any, ...]:
+        """Equal exactly for runs that belong in one row."""
+        return (self.setting, self.steps, *sorted((k, _exact(v)) for k, v in self.method.items()))
+
+    @property
+    def but_guide(self) -> tuple[Any, ...]:
+        """Equal for a K = 0 of its own and one trained for comparison, whatever the task size."""
+        kept = ((k, _exact(v)) for k, v in self.method.items() if k not in ONLY_ABOVE_ZERO)
+        return (self.split, self.ground, self.setting, *sorted(kept))
+
+    @property
+    def cell(self) -> tuple[Any, ...]:
+        """Where a K = 0 belongs."""
+        return (self.ways, self.shots, *self.but_guide)
+
+
+def report(runs: list[Path], all_rows: bool = False) -> str:
+    """Markdown of all results found at or below `runs`.
+
+    Args:
+        runs: folders with result.json, or folders of such folders.
+        all_rows: also the paper's rows of other methods, other K and other backbones, whatever the data.
+
+    Raises:
+        InputError: no folder, no result.json, or one that is damaged or lacks a key.
+    """
+    found = read_runs(runs)
+    tables: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in found:
+        tables[run.split not in TABLES, run.split, tuple(map(repr, run.ground))].append(run)
+    # The paper's order: validation, then test.
+    ordered = sorted(tables, key=lambda key: (key[0], -ord(key[1][0]), key[2]))
+    return "\n\n".join(_section(tables[key], all_rows) for key in ordered) + "\n"
+
+
+def read_runs(folders: list[Path]) -> list[Run]:
+    """All runs at or below the folders, each once, and the K = 0 trained beside them where none stands alone.
+
+    Raises:
+        InputError: as in `report`.
+    """
+    if not folders:
+        raise InputError("no run given; name at least one folder with result.json")
+    paths: dict[Path, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            what = "is a file, not a folder" if folder.exists() else "does not exist"
+            raise InputError(f"{folder} {what}; give the folder that --out named")
+        here = sorted(folder.rglob("result.json"))
+        if not here:
+            raise InputError(f"no result.json in {folder} or below it; finish a run with --out there first")
+        paths |= {path.resolve(): path for path in here}
+    own, zeros = [], []
+    for path in paths.values():
+        raw = read_json(path)
+        run = _run(raw, path)
+        own.append(run)
+        if raw.get("comparison"):
+            zeros.append(_comparison(raw, path, run))
+    taken = {run.cell for run in own if run.steps == 0}
+    return own + [run for run in zeros if run.cell not in taken]
+
+
+def _run(raw: Any, path: Path) -> Run:
+    values = {name: _take(raw, name, path, KINDS.get(name, str)) for name in (*GROUND, *METHOD)}
+    further = {
+        name: value
+        for name, value in (raw.items() if isinstance(raw, dict) else ())
+        if name not in ELSEWHERE + OUTCOMES and not isinstance(value, dict | list)
+    }
+    return Run(
+        path=path.parent,
+        split=_take(raw, "split", path, str),
+        setting=_take(raw, "setting", path, str),
+        ground=tuple(values[name] for name in GROUND),
+        method={n: values[n] for n in METHOD} | {n: v for n, v in further.items() if n not in values},
+        steps=_take(raw, "steps", path, int),
+        ways=_take(raw, "ways", path, int),
+        shots=_take(raw, "shots", path, int),
+        seed=_take(raw, "seed", path, int),
+        commit=_take(raw, "commit", path, str | None),
+        metrics=_metrics(raw, "metrics", path),
+    )
+
+
+def _comparison(raw: Any, path: Path, run: Run) -> Run:
+    changes = {"guide": "init-only"} | ({"tune_features": False} if "tune_features" in run.method else {})
+    metrics = _metrics(raw, "comparison.metrics", path)
+    return replace(run, method=run.method | changes, steps=0, metrics=metrics, beside=run.steps)
+
+
+def _metrics(raw: Any, name: str, path: Path) -> dict[str, tuple[float, float]]:
+    names = [m for m in METRICS if m == "novel" or m in _take(raw, name, path, dict)]
+    number = int | float
+    return {
+        m: (
+            float(_take(raw, f"{name}.{m}.mean", path, number)),
+            float(_take(raw, f"{name}.{m}.ci95", path, number)),
+        )
+        for m in names
+    }
+
+
+def _take(raw: Any, name: str, path: Path, kind: Any = object) -> Any:
+    """The value at a dotted name, its type checked."""
+    value = raw
+    for part in name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise InputError(f"{path} has no {name}; run that experiment again")
+        value = value[part]
+    if not isinstance(value, kind):
+        wanted = getattr(kind, "__name__", str(kind))
+        raise InputError(f"{path}: {name} is {value!r}, not {wanted}; run that experiment again")
+    return value
+
+
+def _section(runs: list[Run], all_rows: bool) -> str:
+    """The tables of one split on one ground, and their notes."""
+    split, (name, fingerprint, *_) = runs[0].split, runs[0].ground
+    paper = paper_rows(split) if all_rows or name == PAPER_NAME else []
+    in_paper = [run for run in runs if run.ways == 5 and run.shots in SHOTS and run.setting in GROUPS]
+    plain = [run for run in runs if run not in in_paper]
+    labels = _labels(runs)
+    parts = [f"## {name} ({fingerprint[:8]}), {split} split"]
+    if in_paper:
+        title = f"Average accuracy in percent, laid out as the paper's {TABLES.get(split, 'Table 1')}"
+        parts += [title, _markdown(PAPER_HEADER, _paper_layout(in_paper, labels, paper, all_rows))]
+    if plain:
+        parts += ["Other task sizes, average accuracy in percent", _markdown(PLAIN_HEADER, _plain(plain, labels))]
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(runs, labels, bool(paper)))])
+
+
+def _paper_layout(
+    runs: list[Run], labels: dict[tuple[Any, ...], str], paper: list[dict[str, str]], all_rows: bool
+) -> list[list[str]]:
+    rows = _paper_methods(paper, "-", "**Other methods, as the paper gives them**") if all_rows else []
+    for setting, heading in GROUPS.items():
+        ours = [run for run in runs if run.setting == setting]
+        theirs = {row["method"]: _paper_cells(paper, setting, row["method"]) for row in paper}
+        theirs = {method: cells for method, cells in theirs.items() if any(cells)}
+        if not ours and not (all_rows and theirs):
+            continue
+        rows.append([f"**{heading}**", *[""] * 6])
+        for steps in sorted({run.steps for run in ours} | ({0, 1, 3, 5} if all_rows else set())):
+            for key, members in _by_method(run for run in ours if run.steps == steps).items():
+                cells = [_cell([r for r in members if r.shots == s], m) for s in SHOTS for m in METRICS]
+                rows.append([labels[key], *cells])
+            if (cells := theirs.pop(f"SIB T={steps}", [])) and any(cells):
+                rows.append(_italic(f"SIB K={steps}, paper, {PAPER_BACKBONE}", cells))
+        if all_rows:
+            rows += [_italic(f"{m.replace('T=', 'K=')}, paper", cells) for m, cells in theirs.items()]
+    return rows
+
+
+def _plain(runs: list[Run], labels: dict[tuple[Any, ...], str]) -> list[list[str]]:
+    rows = []
+    for setting in sorted({run.setting for run in runs}, reverse=True):
+        rows.append([f"**{GROUPS.get(setting, setting)}**", *[""] * 4])
+        for ways, shots in sorted({(run.ways, run.shots) for run in runs if run.setting == setting}):
+            here = (r for r in runs if (r.setting, r.ways, r.shots) == (setting, ways, shots))
+            for key, members in _by_method(here).items():
+                cells = [_cell(members, metric) for metric in METRICS]
+                rows.append([labels[key], f"{ways}-way-{shots}-shot", *cells])
+    return rows
+
+
+def _by_method(runs: Iterable[Run]) -> dict[tuple[Any, ...], list[Run]]:
+    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.same_method].append(run)
+    return dict(sorted(groups.items(), key=lambda item: (item[1][0].steps, repr(item[0]))))
+
+
+def _labels(runs: list[Run]) -> dict[tuple[Any, ...], str]:
+    """A row's name: K and each setting in which the rows of its group differ."""
+    labels = {}
+    for run in runs:
+        peers = [r for r in runs if r.setting == run.setting]
+        names = sorted({name for r in peers for name in r.method}, key=lambda n: (n not in METHOD, n))
+        words = []
+        for name in names:
+            among = peers
+            if name in ONLY_ABOVE_ZERO:
+                # K = 0 takes no steps, so its guide's name matters only beside a K = 0 equal in all else.
+                among = [r for r in peers if (r.steps == 0) == (run.steps == 0)]
+                among = [r for r in among if run.steps or r.but_guide == run.but_guide]
+            if len({_exact(r.method.get(name)) for r in among}) > 1:
+                words.append(f"{name} {_word(run.method.get(name))}")
+        guide = run.method["guide"]
+        method = "SIB" if guide in ("sib", "init-only") else guide
+        labels[run.same_method] = ", ".join([f"{method} K={run.steps}", *words])
+    return labels
+
+
+def _by_seed(runs: list[Run]) -> dict[int, list[Run]]:
+    seeds: dict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        seeds[run.seed].append(run)
+    return dict(sorted(seeds.items()))
+
+
+def _cell(runs: list[Run], metric: str) -> str:
+    """Mean and 95% interval of one seed; mean and standard deviation of the per-run means over several."""
+    seeds = _by_seed([run for run in runs if metric in run.metrics])
+    means = [fmean(run.metrics[metric][0] for run in same) for same in seeds.values()]
+    if not means:
+        return "-"
+    if len(means) == 1:
+        interval = fmean(run.metrics[metric][1] for run in next(iter(seeds.values())))
+        return f"{means[0]:.2f} ± {interval:.2f}"
+    return f"{fmean(means):.2f} ± {stdev(means):.2f} ({len(means)} seeds)"
+
+
+def paper_rows(split: str) -> list[dict[str, str]]:
+    """The rows of the paper's table of that split; columns as in data/paper_tables.csv, accuracies in percent."""
+    text = resources.files("experiments").joinpath("data/paper_tables.csv").read_text(encoding="utf-8")
+    return [row for row in csv.DictReader(text.splitlines()) if row["split"] == split]
+
+
+def _paper_cells(paper: list[dict[str, str]], setting: str, method: str) -> list[str]:
+    """Six cells; empty ones where the paper has no figure."""
+    cells = {
+        (int(row["shots"]), row["metric"]): f"{row['mean']} ± {row['ci95']}" if row["ci95"] else row["mean"]
+        for row in paper
+        if (row["setting"], row["method"]) == (setting, method)
+    }
+    return [cells.get((shots, metric), "") for shots in SHOTS for metric in METRICS]
+
+
+def _paper_methods(paper: list[dict[str, str]], setting: str, heading: str) -> list[list[str]]:
+    methods = dict.fromkeys(row["method"] for row in paper if row["setting"] == setting)
+    rows = [_italic(method, _paper_cells(paper, setting, method)) for method in methods]
+    return [[heading, *[""] * 6], *rows] if rows else []
+
+
+def _italic(label: str, cells: list[str]) -> list[str]:
+    return [f"*{label}*", *(f"*{cell}*" if cell else "-" for cell in cells)]
+
+
+def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> list[str]:
+    name, fingerprint, holdout, size, backbone = runs[0].ground
+    pixels = "as given" if backbone is None else f"{backbone.upper()}, {size} px"
+    notes = [f"data: {name}, fingerprint {fingerprint[:8]}; base classes: {holdout}", f"features: {pixels}"]
+    for setting in sorted({run.setting for run in runs}, reverse=True):
+        here = [run for run in runs if run.setting == setting]
+        guides = _values(r.method["guide"] for r in here if r.beside is None)
+        words = [f"guide {guides}", *(f"{n} {_values(r.method[n] for r in here)}" for n in METHOD[1:])]
+        seeds = _values(run.seed for run in here)
+        commits = _values(_short(run.commit) for run in here)
+        notes.append(f"{setting}: {', '.join(words)}, seeds {seeds}, commit {commits}")
+    beside: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.beside is not None:
+            beside[labels[run.same_method]].append(run)
+    for label, members in beside.items():
+        what = _values(f"{run.setting} {run.ways}-way-{run.shots}-shot" for run in members)
+        notes.append(f"{label}, {what}: trained beside K={_values(r.beside for r in members)}, in the same runs")
+    notes += _repeats(runs, labels)
+    notes.append("± is the 95% interval over tasks, and with several seeds the sd over seeds of the runs' means")
+    if paper:
+        notes.append(
+            f"rows in italics: the paper's own figures, with {PAPER_BACKBONE} (unless named otherwise) at 84 px "
+            "and other images of the base classes"
+        )
+    elif name != PAPER_NAME:
+        notes.append("the paper's figures are of mini-ImageNet and left out here; --all-rows adds them")
+    return notes
+
+
+def _repeats(runs: list[Run], labels: dict[tuple[Any, ...], str]) -> list[str]:
+    """A word on each seed that was run more than once with different results."""
+    notes = []
+    for ways, shots in sorted({(run.ways, run.shots) for run in runs}):
+        for key, members in _by_method(r for r in runs if (r.ways, r.shots) == (ways, shots)).items():
+            for seed, same in _by_seed(members).items():
+                if len({repr(run.metrics) for run in same}) > 1:
+                    folders = ", ".join(str(run.path) for run in same)
+                    where = f"{labels[key]}, {same[0].setting} {ways}-way-{shots}-shot"
+                    notes.append(
+                        f"{where}: seed {seed} was run {len(same)} times ({folders}), averaged as one seed"
+                    )
+    return notes
+
+
+def _values(values: Iterable[Any]) -> str:
+    known = {_word(value): value for value in values}
+    order = sorted(known.items(), key=lambda item: (_size(item[1]), item[0]))
+    return ", ".join(word for word, _ in order)
+
+
+def _size(value: Any) -> float:
+    return value if isinstance(value, int | float) else -math.inf
+
+
+def _exact(value: Any) -> str:
+    """Equal for equal settings, 0 and 0.0 among them."""
+    return repr(float(value)) if isinstance(value, int | float) else repr(value)
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _short(commit: str | None) -> str:
+    if commit is None:
+        return "unknown"
+    return commit.removesuffix("-dirty")[:7] + ("-dirty" if commit.endswith("-dirty") else "")
+
+
+def _markdown(header: tuple[str, ...], rows: list[list[str]]) -> str:
+    """An aligned Markdown table; figures to the right."""
+    widths = [max(3, *(len(row[i]) for row in (header, *rows))) for i in range(len(header))]
+    rule = [":" + "-" * (w - 1) if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    padded = [
+        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        for row in (header, *rows)
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (padded[0], rule, *padded[1:]))
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """Print results as Markdown, laid out as the paper's Tables 1 and 2, with the paper's figures beside ours."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders with result.json, or folders of such folders."""
+    all_rows: bool = False
+    """Also print the paper's rows of other methods, K and backbones."""
+
+
+def main() -> int:
+    """`python -m experiments.report RUNS...`."""
+    settings = tyro.cli(ReportSettings, prog="python -m experiments.report")
+    return run_command(lambda: print(report(list(settings.runs), settings.all_rows), end=""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
