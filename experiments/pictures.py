@@ -79,8 +79,10 @@ def _task(
     support_x, query_x = unit(evidence.support_x[0]), unit(evidence.query_x[0, :novel])
     weights = [unit(theta.loc[0]) for theta in (thetas[0], thetas[-1])]
     axes = torch.linalg.svd(query_x - query_x.mean(0), full_matrices=False).Vh[:2].T
-    flat = [((t - query_x.mean(0)) @ axes).detach().cpu().numpy() for t in (query_x, support_x, *weights)]
-    return task_scatter(*flat, labels, before, after, names, title)
+    queries, support, start, end = (
+        ((t - query_x.mean(0)) @ axes).detach().cpu().numpy() for t in (query_x, support_x, *weights)
+    )
+    return task_scatter(queries, support, start, end, labels, before, after, names, title)
 
 
 def _guess(probabilities: Tensor, offset: int) -> np.ndarray:

@@ -36,7 +36,6 @@ def build_program(
     settings: RunSettings,
     features: int,
     base_weights: Tensor | None,
-    scale: float,
     device: torch.device,
 ) -> Program:
     """Build the program of these settings with fresh parameters drawn from the seed.
@@ -45,7 +44,6 @@ def build_program(
         settings: resolved.
         features: D.
         base_weights: (B, D) unit weights of the base classes, or None.
-        scale: first scale of the cosine predictor.
         device: where the parameters live.
     """
     weights = settings.weights()
@@ -53,7 +51,7 @@ def build_program(
         torch.manual_seed(make_key("weights", settings.seed) & (2**63 - 1))
         assert settings.prior is not None
         prior = make_prior(settings.prior, features, base_weights).to(device)
-        likelihood = CosineCategorical(scale).to(device)
+        likelihood = CosineCategorical(settings.predictor_scale).to(device)
         guide = guide_constructor(settings.guide)(
             settings.sib_settings(), features, settings.ways, settings.joint, prior, likelihood, weights
         ).to(device)

@@ -76,7 +76,7 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
             for steps in settings.steps:
                 for seed in settings.seeds if steps == 3 else settings.seeds[:1]:
                     name = f"{setting}-{shots}shot-K{steps}-seed{seed}"
-                    row = replace(common, setting=setting, shots=shots, steps=steps, seed=seed)  # type: ignore[arg-type]
+                    row = replace(common, setting=setting, shots=shots, steps=steps, seed=seed)
                     found.append(replace(row, out=settings.out / name))
     if "kl" in settings.parts:
         found += [

@@ -46,7 +46,6 @@ class Ground:
         bank: the same data as features.
         network: f and its base classifier, or None where features were given.
         base_weights: (B, D) unit weights of the base classes, or None without base classes.
-        scale: of the base classifier.
         base_accuracy: percent of held-out base rows that the base classifier names rightly, or None.
     """
 
@@ -54,7 +53,6 @@ class Ground:
     bank: DataSet
     network: Pretrained | None
     base_weights: Tensor | None
-    scale: float
     base_accuracy: float | None
 
 
@@ -140,7 +138,7 @@ def prepare(data: DataSet, settings: RunSettings, device: torch.device, reporter
         accuracy = None
         if held is not None:
             accuracy = 100 * float((classifier(held.x).argmax(-1) == held.y).float().mean())
-        return Ground(None, data, None, unit(classifier.weight), float(classifier.scale), accuracy)
+        return Ground(None, data, None, unit(classifier.weight), accuracy)
     assert settings.out is not None
     recipe, train_split = settings.pretrain_settings(), data.split(BASE_TRAIN)
     scalars = Scalars(settings.out / "tensorboard")
@@ -161,7 +159,7 @@ def prepare(data: DataSet, settings: RunSettings, device: torch.device, reporter
     held = data.splits.get(BASE_TEST)
     accuracy = None if held is None else base_accuracy(network, held, device)
     weights = unit(network.classifier.weight.detach().cpu())
-    return Ground(data, bank, network, weights, float(network.classifier.scale), accuracy)
+    return Ground(data, bank, network, weights, accuracy)
 
 
 def train(
@@ -175,7 +173,7 @@ def train(
     """Stage 2: SVI over training tasks; the program then holds the best epoch's parameters."""
     assert settings.out is not None
     features = ground.bank.split(BASE_TRAIN).x.shape[1]
-    program = build_program(settings, features, ground.base_weights, ground.scale, device)
+    program = build_program(settings, features, ground.base_weights, device)
     modules, model, guide = program.modules(), program.model, program.guide
     train_source = sources["train"]
     backbone = ground.network.backbone if ground.network and settings.tune_features else None

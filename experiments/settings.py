@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import tyro
 
@@ -16,6 +16,8 @@ from pyro_sib.episodes import EpisodeShape
 from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.pretrain import PretrainSettings
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class RunSettings:
     """Draws of w inside a step; 0 takes the gradient at q's mean."""
     initial_scale: float = 0.01
     """First standard deviation of q."""
+    predictor_scale: float = 10.0
+    """First scale of the cosine predictor."""
     kl_step: Literal["explicit", "implicit"] = "implicit"
     """The KL's part of a step: eq. (9) to the letter, or at its end point (stable at any weight)."""
     prior: str | None = None
@@ -81,15 +85,15 @@ class RunSettings:
     """Weight of the KL against the mean log likelihood of a query; 1 is the literal ELBO."""
 
     iterations: int | None = None
-    """SVI steps; 9000, or 3000 on the synthetic world, unless said. The paper: 60000."""
-    epochs: int = 12
-    """How often to validate and save. The paper: 60."""
+    """SVI steps; the paper's 60000, or 2000 on the synthetic world, unless said."""
+    epochs: int | None = None
+    """How often to validate and save; the paper's 60, or 12 in runs under 20000 iterations, unless said."""
     batch_size: int = 8
     """Tasks a step."""
-    learning_rate: float = 1e-3
-    """Adam's first learning rate."""
-    schedule: str = "cosine"
-    """Learning rate: cosine, or the paper's step."""
+    learning_rate: float | None = None
+    """Adam's first learning rate; the paper's 1e-3, or 3e-3 in runs under 20000 iterations, unless said."""
+    schedule: str | None = None
+    """Of the learning rate; the paper's step, or cosine in runs under 20000 iterations, unless said."""
     objective: str = "trace"
     """trace (Trace_ELBO) or mean-field (TraceMeanField_ELBO: closed-form KL)."""
     particles: int = 1
@@ -132,13 +136,18 @@ class RunSettings:
         Raises:
             InputError: what is wrong, what would be right.
         """
-        mini = self.source == "mini-imagenet"
+        mini, synthetic = self.source == "mini-imagenet", self.source == "synthetic"
+        iterations = self.iterations if self.iterations is not None else (2000 if synthetic else 60_000)
+        short = iterations < 20_000
         full = replace(
             self,
-            image_size=self.image_size or (84 if mini else 32),
-            pretrain_epochs=self.pretrain_epochs or (60 if mini else 10),
-            iterations=self.iterations or (3000 if self.source == "synthetic" else 9000),
-            prior=self.prior or ("mixture" if self.joint else "diagonal"),
+            image_size=_said(self.image_size, 84 if mini else 32),
+            pretrain_epochs=_said(self.pretrain_epochs, 60 if mini else 10),
+            iterations=iterations,
+            epochs=_said(self.epochs, 12 if short else 60),
+            learning_rate=_said(self.learning_rate, 3e-3 if short else 1e-3),
+            schedule=_said(self.schedule, "cosine" if short else "step"),
+            prior=_said(self.prior, "mixture" if self.joint else "diagonal"),
         )
         full._check()
         name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{self.steps}"
@@ -175,6 +184,8 @@ class RunSettings:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or more is needed")
         if self.eval_tasks is not None and self.eval_tasks < 2:
             raise InputError(f"--eval-tasks {self.eval_tasks}: 2 or more are needed for an interval")
+        if not self.predictor_scale > 0:
+            raise InputError(f"--predictor-scale {self.predictor_scale}: a positive number is needed")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"--threads {self.threads}: 1 or more is needed")
         if self.device not in ("auto", "cpu", "cuda"):
@@ -219,6 +230,9 @@ class RunSettings:
     def train_settings(self) -> TrainSettings:
         """Stage 2."""
         assert self.iterations is not None
+        assert self.epochs is not None
+        assert self.learning_rate is not None
+        assert self.schedule is not None
         return TrainSettings(
             iterations=self.iterations,
             epochs=min(self.epochs, max(self.iterations, 1)),
@@ -229,3 +243,8 @@ class RunSettings:
             particles=self.particles,
             seed=self.seed,
         )
+
+
+def _said(value: Value | None, otherwise: Value) -> Value:
+    """What the user said, or the default."""
+    return otherwise if value is None else value

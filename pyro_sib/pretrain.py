@@ -108,7 +108,7 @@ class _Stage1:
             features = backbone.eval()(probe).shape[1]
             classifier = CosineClassifier(features, classes)
         self.net = nn.ModuleDict({"backbone": backbone, "classifier": classifier})
-        self.net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net.to(device).to(memory_format=torch.channels_last)
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         plain = [p for p in self.net.parameters() if p.ndim <= 1]
         groups: list[dict[str, Any]] = [

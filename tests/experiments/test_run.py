@@ -96,7 +96,7 @@ def test_images_and_tuned_features(tmp_path, monkeypatch):
     from pyro_sib.data.synthetic import synthetic_world
 
     def tiny(seed, image_size):
-        return synthetic_world(seed, image_size, 6, 4, 4, 18, 12)
+        return synthetic_world(seed, image_size, 6, 4, 4, 36, 12)
 
     monkeypatch.setattr(run_module, "synthetic_world", tiny)
     settings = RunSettings(
@@ -139,11 +139,18 @@ def _command(out: Path, features: Path) -> list[str]:
     return [sys.executable, "-m", "experiments.run", *options.split()]
 
 
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Path:
+    """The features and the result of a run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    features = write_features(folder / "features.npz")
+    subprocess.run(_command(folder / "out", features), check=True, cwd=ROOT, capture_output=True)
+    return folder
+
+
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_and_run_again_gives_the_same_bits(tmp_path, stop):
-    features = write_features(tmp_path / "features.npz")
-    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    subprocess.run(_command(unbroken, features), check=True, cwd=ROOT, capture_output=True)
+def test_killed_and_run_again_gives_the_same_bits(tmp_path, unbroken, stop):
+    features, broken = unbroken / "features.npz", tmp_path / "broken"
     process = subprocess.Popen(_command(broken, features), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not (broken / "sib.safetensors").exists():
@@ -156,13 +163,15 @@ def test_killed_and_run_again_gives_the_same_bits(tmp_path, stop):
     if stop != signal.SIGKILL:
         assert b"the same command goes on" in stderr
         assert b"Traceback" not in stderr
+    done = len(read_tensors(broken / "sib.safetensors")[1]["log"])
+    assert 0 < done < 40
     subprocess.run(_command(broken, features), check=True, cwd=ROOT, capture_output=True)
-    tensors = [read_tensors(folder / "sib.safetensors") for folder in (unbroken, broken)]
+    tensors = [read_tensors(folder / "sib.safetensors") for folder in (unbroken / "out", broken)]
     assert tensors[0][1] == tensors[1][1]
     assert all(torch.equal(value, tensors[1][0][name]) for name, value in tensors[0][0].items())
-    results = [read_json(folder / "result.json") for folder in (unbroken, broken)]
+    results = [read_json(folder / "result.json") for folder in (unbroken / "out", broken)]
     assert results[0]["metrics"] == results[1]["metrics"]
-    assert (unbroken / "tasks.csv").read_text() == (broken / "tasks.csv").read_text()
+    assert (unbroken / "out" / "tasks.csv").read_text() == (broken / "tasks.csv").read_text()
 
 
 def _main(monkeypatch, capsys, *options: str) -> tuple[int, str]:
