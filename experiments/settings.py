@@ -85,7 +85,7 @@ class RunSettings:
     """Weight of the KL against the mean log likelihood of a query; 1 is the literal ELBO."""
 
     iterations: int | None = None
-    """SVI steps; the paper's 60000, or 2000 on the synthetic world, unless said."""
+    """SVI steps; the paper's 60000, or 1500 on the synthetic world, unless said."""
     epochs: int | None = None
     """How often to validate and save; the paper's 60, or 12 in runs under 20000 iterations, unless said."""
     batch_size: int = 8
@@ -137,7 +137,7 @@ class RunSettings:
             InputError: what is wrong, what would be right.
         """
         mini, synthetic = self.source == "mini-imagenet", self.source == "synthetic"
-        iterations = self.iterations if self.iterations is not None else (2000 if synthetic else 60_000)
+        iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
         full = replace(
             self,
