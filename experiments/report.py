@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from experiments.cli import run_command
+from experiments.tables import markdown_table, result_files
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json
 
@@ -111,19 +112,8 @@ def read_runs(folders: list[Path]) -> list[Run]:
     Raises:
         InputError: as in `report`.
     """
-    if not folders:
-        raise InputError("no run given; name at least one folder with result.json")
-    paths: dict[Path, Path] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            what = "is a file, not a folder" if folder.exists() else "does not exist"
-            raise InputError(f"{folder} {what}; give the folder that --out named")
-        here = sorted(folder.rglob("result.json"))
-        if not here:
-            raise InputError(f"no result.json in {folder} or below it; finish a run with --out there first")
-        paths |= {path.resolve(): path for path in here}
     own, zeros = [], []
-    for path in paths.values():
+    for path in result_files(folders):
         raw = read_json(path)
         run = _run(raw, path)
         own.append(run)
@@ -196,9 +186,12 @@ def _section(runs: list[Run], all_rows: bool) -> str:
     parts = [f"## {name} ({fingerprint[:8]}), {split} split"]
     if in_paper:
         title = f"Average accuracy in percent, laid out as the paper's {TABLES.get(split, 'Table 1')}"
-        parts += [title, _markdown(PAPER_HEADER, _paper_layout(in_paper, labels, paper, all_rows))]
+        parts += [title, markdown_table(PAPER_HEADER, _paper_layout(in_paper, labels, paper, all_rows))]
     if plain:
-        parts += ["Other task sizes, average accuracy in percent", _markdown(PLAIN_HEADER, _plain(plain, labels))]
+        parts += [
+            "Other task sizes, average accuracy in percent",
+            markdown_table(PLAIN_HEADER, _plain(plain, labels)),
+        ]
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(runs, labels, bool(paper)))])
 
 
@@ -377,17 +370,6 @@ def _short(commit: str | None) -> str:
     if commit is None:
         return "unknown"
     return commit.removesuffix("-dirty")[:7] + ("-dirty" if commit.endswith("-dirty") else "")
-
-
-def _markdown(header: tuple[str, ...], rows: list[list[str]]) -> str:
-    """An aligned Markdown table; figures to the right."""
-    widths = [max(3, *(len(row[i]) for row in (header, *rows))) for i in range(len(header))]
-    rule = [":" + "-" * (w - 1) if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-    padded = [
-        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        for row in (header, *rows)
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (padded[0], rule, *padded[1:]))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from pyro_sib.data.sniff import HEAD, refuse_impostor
 from pyro_sib.errors import InputError
@@ -93,6 +92,8 @@ def decode_image(path: Path) -> Tensor:
             raise InputError(
                 f"{path} is truncated (a JPEG without its end, {len(data)} bytes); unpack the archive again"
             )
+        from torchvision.io import ImageReadMode, decode_jpeg  # seconds to import; a run on features needs none
+
         try:
             return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
         except RuntimeError:

@@ -1,0 +1,47 @@
+import json
+
+import pytest
+
+from experiments.reproduce import KL_WEIGHTS, ReproduceSettings, rows
+from experiments.sweep import HEADER, sweep
+from pyro_sib.errors import InputError
+
+
+def _result(weight):
+    return {
+        "kl_weight": weight,
+        "metrics": {"novel": {"mean": 50 + weight, "ci95": 0.5}},
+        "at_the_mean": {"metrics": {"novel": {"mean": 51.0, "ci95": 0.5}}, "calibration": {"ece": 6.0, "nll": 1.2}},
+        "calibration": {"ece": 2.0, "nll": 1.1},
+        "elbo": -1.5,
+        "elbo_parts": {"log_likelihood": -1.2, "kl": 300.0},
+        "scales": {"q": 0.05, "q_norm": 1.0, "prior": 0.06, "predictor": 11.0, "step_size": [1.0, 0.5]},
+    }
+
+
+def test_rows_are_ordered_by_weight(tmp_path):
+    for weight in (1.0, 0.0, 0.01):
+        (tmp_path / str(weight)).mkdir()
+        (tmp_path / str(weight) / "result.json").write_text(json.dumps(_result(weight)))
+    lines = sweep([tmp_path]).splitlines()
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines[2:]]
+    assert [row[0] for row in cells] == ["0", "0.01", "1"]
+    assert all(len(row) == len(HEADER) for row in cells)
+    assert cells[2][1] == "51.00 ± 0.50"
+    assert cells[0][9] == "-301.2"
+
+
+def test_a_result_of_another_version_is_named(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps({"kl_weight": 0.0, "metrics": {}}))
+    with pytest.raises(InputError, match="lacks"):
+        sweep([tmp_path])
+
+
+def test_reproduce_has_every_row(tmp_path):
+    found = rows(ReproduceSettings(out=tmp_path))
+    assert len(found) == 2 * 2 * (3 + 3) + len(KL_WEIGHTS)
+    assert len({row.out for row in found}) == len(found)
+    standard = [row for row in found if row.setting == "standard" and row.kl_weight == found[0].kl_weight]
+    assert {(row.steps, row.shots) for row in standard} >= {(k, s) for k in (0, 1, 3, 5) for s in (1, 5)}
+    with pytest.raises(InputError, match="no row"):
+        rows(ReproduceSettings(parts=()))
