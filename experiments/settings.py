@@ -81,7 +81,7 @@ class RunSettings:
     """The KL's part of a step: eq. (9) to the letter, or at its end point (stable at any weight)."""
     prior: str | None = None
     """p(w): isotropic, diagonal or mixture; mixture in lwof and diagonal otherwise, unless said."""
-    kl_weight: float = 0.0
+    kl_weight: float = 1e-4
     """Weight of the KL against the mean log likelihood of a query; 1 is the literal ELBO."""
 
     iterations: int | None = None
