@@ -253,7 +253,7 @@ def _finish(
         "comparison": None if zero is None else _comparison(zero),
         "tasks": tasks,
         "steps": last,
-        "elbo": bound.log_likelihood - settings.kl_weight * bound.kl,
+        "elbo": bound.log_likelihood - settings.weights().kl * bound.kl,
         "elbo_parts": {**asdict(bound), "tasks": min(tasks, 200)},
         "scales": _scales(program, source),
         "data": {

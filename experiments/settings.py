@@ -81,8 +81,9 @@ class RunSettings:
     """The KL's part of a step: eq. (9) to the letter, or at its end point (stable at any weight)."""
     prior: str | None = None
     """p(w): isotropic, diagonal or mixture; mixture in lwof and diagonal otherwise, unless said."""
-    kl_weight: float = 1e-4
-    """Weight of the KL against the mean log likelihood of a query; 1 is the literal ELBO."""
+    kl_weight: float | None = None
+    """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, or 0 with the
+    mixture prior, unless said."""
 
     iterations: int | None = None
     """SVI steps; the paper's 60000, or 1500 on the synthetic world, unless said."""
@@ -137,6 +138,7 @@ class RunSettings:
             InputError: what is wrong, what would be right.
         """
         mini, synthetic = self.source == "mini-imagenet", self.source == "synthetic"
+        prior = _said(self.prior, "mixture" if self.joint else "diagonal")
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
         full = replace(
@@ -147,7 +149,8 @@ class RunSettings:
             epochs=_said(self.epochs, 12 if short else 60),
             learning_rate=_said(self.learning_rate, 3e-3 if short else 1e-3),
             schedule=_said(self.schedule, "cosine" if short else "step"),
-            prior=_said(self.prior, "mixture" if self.joint else "diagonal"),
+            prior=prior,
+            kl_weight=_said(self.kl_weight, 0.0 if prior == "mixture" else 1e-4),
         )
         full._check()
         name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{self.steps}"
@@ -199,6 +202,7 @@ class RunSettings:
 
     def weights(self) -> ObjectiveWeights:
         """Of the ELBO's two terms."""
+        assert self.kl_weight is not None
         return ObjectiveWeights(self.kl_weight)
 
     def pretrain_settings(self) -> PretrainSettings:
