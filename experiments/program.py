@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from experiments.settings import RunSettings
 from inference import Guide, guide_constructor
 from inference.evaluation import TaskSource
-from models import CosineCategorical, EmpiricalBayes, Prior, make_prior
+from models import PRIORS, CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.augment import normalize
 from pyro_sib.counter_rng import make_key
 from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
@@ -69,7 +69,8 @@ class FeatureNetwork(nn.Module):
 
     def __init__(self, backbone: nn.Module):
         super().__init__()
-        self.backbone = backbone.requires_grad_(True)
+        # Pyro stores contiguous parameters; another memory format would be copied and never trained.
+        self.backbone = backbone.to(memory_format=torch.contiguous_format).requires_grad_(True)
 
     def train(self, mode: bool = True) -> "FeatureNetwork":
         """Batch norm always in evaluation mode; gradients flow all the same."""
@@ -110,7 +111,8 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
     Raises:
         InputError: a missing split, or one too small for these tasks.
     """
-    with_base = settings.joint or settings.prior == "mixture"
+    assert settings.prior is not None
+    with_base = settings.joint or PRIORS[settings.prior].needs_base_classes
     shape = settings.shape()
 
     def source(purpose: str, novel: str, base: str, seed: int) -> TaskSource:

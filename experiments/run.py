@@ -32,7 +32,7 @@ from pyro_sib.cosine import unit
 from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet, read_features, read_images
 from pyro_sib.data.synthetic import synthetic_world
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_json, write_json
+from pyro_sib.files import digest, digest_state, read_json, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores
 from pyro_sib.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
 
@@ -77,19 +77,22 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
         result = read_json(done)
         show(result, settings.out, reporter)
         return result
-    ground = prepare(data, settings, device, reporter)
+    ground = prepare(data, settings, split, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
     program, trainer = train(settings, ground, sources, device, reporter)
-    comparison = None
+    zero_scores = None
     if settings.compare and settings.steps and settings.guide != "init-only":
         zero = replace(settings, guide="init-only", steps=0, tune_features=False)
         comparison = train(zero, ground, sources, device, reporter, "k0")[0]
+        zero_scores = evaluate(comparison.guide, sources["evaluate"], eval_tasks(settings, split), settings.draws)[
+            0
+        ]
     if settings.tune_features:
         assert ground.images is not None
         assert ground.network is not None
         bank = build_bank(ground.images, ground.network.backbone, device, settings.cache_dir / "banks")
         sources = make_sources(bank, settings, split, device)
-    return _finish(settings, ground, split, sources["evaluate"], program, comparison, trainer, reporter)
+    return _finish(settings, ground, split, sources["evaluate"], program, zero_scores, trainer, reporter)
 
 
 def choose_device(name: str) -> torch.device:
@@ -129,12 +132,13 @@ def choose_split(data: DataSet, settings: RunSettings) -> str:
     return split
 
 
-def prepare(data: DataSet, settings: RunSettings, device: torch.device, reporter: Reporter) -> Ground:
+def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.device, reporter: Reporter) -> Ground:
     """Stage 1 and the feature bank, from the cache where they are there."""
+    base_split = BASE_VAL if split == VAL else BASE_TEST
     if not data.is_images:
         with reporter.stage("base classifier", "base classifier on the features"):
             classifier = fit_base_classifier(data.split(BASE_TRAIN), settings.seed)
-        held = data.splits.get(BASE_VAL)
+        held = data.splits.get(base_split)
         accuracy = None
         if held is not None:
             accuracy = 100 * float((classifier(held.x).argmax(-1) == held.y).float().mean())
@@ -156,7 +160,7 @@ def prepare(data: DataSet, settings: RunSettings, device: torch.device, reporter
         network = pretrain(train_split, data.splits.get(BASE_VAL), recipe, device, checkpoint, advance, on_epoch)
     with reporter.stage("bank", "feature bank"):
         bank = build_bank(data, network.backbone, device, settings.cache_dir / "banks")
-    held = data.splits.get(BASE_TEST)
+    held = data.splits.get(base_split)
     accuracy = None if held is None else base_accuracy(network, held, device)
     weights = unit(network.classifier.weight.detach().cpu())
     return Ground(data, bank, network, weights, accuracy)
@@ -173,6 +177,8 @@ def train(
     """Stage 2: SVI over training tasks; the program then holds the best epoch's parameters."""
     assert settings.out is not None
     features = ground.bank.split(BASE_TRAIN).x.shape[1]
+    pretrained = {} if ground.network is None else ground.network.backbone.state_dict()
+    identity = digest(ground.bank.fingerprint, digest_state(pretrained))
     program = build_program(settings, features, ground.base_weights, device)
     modules, model, guide = program.modules(), program.model, program.guide
     train_source = sources["train"]
@@ -182,7 +188,7 @@ def train(
         network = FeatureNetwork(backbone)
         modules = {**modules, "features": network}
         model, guide = network.model(program.model), network.guide(program.guide)  # type: ignore[assignment]
-        train_source = make_sources(ground.images, settings, VAL, device)["train"]
+        train_source = _image_tasks(ground.images, settings, device)
     metric = "both" if settings.joint else "novel"
 
     def validate() -> float:
@@ -191,7 +197,8 @@ def train(
             source = _embedded(ground, backbone, settings, device)
         return evaluate(program.guide, source, settings.select_tasks)[0].metrics()[metric].mean
 
-    trainer = Trainer(model, guide, modules, settings.train_settings(), settings.out / f"{name}.safetensors")
+    checkpoint = settings.out / f"{name}.safetensors"
+    trainer = Trainer(model, guide, modules, settings.train_settings(), checkpoint, identity)
     scalars = Scalars(settings.out / "tensorboard")
     title = f"SVI, K = {settings.steps}, {settings.train_settings().iterations} iterations"
     with reporter.stage(f"train {name}", title) as advance:
@@ -226,18 +233,17 @@ def _finish(
     split: str,
     source: TaskSource,
     program: Program,
-    comparison: Program | None,
+    zero: TaskScores | None,
     trainer: Trainer,
     reporter: Reporter,
 ) -> dict[str, Any]:
     """Evaluate, write everything, show the table."""
     assert settings.out is not None
-    tasks = settings.eval_tasks or (2000 if split == VAL else 600)
+    tasks = eval_tasks(settings, split)
     last = len(program.guide.iterates(source.episodes(torch.arange(1)).evidence)) - 1
     with reporter.stage("evaluate", f"evaluation on {tasks} tasks of {split}") as advance:
         averaged = evaluate(program.guide, source, tasks, settings.draws, on_tasks=advance)[0]
         iterates = evaluate(program.guide, source, tasks, iterates=range(last + 1))
-        zero = evaluate(comparison.guide, source, tasks, settings.draws)[0] if comparison else None
         bound = evidence_bound(program.guide, source, min(tasks, 200), settings.draws)
     scores = {"posterior": averaged, "mean": iterates[-1]}
     if zero is not None:
@@ -277,6 +283,16 @@ def _finish(
     write_json(settings.out / "result.json", result)
     show(result, settings.out, reporter)
     return result
+
+
+def eval_tasks(settings: RunSettings, split: str) -> int:
+    """How many tasks to evaluate on: the paper's 2000 of validation and 600 of test, unless said."""
+    return settings.eval_tasks or (2000 if split == VAL else 600)
+
+
+def _image_tasks(images: DataSet, settings: RunSettings, device: torch.device) -> TaskSource:
+    """Training tasks of images."""
+    return make_sources(images, settings, VAL if VAL in images.splits else TEST, device)["train"]
 
 
 def _comparison(zero: TaskScores) -> dict[str, Any]:

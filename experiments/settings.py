@@ -83,7 +83,7 @@ class RunSettings:
     """p(w): isotropic, diagonal or mixture; mixture in lwof and diagonal otherwise, unless said."""
     kl_weight: float | None = None
     """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, or 0 with the
-    mixture prior, unless said."""
+    mixture prior, unless said. With 0 the prior stays as stage 1 left it."""
 
     iterations: int | None = None
     """SVI steps; the paper's 60000, or 1500 on the synthetic world, unless said."""
@@ -109,7 +109,7 @@ class RunSettings:
     compare: bool = True
     """Also train and evaluate K = 0 beside the K asked for."""
     seed: int = 0
-    """Of training and evaluation tasks, weights and draws."""
+    """Of training tasks, weights and draws in stage 2; f and the evaluation tasks are the same for every seed."""
     data_seed: int = 0
     """Of the synthetic world."""
     device: str = "auto"
@@ -150,10 +150,11 @@ class RunSettings:
             learning_rate=_said(self.learning_rate, 3e-3 if short else 1e-3),
             schedule=_said(self.schedule, "cosine" if short else "step"),
             prior=prior,
+            steps=0 if self.guide == "init-only" else self.steps,
             kl_weight=_said(self.kl_weight, 0.0 if prior == "mixture" else 1e-4),
         )
         full._check()
-        name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{self.steps}"
+        name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{full.steps}"
         return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}-seed{self.seed}")
 
     def _check(self) -> None:

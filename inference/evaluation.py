@@ -103,7 +103,7 @@ def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, bat
         evidence = episode.evidence
         theta = guide.iterates(evidence)[-1]
         each = [
-            p.gather(-1, episode.query_y[..., None]).log().mean((-1, -2))
+            p.gather(-1, episode.query_y[..., None]).clamp_min(torch.finfo(p.dtype).tiny).log().mean((-1, -2))
             for p in predictions(guide, evidence, draws, theta)
         ]
         likelihood.append(torch.stack(each).mean(0))

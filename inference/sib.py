@@ -115,7 +115,7 @@ class SIBGuide(Guide):
             return thetas
         scale = self.likelihood.scale.detach()
         unit_x = unit(evidence.query_x.detach())
-        base = self._base_logsumexp(evidence, unit_x, scale)
+        base = self._base_logsumexp(evidence, unit_x, scale, attach_prior=learn == "psi")
         step_sizes = self.log_step_size.exp()
         for k in range(self.settings.steps):
             step_size = step_sizes[k] if learn == "phi" else step_sizes[k].detach()
@@ -179,17 +179,23 @@ class SIBGuide(Guide):
         new_loc = (loc - step_size * loc_gradient + pull * shift) / (1 + pull * precision)
         return GaussianParameters(new_loc, _implicit_log_scale(new_log_scale, precision, pull))
 
-    def _base_logsumexp(self, evidence: Evidence, unit_x: Tensor, scale: Tensor) -> Tensor | None:
+    def _base_logsumexp(
+        self, evidence: Evidence, unit_x: Tensor, scale: Tensor, attach_prior: bool
+    ) -> Tensor | None:
         """(T, Q, 1) for joint tasks."""
         base_ids = evidence.joint_base_ids
         if base_ids is None:
             return None
-        with torch.no_grad():
+        with torch.set_grad_enabled(attach_prior and torch.is_grad_enabled()):
             logits = scale * unit_x @ unit(self.prior.base_locs(base_ids)).transpose(-1, -2)
             return torch.logsumexp(logits, -1, keepdim=True)
 
 
 def _implicit_log_scale(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tensor:
-    """One Newton step towards u = log_scale - pull * (P exp(2u) - 1), the backward Euler step's end point."""
+    """One Newton step towards u = log_scale - pull * (P exp(2u) - 1), the backward Euler step's end point.
+
+    From below, Newton overshoots; the root never lies beyond the KL's own optimum, P exp(2u) = 1.
+    """
     excess = precision * (2 * log_scale).exp()
-    return log_scale - pull * (excess - 1) / (1 + 2 * pull * excess)
+    newton = log_scale - pull * (excess - 1) / (1 + 2 * pull * excess)
+    return torch.minimum(newton, torch.maximum(log_scale, -0.5 * precision.log()))

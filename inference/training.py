@@ -75,6 +75,7 @@ class Trainer:
         modules: everything that is trained or saved, by name; the names are those of `pyro.module`.
         settings: the budget.
         checkpoint: safetensors file with the whole state, rewritten after every epoch.
+        identity: of the data and features trained on; a checkpoint of others is refused.
     """
 
     def __init__(
@@ -84,8 +85,9 @@ class Trainer:
         modules: Mapping[str, nn.Module],
         settings: TrainSettings,
         checkpoint: Path,
+        identity: str = "",
     ):
-        self.modules, self.settings, self.checkpoint = modules, settings, checkpoint
+        self.modules, self.settings, self.checkpoint, self.identity = modules, settings, checkpoint, identity
         self.model, self.guide = model, guide
         trained = {name: p for name, p in self._named_parameters() if p.requires_grad}
         self.optimizer = JointAdam(trained, settings.learning_rate)
@@ -174,13 +176,17 @@ class Trainer:
         tensors = {f"now.{k}": v for k, v in self.state().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         tensors |= {f"adam.{k}": v for k, v in self.optimizer.get_state().items()}
-        meta = {"settings": asdict(self.settings), "log": [asdict(r) for r in self.log]}
+        meta = {"settings": asdict(self.settings), "identity": self.identity, "log": [asdict(r) for r in self.log]}
         write_tensors(self.checkpoint, tensors, meta)
 
     def _load(self) -> None:
         tensors, meta = read_tensors(self.checkpoint)
         if meta["settings"] != asdict(self.settings):
             raise InputError(f"{self.checkpoint} is of other settings; choose another --out or delete it")
+        if meta["identity"] != self.identity:
+            raise InputError(
+                f"{self.checkpoint} was trained on other data or features; choose another --out or delete it"
+            )
         parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "adam": {}}
         for name, tensor in tensors.items():
             part, rest = name.split(".", 1)

@@ -1,7 +1,5 @@
 """The generative side: priors p_psi(w), the likelihood, and the one Pyro model of eq. (1)-(4)."""
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from models.empirical_bayes import EmpiricalBayes
@@ -11,7 +9,7 @@ from models.mixture import GaussianMixture, MixturePrior
 from models.prior import Prior
 from pyro_sib.errors import InputError
 
-PRIORS: dict[str, Callable[[int, Tensor | None], Prior]] = {
+PRIORS: dict[str, type[IsotropicPrior] | type[DiagonalPrior] | type[MixturePrior]] = {
     "isotropic": IsotropicPrior,
     "diagonal": DiagonalPrior,
     "mixture": MixturePrior,

@@ -25,7 +25,8 @@ def build_bank(
 ) -> DataSet:
     """The data set with features in place of images, memory-mapped from `cache`.
 
-    The file's name is a digest of the weights and of the data's fingerprint (content and size), so a stale bank
+    The file's name is a digest of the weights, the data's fingerprint (content and size) and the kind of device
+    (a GPU computes in bfloat16), so a stale bank
     cannot be found.
 
     Args:
@@ -35,7 +36,7 @@ def build_bank(
         cache: folder of the banks; None computes without one.
         on_split: told the name of each split before it is computed.
     """
-    key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint)
+    key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint, device.type)
     path = None if cache is None else cache / f"{key}.safetensors"
     features: dict[str, Tensor] = {}
     if path is not None and path.exists():

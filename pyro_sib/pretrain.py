@@ -215,18 +215,3 @@ def _step(stage: _Stage1, images: Tensor, labels: Tensor, generator: torch.Gener
     loss.backward()
     stage.optimizer.step()
     return loss.detach(), (logits.detach().argmax(-1) == labels).sum()
-
-
-def load_pretrained(
-    checkpoint: Path, settings: PretrainSettings, classes: int, device: torch.device
-) -> Pretrained | None:
-    """The finished result in `checkpoint`, or None where training has still to run or go on."""
-    if not checkpoint.exists():
-        return None
-    _, meta = read_tensors(checkpoint)
-    log: list[dict[str, Any]] = meta["log"]
-    if len(log) < settings.epochs:
-        return None
-    stage = _Stage1(settings, classes, device)
-    stage.load(checkpoint)
-    return stage.result()
