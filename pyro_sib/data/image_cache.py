@@ -14,7 +14,7 @@ from pyro_sib.data.listing import Listing
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_tensors, write_tensors
 
-_FORMAT = 1
+_FORMAT = 2
 _BYTES = 16
 
 

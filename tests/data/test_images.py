@@ -107,10 +107,11 @@ def test_resize_averages_rather_than_skips():
     assert (small.float() - 127.5).abs().max() < 12
 
 
-def test_resize_agrees_with_pillow():
+@pytest.mark.parametrize(("size", "method"), [(42, Image.Resampling.BOX), (100, Image.Resampling.BILINEAR)])
+def test_resize_agrees_with_pillow(size, method):
     image = smooth(84, 84)
-    expected = np.asarray(Image.fromarray(image).resize((42, 42), Image.Resampling.BILINEAR)).astype(int)
-    found = resize(torch.from_numpy(image).permute(2, 0, 1)[None], 42)[0].permute(1, 2, 0).numpy().astype(int)
+    expected = np.asarray(Image.fromarray(image).resize((size, size), method)).astype(int)
+    found = resize(torch.from_numpy(image).permute(2, 0, 1)[None], size)[0].permute(1, 2, 0).numpy().astype(int)
     assert abs(found - expected).max() <= 1
 
 
