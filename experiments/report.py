@@ -5,7 +5,7 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from statistics import fmean, stdev
@@ -14,77 +14,16 @@ from typing import Any
 import tyro
 
 from experiments.cli import run_command
-from experiments.tables import markdown_table, result_files
-from pyro_sib.errors import InputError
-from pyro_sib.files import read_json
+from experiments.runs import METHOD, METRICS, ONLY_ABOVE_ZERO, Run, exact, read_runs
+from experiments.tables import markdown_table
 
-METRICS = ("novel", "base", "both")
 SHOTS = (5, 1)
 TABLES = {"val": "Table 1", "test": "Table 2"}
 GROUPS = {"standard": "Standard few-shot classification", "lwof": "LwoF few-shot classification"}
 PAPER_NAME = "mini-imagenet"
 PAPER_BACKBONE = "C128F"
-PLAIN_HEADER = ("Method", "Task", "Novel", "Base", "Both")
-PAPER_HEADER = ("Method", *(f"5-way-{s}-shot {m.capitalize()}" for s in SHOTS for m in METRICS))
-
-GROUND = ("data.name", "data.fingerprint", "data.base_holdout", "data.image_size", "backbone")
-"""What runs of one table share, beside the split."""
-METHOD = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
-"""What runs of one row share, beside any further setting that result.json holds."""
-ELSEWHERE = ("seed", "steps", "ways", "shots", "setting", "split", "image_size", "backbone", "eval_tasks")
-OUTCOMES = ("elbo", "base_accuracy", "commit", "device", "threads", "comparison")
-"""Scalars of result.json that are not further settings: accounted for elsewhere, or results and places."""
-KINDS = {"data.image_size": int | None, "backbone": str | None, "kl_weight": int | float} | dict.fromkeys(
-    ("iterations", "tasks", "queries"), int
-)
-"""Types of those that are not str."""
-ONLY_ABOVE_ZERO = ("guide", "tune_features")
-"""Settings in which the K = 0 that a run trains for comparison differs from the run."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One result.json, or the K = 0 trained beside it.
-
-    Attributes:
-        path: folder.
-        split: val or test.
-        setting: standard or lwof.
-        ground: GROUND's values.
-        method: settings by name; runs that differ in one are never averaged.
-        steps: K.
-        metrics: name to (mean, 95% interval), percent.
-        beside: K of the run that it was trained beside, or None for a run of its own.
-    """
-
-    path: Path
-    split: str
-    setting: str
-    ground: tuple[Any, ...]
-    method: dict[str, Any]
-    steps: int
-    ways: int
-    shots: int
-    seed: int
-    commit: str | None
-    metrics: dict[str, tuple[float, float]]
-    beside: int | None = None
-
-    @property
-    def same_method(self) -> tuple[Any, ...]:
-        """Equal exactly for runs that belong in one row."""
-        return (self.setting, self.steps, *sorted((k, _exact(v)) for k, v in self.method.items()))
-
-    @property
-    def but_guide(self) -> tuple[Any, ...]:
-        """Equal for a K = 0 of its own and one trained for comparison, whatever the task size."""
-        kept = ((k, _exact(v)) for k, v in self.method.items() if k not in ONLY_ABOVE_ZERO)
-        return (self.split, self.ground, self.setting, *sorted(kept))
-
-    @property
-    def cell(self) -> tuple[Any, ...]:
-        """Where a K = 0 belongs."""
-        return (self.ways, self.shots, *self.but_guide)
+PLAIN_HEADER = ("Method", "Task", "Novel", "Base", "Both", "Iterations")
+PAPER_HEADER = ("Method", *(f"5-way-{s}-shot {m.capitalize()}" for s in SHOTS for m in METRICS), "Iterations")
 
 
 def report(runs: list[Path], all_rows: bool = False) -> str:
@@ -104,76 +43,6 @@ def report(runs: list[Path], all_rows: bool = False) -> str:
     # The paper's order: validation, then test.
     ordered = sorted(tables, key=lambda key: (key[0], -ord(key[1][0]), key[2]))
     return "\n\n".join(_section(tables[key], all_rows) for key in ordered) + "\n"
-
-
-def read_runs(folders: list[Path]) -> list[Run]:
-    """All runs at or below the folders, each once, and the K = 0 trained beside them where none stands alone.
-
-    Raises:
-        InputError: as in `report`.
-    """
-    own, zeros = [], []
-    for path in result_files(folders):
-        raw = read_json(path)
-        run = _run(raw, path)
-        own.append(run)
-        if raw.get("comparison"):
-            zeros.append(_comparison(raw, path, run))
-    taken = {run.cell for run in own if run.steps == 0}
-    return own + [run for run in zeros if run.cell not in taken]
-
-
-def _run(raw: Any, path: Path) -> Run:
-    values = {name: _take(raw, name, path, KINDS.get(name, str)) for name in (*GROUND, *METHOD)}
-    further = {
-        name: value
-        for name, value in (raw.items() if isinstance(raw, dict) else ())
-        if name not in ELSEWHERE + OUTCOMES and not isinstance(value, dict | list)
-    }
-    return Run(
-        path=path.parent,
-        split=_take(raw, "split", path, str),
-        setting=_take(raw, "setting", path, str),
-        ground=tuple(values[name] for name in GROUND),
-        method={n: values[n] for n in METHOD} | {n: v for n, v in further.items() if n not in values},
-        steps=_take(raw, "steps", path, int),
-        ways=_take(raw, "ways", path, int),
-        shots=_take(raw, "shots", path, int),
-        seed=_take(raw, "seed", path, int),
-        commit=_take(raw, "commit", path, str | None),
-        metrics=_metrics(raw, "metrics", path),
-    )
-
-
-def _comparison(raw: Any, path: Path, run: Run) -> Run:
-    changes = {"guide": "init-only"} | ({"tune_features": False} if "tune_features" in run.method else {})
-    metrics = _metrics(raw, "comparison.metrics", path)
-    return replace(run, method=run.method | changes, steps=0, metrics=metrics, beside=run.steps)
-
-
-def _metrics(raw: Any, name: str, path: Path) -> dict[str, tuple[float, float]]:
-    names = [m for m in METRICS if m == "novel" or m in _take(raw, name, path, dict)]
-    number = int | float
-    return {
-        m: (
-            float(_take(raw, f"{name}.{m}.mean", path, number)),
-            float(_take(raw, f"{name}.{m}.ci95", path, number)),
-        )
-        for m in names
-    }
-
-
-def _take(raw: Any, name: str, path: Path, kind: Any = object) -> Any:
-    """The value at a dotted name, its type checked."""
-    value = raw
-    for part in name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise InputError(f"{path} has no {name}; run that experiment again")
-        value = value[part]
-    if not isinstance(value, kind):
-        wanted = getattr(kind, "__name__", str(kind))
-        raise InputError(f"{path}: {name} is {value!r}, not {wanted}; run that experiment again")
-    return value
 
 
 def _section(runs: list[Run], all_rows: bool) -> str:
@@ -205,11 +74,11 @@ def _paper_layout(
         theirs = {method: cells for method, cells in theirs.items() if any(cells)}
         if not ours and not (all_rows and theirs):
             continue
-        rows.append([f"**{heading}**", *[""] * 6])
+        rows.append([f"**{heading}**", *[""] * 7])
         for steps in sorted({run.steps for run in ours} | ({0, 1, 3, 5} if all_rows else set())):
             for key, members in _by_method(run for run in ours if run.steps == steps).items():
                 cells = [_cell([r for r in members if r.shots == s], m) for s in SHOTS for m in METRICS]
-                rows.append([labels[key], *cells])
+                rows.append([labels[key], *cells, str(members[0].method["iterations"])])
             if (cells := theirs.pop(f"SIB T={steps}", [])) and any(cells):
                 rows.append(_italic(f"SIB K={steps}, paper, {PAPER_BACKBONE}", cells))
         if all_rows:
@@ -220,12 +89,13 @@ def _paper_layout(
 def _plain(runs: list[Run], labels: dict[tuple[Any, ...], str]) -> list[list[str]]:
     rows = []
     for setting in sorted({run.setting for run in runs}, reverse=True):
-        rows.append([f"**{GROUPS.get(setting, setting)}**", *[""] * 4])
+        rows.append([f"**{GROUPS.get(setting, setting)}**", *[""] * 5])
         for ways, shots in sorted({(run.ways, run.shots) for run in runs if run.setting == setting}):
             here = (r for r in runs if (r.setting, r.ways, r.shots) == (setting, ways, shots))
             for key, members in _by_method(here).items():
                 cells = [_cell(members, metric) for metric in METRICS]
-                rows.append([labels[key], f"{ways}-way-{shots}-shot", *cells])
+                iterations = str(members[0].method["iterations"])
+                rows.append([labels[key], f"{ways}-way-{shots}-shot", *cells, iterations])
     return rows
 
 
@@ -249,7 +119,7 @@ def _labels(runs: list[Run]) -> dict[tuple[Any, ...], str]:
                 # K = 0 takes no steps, so its guide's name matters only beside a K = 0 equal in all else.
                 among = [r for r in peers if (r.steps == 0) == (run.steps == 0)]
                 among = [r for r in among if run.steps or r.but_guide == run.but_guide]
-            if len({_exact(r.method.get(name)) for r in among}) > 1:
+            if len({exact(r.method.get(name)) for r in among}) > 1:
                 words.append(f"{name} {_word(run.method.get(name))}")
         guide = run.method["guide"]
         method = "SIB" if guide in ("sib", "init-only") else guide
@@ -295,11 +165,11 @@ def _paper_cells(paper: list[dict[str, str]], setting: str, method: str) -> list
 def _paper_methods(paper: list[dict[str, str]], setting: str, heading: str) -> list[list[str]]:
     methods = dict.fromkeys(row["method"] for row in paper if row["setting"] == setting)
     rows = [_italic(method, _paper_cells(paper, setting, method)) for method in methods]
-    return [[heading, *[""] * 6], *rows] if rows else []
+    return [[heading, *[""] * 7], *rows] if rows else []
 
 
 def _italic(label: str, cells: list[str]) -> list[str]:
-    return [f"*{label}*", *(f"*{cell}*" if cell else "-" for cell in cells)]
+    return [f"*{label}*", *(f"*{cell}*" if cell else "-" for cell in cells), ""]
 
 
 def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> list[str]:
@@ -355,11 +225,6 @@ def _values(values: Iterable[Any]) -> str:
 
 def _size(value: Any) -> float:
     return value if isinstance(value, int | float) else -math.inf
-
-
-def _exact(value: Any) -> str:
-    """Equal for equal settings, 0 and 0.0 among them."""
-    return repr(float(value)) if isinstance(value, int | float) else repr(value)
 
 
 def _word(value: Any) -> str:

@@ -28,6 +28,7 @@ HEADER = (
     "scale of p",
     "predictor",
     "eta",
+    "iterations",
 )
 
 
@@ -71,6 +72,7 @@ def _row(result: dict[str, Any]) -> list[str]:
         f"{scales['prior']:.4f}",
         f"{scales['predictor']:.1f}",
         ", ".join(f"{eta:.2f}" for eta in scales["step_size"]),
+        str(result["iterations"]),
     ]
 
 
