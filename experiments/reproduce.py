@@ -15,11 +15,13 @@ from pyro_sib.errors import InputError
 
 KL_WEIGHTS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)
 """The sweep, from no KL to the literal one."""
+OTHER_XI = ("equivariant", "marginal")
+"""Beside the paper's, at K = 3."""
 
 
 @dataclass(frozen=True)
 class ReproduceSettings:
-    """Run every row of the results: K by shots by setting, seeds of K = 3, and the sweep of kl_weight."""
+    """Run every row of the results: K by shots by setting, seeds of K = 3, other xi, the sweep of kl_weight."""
 
     data_root: Path | None = None
     """Folder of mini-ImageNet; without it the synthetic world serves."""
@@ -27,9 +29,9 @@ class ReproduceSettings:
     """Pixels a side."""
     backbone: str = "c64f"
     """Feature network."""
-    pretrain_epochs: int = 18
+    pretrain_epochs: int = 25
     """Epochs of stage 1."""
-    iterations: int = 4000
+    iterations: int = 2000
     """SVI steps of each row."""
     synthetic_gradient: str = "mlp"
     """xi."""
@@ -41,7 +43,7 @@ class ReproduceSettings:
     """S."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of K = 3; the other K have the first one only."""
-    parts: tuple[Literal["standard", "lwof", "kl"], ...] = ("standard", "lwof", "kl")
+    parts: tuple[Literal["standard", "lwof", "xi", "kl"], ...] = ("standard", "lwof", "xi", "kl")
     """Which rows."""
     out: Path = Path("runs/results")
     """One folder below it for each row."""
@@ -78,6 +80,11 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
                     name = f"{setting}-{shots}shot-K{steps}-seed{seed}"
                     row = replace(common, setting=setting, shots=shots, steps=steps, seed=seed)
                     found.append(replace(row, out=settings.out / name))
+    if "xi" in settings.parts:
+        for setting in ("standard", "lwof"):
+            for xi in OTHER_XI:
+                out = settings.out / "xi" / f"{setting}-1shot-K3-{xi}"
+                found.append(replace(common, setting=setting, synthetic_gradient=xi, out=out))
     if "kl" in settings.parts:
         found += [
             replace(common, kl_weight=weight, out=settings.out / "kl" / f"{weight:g}") for weight in KL_WEIGHTS

@@ -66,7 +66,8 @@ class RunSettings:
     initializer: str = "support"
     """lambda: support (class means of the labeled features) or global."""
     synthetic_gradient: str = "mlp"
-    """xi: mlp (the paper's) or equivariant (any number of classes)."""
+    """xi: mlp (the paper's), equivariant (any number of classes), or marginal (and sees how many queries
+    each class has got)."""
     step_size: float = 1.0
     """First value of eta."""
     learn_step_size: bool = True
@@ -84,6 +85,9 @@ class RunSettings:
     kl_weight: float | None = None
     """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, or 0 with the
     mixture prior, unless said. With 0 the prior stays as stage 1 left it."""
+
+    psi_from_base: bool = False
+    """In lwof, let the prior learn from the base queries as well, through its draws of the base weights."""
 
     iterations: int | None = None
     """SVI steps; the paper's 60000, or 1500 on the synthetic world, unless said."""
@@ -204,7 +208,7 @@ class RunSettings:
     def weights(self) -> ObjectiveWeights:
         """Of the ELBO's two terms."""
         assert self.kl_weight is not None
-        return ObjectiveWeights(self.kl_weight)
+        return ObjectiveWeights(self.kl_weight, self.psi_from_base)
 
     def pretrain_settings(self) -> PretrainSettings:
         """Stage 1."""

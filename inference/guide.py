@@ -64,7 +64,7 @@ class Guide(nn.Module, ABC):
             with tasks, self.weights.latent(evidence.tasks):
                 pyro.factor("psi_route", route[:, None], has_rsample=True)
         if (base_ids := evidence.joint_base_ids) is not None:
-            with torch.no_grad():  # psi learns through the KL alone (Algorithm 1, line 10)
+            with torch.set_grad_enabled(self.weights.base_to_psi and torch.is_grad_enabled()):
                 base = self.prior.base_distribution(base_ids)
                 with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1), poutine.mask(mask=False):
                     pyro.sample("w_base", base)

@@ -26,7 +26,7 @@ class SIBSettings:
     Attributes:
         steps: K; 0 leaves lambda alone.
         initializer: lambda by name, "support" or "global".
-        synthetic_gradient: xi by name, "mlp" (the paper's) or "equivariant".
+        synthetic_gradient: xi by name, "mlp" (the paper's), "equivariant" or "marginal".
         step_size: first value of eta.
         learn_step_size: whether eta is trained; each step has its own.
         step_samples: draws for eq. (9)'s expectation; 0 evaluates it at the mean.

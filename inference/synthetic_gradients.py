@@ -44,12 +44,16 @@ class EquivariantGradient(nn.Module):
     Args:
         ways: N, unused.
         joint: whether the base logsumexp is given.
+        marginal: give each class's mean probability over the queries as well, as mutual information methods do
+            (Boudiaf et al. 2020, TIM): better where the queries are balanced over the classes as they were in
+            training, worse where they are not.
     """
 
-    def __init__(self, ways: int, joint: bool, hidden: int = 40):
+    def __init__(self, ways: int, joint: bool, hidden: int = 40, marginal: bool = False):
         super().__init__()
+        self.marginal = marginal
         self.layers = nn.Sequential(
-            nn.Linear(5 if joint else 4, hidden),
+            nn.Linear(4 + 2 * joint + marginal, hidden),
             nn.ReLU(),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
@@ -58,22 +62,28 @@ class EquivariantGradient(nn.Module):
 
     def forward(self, logits: Tensor, base: Tensor | None) -> Tensor:
         """(..., Q, N) logits and (..., Q, 1) base logsumexp -> (..., Q, N)."""
-        total = torch.logsumexp(logits, -1, keepdim=True)
-        if base is not None:
-            total = torch.logaddexp(total, base)
+        novel = torch.logsumexp(logits, -1, keepdim=True)
+        total = novel if base is None else torch.logaddexp(novel, base)
         log_p = logits - total
         p = log_p.exp()
         entropy = -(p * log_p).sum(-1, keepdim=True)
         gap = logits - logits.amax(-1, keepdim=True)
         inputs = [p, log_p, entropy.expand_as(p), gap]
         if base is not None:
-            inputs.append((base - total).exp().expand_as(p))
+            inputs += [(base - total).exp().expand_as(p), logits - novel]
+        if self.marginal:
+            inputs.append(p.mean(-2, keepdim=True).clamp_min(1e-6).log().expand_as(p))
         return self.layers(torch.stack(inputs, dim=-1)).squeeze(-1)
+
+
+def _marginal(ways: int, joint: bool) -> EquivariantGradient:
+    return EquivariantGradient(ways, joint, marginal=True)
 
 
 SYNTHETIC_GRADIENTS: dict[str, Callable[[int, bool], nn.Module]] = {
     "mlp": MLPGradient,
     "equivariant": EquivariantGradient,
+    "marginal": _marginal,
 }
 """Constructor of each xi from N and whether tasks are joint."""
 

@@ -17,9 +17,12 @@ class ObjectiveWeights:
 
     Attributes:
         kl: weight of the KL, `--kl-weight`; 1 is the literal eq. (4).
+        base_to_psi: in joint tasks, let psi learn from the likelihood too, through its draws of the base classes'
+            weights. That is the whole gradient of the ELBO; Algorithm 1 keeps the KL's part alone (line 10).
     """
 
     kl: float = 0.0
+    base_to_psi: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.kl < float("inf"):

@@ -10,6 +10,7 @@ from pyro_sib.errors import InputError
 def _result(weight):
     return {
         "kl_weight": weight,
+        "iterations": 2000,
         "metrics": {"novel": {"mean": 50 + weight, "ci95": 0.5}},
         "at_the_mean": {"metrics": {"novel": {"mean": 51.0, "ci95": 0.5}}, "calibration": {"ece": 6.0, "nll": 1.2}},
         "calibration": {"ece": 2.0, "nll": 1.1},
@@ -39,7 +40,7 @@ def test_a_result_of_another_version_is_named(tmp_path):
 
 def test_reproduce_has_every_row(tmp_path):
     found = rows(ReproduceSettings(out=tmp_path))
-    assert len(found) == 2 * 2 * (3 + 3) + len(KL_WEIGHTS)
+    assert len(found) == 2 * 2 * (3 + 3) + 2 * 2 + len(KL_WEIGHTS)
     assert len({row.out for row in found}) == len(found)
     standard = [row for row in found if row.setting == "standard" and row.kl_weight == found[0].kl_weight]
     assert {(row.steps, row.shots) for row in standard} >= {(k, s) for k in (0, 1, 3, 5) for s in (1, 5)}

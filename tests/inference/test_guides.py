@@ -194,8 +194,9 @@ def test_the_route_to_psi_changes_neither_loss_nor_phi():
 
 
 @pytest.mark.parametrize("joint", [False, True])
-def test_the_equivariant_xi_permutes_with_the_classes_and_serves_any_number(joint):
-    xi = make_synthetic_gradient("equivariant", 3, joint)
+@pytest.mark.parametrize("name", ["equivariant", "marginal"])
+def test_the_equivariant_xi_permutes_with_the_classes_and_serves_any_number(name, joint):
+    xi = make_synthetic_gradient(name, 3, joint)
     for ways in (2, 5, 20):
         logits, base = torch.randn(4, 6, ways), torch.randn(4, 6, 1) if joint else None
         order = torch.randperm(ways)

@@ -58,6 +58,40 @@ def test_the_elbo_equals_plain_torch(prior, joint, closed_kl):
         torch.testing.assert_close(zero if mine is None else mine, zero if theirs is None else theirs)
 
 
+@pytest.mark.parametrize("kl", [0.0, 0.03])
+def test_psi_may_learn_from_the_base_classes_through_their_draws(kl):
+    gradients = {}
+    for base_to_psi in (False, True):
+        world = make_world(
+            "mixture", True, kl, torch.float64, psi_through_steps=False, base_to_psi=base_to_psi, steps=1
+        )
+        episode = world.source.episodes(torch.arange(4))
+        torch.manual_seed(5)
+        drawn = poutine.trace(world.guide).get_trace(episode).nodes
+        theta = world.guide.iterates(episode.evidence)[-1]
+        noise = {"w": ((drawn["w"]["value"] - theta.loc) / theta.log_scale.exp()).detach()}
+        base = world.prior.base_distribution(episode.evidence.joint_base_ids).base_dist
+        epsilon = ((drawn["w_base"]["value"] - base.loc) / base.scale).detach()
+        noise["w_base"] = base.loc + base.scale * epsilon
+        if not base_to_psi:
+            noise["w_base"] = noise["w_base"].detach()
+        torch.manual_seed(5)
+        loss = Trace_ELBO(max_plate_nesting=2).differentiable_loss(world.model, world.guide, episode)
+        expected = _plain_loss(world, episode, noise, closed_kl=False)
+        torch.testing.assert_close(loss, expected)
+        psi = list(world.prior.parameters())
+        for mine, theirs in zip(
+            torch.autograd.grad(loss, psi, allow_unused=True),
+            torch.autograd.grad(expected, psi, allow_unused=True),
+            strict=True,
+        ):
+            zero = torch.zeros_like(psi[0])
+            torch.testing.assert_close(zero if mine is None else mine, zero if theirs is None else theirs)
+            gradients[base_to_psi] = mine
+    assert gradients[True].any()
+    assert gradients[False] is None or not torch.equal(*gradients.values())
+
+
 def test_kl_weight_zero_leaves_the_likelihood():
     world = make_world("mixture", True, kl=0.0, dtype=torch.float64)
     episode = world.source.episodes(torch.arange(4))
