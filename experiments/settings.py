@@ -84,10 +84,11 @@ class RunSettings:
     """p(w): isotropic, diagonal or mixture; mixture in lwof and diagonal otherwise, unless said."""
     kl_weight: float | None = None
     """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, or 0 with the
-    mixture prior, unless said. With 0 the prior stays as stage 1 left it."""
+    mixture prior, unless said. With 0 the prior learns through the base classes alone, in lwof, or not at all."""
 
-    psi_from_base: bool = False
-    """In lwof, let the prior learn from the base queries as well, through its draws of the base weights."""
+    psi_from_base: bool = True
+    """In lwof, let the prior learn from the queries too, through its draws of the base weights: the ELBO's
+    whole gradient, where Algorithm 1 has the KL's part alone."""
 
     iterations: int | None = None
     """SVI steps; the paper's 60000, or 1500 on the synthetic world, unless said."""
