@@ -15,6 +15,7 @@ from pyro_sib.errors import InputError
 
 KL_WEIGHTS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)
 """The sweep, from no KL to the literal one."""
+SETTINGS: tuple[Literal["standard", "lwof"], ...] = ("standard", "lwof")
 OTHER_XI = ("equivariant", "marginal")
 """Beside the paper's, at K = 3."""
 
@@ -71,7 +72,7 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
         cache_dir=settings.cache_dir,
     )
     found: list[RunSettings] = []
-    for setting in ("standard", "lwof"):
+    for setting in SETTINGS:
         if setting not in settings.parts:
             continue
         for shots in settings.shots:
@@ -81,7 +82,7 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
                     row = replace(common, setting=setting, shots=shots, steps=steps, seed=seed)
                     found.append(replace(row, out=settings.out / name))
     if "xi" in settings.parts:
-        for setting in ("standard", "lwof"):
+        for setting in SETTINGS:
             for xi in OTHER_XI:
                 out = settings.out / "xi" / f"{setting}-1shot-K3-{xi}"
                 found.append(replace(common, setting=setting, synthetic_gradient=xi, out=out))
