@@ -32,7 +32,7 @@ class ReproduceSettings:
     """Feature network."""
     pretrain_epochs: int = 25
     """Epochs of stage 1."""
-    iterations: int = 2000
+    iterations: int = 3000
     """SVI steps of each row."""
     synthetic_gradient: str = "mlp"
     """xi."""
