@@ -59,7 +59,7 @@ def _task(
     """Task 0: its support, its queries before and after the K steps."""
     index = source.sampler.sample(torch.arange(1))
     episode = gather(index, source.novel, source.base, source.sampler.shape)
-    evidence = episode.evidence
+    evidence = guide.sees(episode)
     offset = 0 if evidence.joint_base_ids is None else evidence.joint_base_ids.shape[1]
     thetas = guide.iterates(evidence)
     novel = settings.ways * settings.queries

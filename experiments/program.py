@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.settings import RunSettings
-from inference import Guide, guide_constructor
+from inference import Guide, TaskForm, guide_constructor
 from inference.evaluation import TaskSource
 from models import PRIORS, CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.augment import normalize
@@ -50,11 +50,12 @@ def build_program(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(make_key("weights", settings.seed) & (2**63 - 1))
         assert settings.prior is not None
+        form = TaskForm(features, settings.ways, settings.joint, 0 if base_weights is None else len(base_weights))
         prior = make_prior(settings.prior, features, base_weights).to(device)
         likelihood = CosineCategorical(settings.predictor_scale).to(device)
-        guide = guide_constructor(settings.guide)(
-            settings.sib_settings(), features, settings.ways, settings.joint, prior, likelihood, weights
-        ).to(device)
+        guide = guide_constructor(settings.guide)(settings.guide_settings(), form, prior, likelihood, weights).to(
+            device
+        )
     return Program(EmpiricalBayes(prior, likelihood, weights), guide, prior, likelihood)
 
 

@@ -240,7 +240,7 @@ def _finish(
     """Evaluate, write everything, show the table."""
     assert settings.out is not None
     tasks = eval_tasks(settings, split)
-    last = len(program.guide.iterates(source.episodes(torch.arange(1)).evidence)) - 1
+    last = len(program.guide.iterates(program.guide.sees(source.episodes(torch.arange(1))))) - 1
     with reporter.stage("evaluate", f"evaluation on {tasks} tasks of {split}") as advance:
         averaged = evaluate(program.guide, source, tasks, settings.draws, on_tasks=advance)[0]
         iterates = evaluate(program.guide, source, tasks, iterates=range(last + 1))
@@ -259,6 +259,7 @@ def _finish(
         "comparison": None if zero is None else _comparison(zero),
         "tasks": tasks,
         "steps": last,
+        "oracle": program.guide.oracle,
         "elbo": bound.log_likelihood - settings.weights().kl * bound.kl,
         "elbo_parts": {**asdict(bound), "tasks": min(tasks, 200)},
         "scales": _scales(program, source),
@@ -302,7 +303,7 @@ def _comparison(zero: TaskScores) -> dict[str, Any]:
 @torch.no_grad()
 def _scales(program: Program, source: TaskSource) -> dict[str, Any]:
     """What was learned: eta, the predictor's scale, q's standard deviation and norm, the prior's scale."""
-    evidence = source.episodes(torch.arange(50)).evidence
+    evidence = program.guide.sees(source.episodes(torch.arange(50)))
     theta = program.guide.iterates(evidence)[-1]
     prior = program.prior.distribution(evidence.base_ids)
     parts = prior.scales if hasattr(prior, "scales") else prior.variance.sqrt()

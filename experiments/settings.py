@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from inference import SIBSettings, guide_constructor
+from inference import GuideSettings, guide_constructor
 from inference.initializers import INITIALIZERS
 from inference.synthetic_gradients import SYNTHETIC_GRADIENTS
 from inference.training import TrainSettings
@@ -199,7 +199,7 @@ class RunSettings:
             raise InputError(f"--threads {self.threads}: 1 or more is needed")
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}; choose one of auto, cpu, cuda")
-        self.shape(), self.train_settings(), self.sib_settings(), self.weights()
+        self.shape(), self.train_settings(), self.guide_settings(), self.weights()
 
     def shape(self) -> EpisodeShape:
         """Of training and evaluation tasks alike."""
@@ -224,9 +224,9 @@ class RunSettings:
             schedule=self.pretrain_schedule,
         )
 
-    def sib_settings(self) -> SIBSettings:
+    def guide_settings(self) -> GuideSettings:
         """Inside phi."""
-        return SIBSettings(
+        return GuideSettings(
             steps=self.steps,
             initializer=self.initializer,
             synthetic_gradient=self.synthetic_gradient,

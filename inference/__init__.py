@@ -3,22 +3,31 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from inference.exact_gradient import ExactGradientGuide
 from inference.guide import Guide
-from inference.sib import SIBGuide, SIBSettings
+from inference.maml import FirstOrderMAMLGuide, MAMLGuide
+from inference.settings import GuideSettings, TaskForm
+from inference.sib import SIBGuide
 from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import LikelihoodLike, PriorLike
 
-GuideConstructor = Callable[[SIBSettings, int, int, bool, PriorLike, LikelihoodLike, ObjectiveWeights], Guide]
+GuideConstructor = Callable[[GuideSettings, TaskForm, PriorLike, LikelihoodLike, ObjectiveWeights], Guide]
 
 
-def _init_only(settings: SIBSettings, *rest) -> Guide:
+def _init_only(settings: GuideSettings, *rest) -> Guide:
     """Lambda alone, K = 0."""
     return SIBGuide(replace(settings, steps=0), *rest)
 
 
-GUIDES: dict[str, GuideConstructor] = {"sib": SIBGuide, "init-only": _init_only}
-"""Constructor of each guide from its settings, D, N, joint, prior, likelihood and the ELBO's weights."""
+GUIDES: dict[str, GuideConstructor] = {
+    "sib": SIBGuide,
+    "init-only": _init_only,
+    "maml": MAMLGuide,
+    "maml-first-order": FirstOrderMAMLGuide,
+    "exact-gradient": ExactGradientGuide,
+}
+"""Constructor of each guide from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
 
 
 def guide_constructor(name: str) -> GuideConstructor:
@@ -32,4 +41,4 @@ def guide_constructor(name: str) -> GuideConstructor:
     return GUIDES[name]
 
 
-__all__ = ["GUIDES", "Guide", "SIBGuide", "SIBSettings", "guide_constructor"]
+__all__ = ["GUIDES", "Guide", "GuideSettings", "SIBGuide", "TaskForm", "guide_constructor"]

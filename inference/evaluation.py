@@ -74,10 +74,11 @@ def evaluate(
     parts: list[list[TaskScores]] = [[] for _ in iterates]
     for indices in torch.arange(tasks).split(batch_size):
         episode = source.episodes(indices)
-        ids = episode.evidence.joint_base_ids
-        thetas = guide.iterates(episode.evidence)
+        evidence = guide.sees(episode)
+        ids = evidence.joint_base_ids
+        thetas = guide.iterates(evidence)
         for part, k in zip(parts, iterates, strict=True):
-            probabilities = predict(guide, episode.evidence, draws, thetas[k])
+            probabilities = predict(guide, evidence, draws, thetas[k])
             part.append(score(probabilities, episode.query_y, 0 if ids is None else ids.shape[1]))
         on_tasks(int(indices[-1]) + 1, tasks)
     guide.train(was_training)
@@ -100,7 +101,7 @@ def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, bat
     likelihood, kl = [], []
     for indices in torch.arange(tasks).split(batch_size):
         episode = source.episodes(indices)
-        evidence = episode.evidence
+        evidence = guide.sees(episode)
         theta = guide.iterates(evidence)[-1]
         each = [
             p.gather(-1, episode.query_y[..., None]).clamp_min(torch.finfo(p.dtype).tiny).log().mean((-1, -2))

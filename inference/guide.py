@@ -40,6 +40,13 @@ class Guide(nn.Module, ABC):
         """p_f."""
         return self._generative[1]
 
+    oracle = False
+    """Whether it looks at the queries' labels; results say so."""
+
+    def sees(self, task: Episode | Evidence) -> Evidence:
+        """What the guide may see of these tasks: all but the queries' labels."""
+        return task.evidence if isinstance(task, Episode) else task
+
     @abstractmethod
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0 .. theta^K."""
@@ -54,7 +61,7 @@ class Guide(nn.Module, ABC):
 
     def forward(self, task: Episode | Evidence) -> None:
         """The Pyro guide: the sites `w` and, in joint tasks, `w_base`."""
-        evidence = task.evidence if isinstance(task, Episode) else task
+        evidence = self.sees(task)
         pyro.module("guide", self)
         tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
         posterior = self.posterior(evidence)

@@ -1,7 +1,6 @@
 """The one Pyro model: p_psi(w_t) p_f(y_t | x_t, w_t) for a batch of tasks (eq. 1-4)."""
 
 import pyro
-import pyro.distributions as dist
 from pyro import poutine
 from torch import Tensor
 
@@ -43,4 +42,4 @@ class EmpiricalBayes:
         observed = self.weights.observed(evidence.tasks, evidence.queries)
         with tasks, pyro.plate("queries", evidence.queries, dim=-1), observed:
             labels = task.query_y if isinstance(task, Episode) else None
-            return pyro.sample("y", dist.Categorical(logits=logits), obs=labels)
+            return pyro.sample("y", self.likelihood.distribution(logits), obs=labels)

@@ -1,9 +1,10 @@
 """p_f(y | x, w): a categorical over cosine logits (eq. 2)."""
 
 import torch
+from pyro.distributions import Categorical
 from torch import Tensor, nn
 
-from pyro_sib.cosine import cosine_logits
+from pyro_sib.cosine import cosine_logits, cosine_vjp, unit
 
 
 class CosineCategorical(nn.Module):
@@ -28,3 +29,27 @@ class CosineCategorical(nn.Module):
             shape = torch.broadcast_shapes(w.shape[:-2], w_base.shape[:-2])
             w = torch.cat([w_base.expand(*shape, *w_base.shape[-2:]), w.expand(*shape, *w.shape[-2:])], dim=-2)
         return cosine_logits(query_x, w, self.scale)
+
+    def distribution(self, outputs: Tensor) -> Categorical:
+        """Categorical(softmax(outputs)), batch (..., T, Q)."""
+        return Categorical(logits=outputs)
+
+    def points(self, x: Tensor) -> Tensor:
+        """Unit features."""
+        return unit(x)
+
+    def step_outputs(self, w: Tensor, points: Tensor) -> Tensor:
+        """Cosine logits of unit features, (..., T, P, N); the scale is a constant (footnote 3)."""
+        return self.scale.detach() * points @ unit(w).transpose(-1, -2)
+
+    def step_gradient(self, w: Tensor, points: Tensor, output_gradient: Tensor) -> Tensor:
+        """output_gradient . d logits / d w, in closed form, (..., T, N, D)."""
+        return cosine_vjp(points, w, self.scale.detach(), output_gradient)
+
+    def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
+        """softmax(outputs) - onehot(y) over the novel classes; a negative y is a base class, no novel one."""
+        total = torch.logsumexp(outputs, -1, keepdim=True)
+        if base is not None:
+            total = torch.logaddexp(total, base)
+        one_hot = (y[..., None] == torch.arange(outputs.shape[-1], device=y.device)).to(outputs.dtype)
+        return (outputs - total).exp() - one_hot

@@ -1,6 +1,6 @@
 """What flows between the layers: the evidence of a batch of tasks, the episode, a Gaussian's parameters."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -94,6 +94,22 @@ class Episode:
         """The same tasks in another representation."""
         return Episode(replace(self.evidence, support_x=support_x, query_x=query_x), self.query_y)
 
+    def oracle(self) -> "OracleEvidence":
+        """The evidence with the labels in it, for guides that measure what the labels would be worth."""
+        parts = {field.name: getattr(self.evidence, field.name) for field in fields(Evidence)}
+        return OracleEvidence(**parts, query_y=self.query_y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleEvidence(Evidence):
+    """Evidence with the query labels: what an oracle may see, and no other guide.
+
+    Attributes:
+        query_y: (T, Q) labels, as in `Episode`.
+    """
+
+    query_y: Tensor
+
 
 class PriorLike(Protocol):
     """What a guide may ask of p_psi."""
@@ -116,9 +132,24 @@ class PriorLike(Protocol):
 class LikelihoodLike(Protocol):
     """What a guide may ask of p_f(y | x, w)."""
 
-    @property
-    def scale(self) -> Tensor:
-        """The predictor's scale, a scalar."""
-
     def logits(self, w: Tensor, query_x: Tensor, w_base: Tensor | None = None) -> Tensor:
         """(..., T, N, D), (T, Q, D) [, (..., T, B', D)] -> (..., T, Q, [B' +] N), base classes first."""
+
+    def distribution(self, outputs: Tensor) -> TorchDistribution:
+        """p(y | outputs), batch (..., T, Q)."""
+
+    def points(self, x: Tensor) -> Tensor:
+        """(T, P, D) -> (T, P, D), in the form that the steps use; done once for all steps."""
+
+    def step_outputs(self, w: Tensor, points: Tensor) -> Tensor:
+        """(..., T, N, D), (T, P, D) -> (..., T, P, N); the likelihood's own parameters are constants."""
+
+    def step_gradient(self, w: Tensor, points: Tensor, output_gradient: Tensor) -> Tensor:
+        """output_gradient . d outputs / d w, summed over points: (..., T, P, N) -> (..., T, N, D)."""
+
+    def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
+        """Gradient of -log p(y | outputs) in the outputs, (..., T, P, N).
+
+        y, (T, P), counts from the first novel class; where it is negative, a base class. `base`, (..., T, P, 1),
+        is the logsumexp of the base logits.
+        """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from inference import SIBGuide, SIBSettings
+from inference import GuideSettings, SIBGuide, TaskForm
 from inference.evaluation import TaskSource
 from models import CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.cosine import unit
@@ -56,8 +56,8 @@ def make_world(
     weights = ObjectiveWeights(kl, base_to_psi)
     p = make_prior(prior, FEATURES, base_weights).to(dtype)
     likelihood = CosineCategorical(5.0).to(dtype)
-    settings = SIBSettings(**{"steps": 2, "initial_scale": 0.1, **sib})  # type: ignore[arg-type]
-    guide = SIBGuide(settings, FEATURES, ways, joint, p, likelihood, weights).to(dtype)
+    settings = GuideSettings(**{"steps": 2, "initial_scale": 0.1, **sib})  # type: ignore[arg-type]
+    guide = SIBGuide(settings, TaskForm(FEATURES, ways, joint, BASE_CLASSES), p, likelihood, weights).to(dtype)
     shape = EpisodeShape(ways, 2, 4, 6 if joint else 0)
     sampler = EpisodeSampler(base, base, shape, task_key("tests", 0, "train"))
     source = TaskSource(sampler, base.x, base.x if joint else None)

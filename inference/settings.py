@@ -1,0 +1,65 @@
+"""The choices inside a guide, and the form of the tasks that it is built for."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pyro_sib.errors import InputError
+
+
+@dataclass(frozen=True)
+class TaskForm:
+    """What every task of a program has in common.
+
+    Attributes:
+        features: D.
+        ways: N.
+        joint: whether queries are classified among base and novel classes together (LwoF).
+        base_classes: B, or 0 without base classes.
+    """
+
+    features: int
+    ways: int
+    joint: bool = False
+    base_classes: int = 0
+
+
+@dataclass(frozen=True)
+class GuideSettings:
+    """The choices inside phi; each guide uses those that it has.
+
+    Attributes:
+        steps: K; 0 leaves lambda alone.
+        initializer: lambda by name, "support", "both" or "global".
+        synthetic_gradient: xi by name, "mlp" (the paper's), "equivariant" or "marginal".
+        step_size: first value of eta.
+        learn_step_size: whether eta is trained; each step has its own.
+        step_samples: draws for eq. (9)'s expectation; 0 evaluates it at the mean.
+        initial_scale: first standard deviation of q.
+        kl_step: "explicit" is eq. (9) to the letter; "implicit" takes the KL's part of the step at its end point
+            (backward Euler), equal to first order in eta and stable at any kl weight.
+        psi_through_steps: let psi see the KL through theta^K too, as Algorithm 1's line 10 states.
+        fit_steps: Adam steps by which mean-field fits each task.
+    """
+
+    steps: int = 3
+    initializer: str = "support"
+    synthetic_gradient: str = "mlp"
+    step_size: float = 1.0
+    learn_step_size: bool = True
+    step_samples: int = 0
+    initial_scale: float = 0.01
+    kl_step: Literal["explicit", "implicit"] = "implicit"
+    psi_through_steps: bool = True
+    fit_steps: int = 200
+
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise InputError(f"--steps {self.steps}: 0 or more is needed")
+        if self.step_samples < 0:
+            raise InputError(f"--step-samples {self.step_samples}: 0 (at the mean) or more is needed")
+        if not self.step_size > 0:
+            raise InputError(f"--step-size {self.step_size}: a positive number is needed")
+        if not self.initial_scale > 0:
+            raise InputError(f"--initial-scale {self.initial_scale}: a positive number is needed")
+        if self.fit_steps < 1:
+            raise InputError(f"--fit-steps {self.fit_steps}: 1 or more is needed")

@@ -1,0 +1,161 @@
+"""What the guides of K unrolled steps share (eq. 7, 8 and 9): they differ in what stands for d loss / d logits."""
+
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from inference.guide import Guide
+from inference.initializers import make_initializer
+from inference.settings import GuideSettings, TaskForm
+from pyro_sib.counter_rng import make_key, normal
+from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
+
+_STEP_KEY = make_key("draws inside the steps")
+
+
+class UnrolledGuide(Guide):
+    """q with parameters theta^K, where theta^{k+1} = theta^k - eta (d loss / d theta + kl d KL / d theta).
+
+    Args:
+        settings: the choices inside phi.
+        form: of the tasks.
+        prior: p_psi.
+        likelihood: p_f.
+        weights: of the ELBO's two terms.
+    """
+
+    steps_on_queries = True
+    """Whether the loss inside the steps is over the queries; over the labeled examples otherwise."""
+    kl_in_steps = True
+    """Whether the steps descend the KL as well."""
+
+    def __init__(
+        self,
+        settings: GuideSettings,
+        form: TaskForm,
+        prior: PriorLike,
+        likelihood: LikelihoodLike,
+        weights: ObjectiveWeights,
+    ):
+        super().__init__(prior, likelihood, weights)
+        self.settings = settings
+        self.initializer = make_initializer(settings.initializer, form.features, form.ways, settings.initial_scale)
+        if settings.steps:
+            log_step = torch.full((settings.steps,), float(settings.step_size)).log()
+            self.log_step_size = nn.Parameter(log_step, requires_grad=settings.learn_step_size)
+
+    @abstractmethod
+    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence, frozen: bool) -> Tensor:
+        """What stands for d loss / d outputs.
+
+        Args:
+            outputs: (..., T, P, N) of the P points that the steps look at.
+            base: (..., T, P, 1) logsumexp of the base logits, in joint tasks.
+            evidence: the tasks.
+            frozen: take the guide's own parameters as constants.
+        """
+
+    def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
+        """theta^0 .. theta^K; psi is a constant inside the steps."""
+        return self._unroll(evidence, learn="phi")
+
+    def psi_route(self, evidence: Evidence) -> Tensor | None:
+        """Zeros whose gradient in psi is d KL / d theta^K . d theta^K / d psi (Algorithm 1, line 10).
+
+        The likelihood must not reach psi, so this path is unrolled apart, with phi constant.
+        """
+        wanted = self.training and self.settings.psi_through_steps and self.kl_in_steps
+        if not (wanted and self.settings.steps and self.weights.kl > 0):
+            return None
+        theta = self._unroll(evidence, learn="psi")[-1]
+        with torch.no_grad():
+            precision, shift = self.prior.kl_gradient(theta, evidence.base_ids)
+            grad_loc = precision * theta.loc - shift
+            grad_log_scale = precision * (2 * theta.log_scale).exp() - 1
+        term = (grad_loc * theta.loc + grad_log_scale * theta.log_scale).sum((-1, -2))
+        return term - term.detach()
+
+    def _unroll(self, evidence: Evidence, learn: Literal["phi", "psi"]) -> list[GaussianParameters]:
+        theta = self.initializer(evidence)
+        thetas = [theta if learn == "phi" else GaussianParameters(*(t.detach() for t in theta))]
+        if not self.settings.steps:
+            return thetas
+        x = evidence.query_x if self.steps_on_queries else evidence.support_x
+        points = self.likelihood.points(x.detach())
+        base = self._base_logsumexp(evidence, points, attach_prior=learn == "psi")
+        step_sizes = self.log_step_size.exp()
+        for k in range(self.settings.steps):
+            step_size = step_sizes[k] if learn == "phi" else step_sizes[k].detach()
+            w, noise = self._draw(thetas[-1], evidence, k)
+            outputs = self.likelihood.step_outputs(w, points)
+            given = None if base is None else base.expand(*outputs.shape[:-1], 1)
+            towards = self.output_gradient(outputs, given, evidence, frozen=learn == "psi")
+            gradient = self.likelihood.step_gradient(w, points, towards) / points.shape[-2]
+            thetas.append(self._step(thetas[-1], step_size, gradient, noise, evidence, learn == "psi"))
+        return thetas
+
+    def _draw(self, theta: GaussianParameters, evidence: Evidence, k: int) -> tuple[Tensor, Tensor | None]:
+        """w(theta, epsilon), (S, T, N, D), and scale * epsilon; the mean and None where eq. (9) is taken there."""
+        samples = self.settings.step_samples
+        if not samples:
+            return theta.loc, None
+        shape = (samples, *theta.loc.shape)
+        if self.training or evidence.task_ids is None:
+            epsilon = torch.randn(shape, device=theta.loc.device)
+        else:
+            count = samples * theta.loc[0].numel()
+            epsilon = normal(_STEP_KEY, evidence.task_ids, k, count).view(shape[1], samples, *shape[2:])
+            epsilon = epsilon.transpose(0, 1)
+        noise = theta.log_scale.exp() * epsilon
+        return theta.loc + noise, noise
+
+    def _step(
+        self,
+        theta: GaussianParameters,
+        step_size: Tensor,
+        gradient: Tensor,
+        noise: Tensor | None,
+        evidence: Evidence,
+        attach_prior: bool,
+    ) -> GaussianParameters:
+        """theta^{k+1}."""
+        loc, log_scale = theta
+        if noise is None:
+            loc_gradient, log_scale_gradient = gradient, torch.zeros(())
+        else:
+            loc_gradient, log_scale_gradient = gradient.mean(0), (gradient * noise).mean(0)
+        if self.weights.kl == 0 or not self.kl_in_steps:
+            return GaussianParameters(
+                loc - step_size * loc_gradient,
+                log_scale if noise is None else log_scale - step_size * log_scale_gradient,
+            )
+        precision, shift = self.prior.kl_gradient(theta, evidence.base_ids, detach=not attach_prior)
+        pull = step_size * self.weights.kl
+        new_log_scale = log_scale - step_size * log_scale_gradient
+        if self.settings.kl_step == "explicit":
+            new_loc = loc - step_size * loc_gradient - pull * (precision * loc - shift)
+            return GaussianParameters(new_loc, new_log_scale - pull * (precision * (2 * log_scale).exp() - 1))
+        new_loc = (loc - step_size * loc_gradient + pull * shift) / (1 + pull * precision)
+        return GaussianParameters(new_loc, _implicit_log_scale(new_log_scale, precision, pull))
+
+    def _base_logsumexp(self, evidence: Evidence, points: Tensor, attach_prior: bool) -> Tensor | None:
+        """(T, P, 1) for joint tasks."""
+        base_ids = evidence.joint_base_ids
+        if base_ids is None:
+            return None
+        with torch.set_grad_enabled(attach_prior and torch.is_grad_enabled()):
+            logits = self.likelihood.step_outputs(self.prior.base_locs(base_ids), points)
+            return torch.logsumexp(logits, -1, keepdim=True)
+
+
+def _implicit_log_scale(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tensor:
+    """One Newton step towards u = log_scale - pull * (P exp(2u) - 1), the backward Euler step's end point.
+
+    From below, Newton overshoots; the root never lies beyond the KL's own optimum, P exp(2u) = 1.
+    """
+    excess = precision * (2 * log_scale).exp()
+    newton = log_scale - pull * (excess - 1) / (1 + 2 * pull * excess)
+    return torch.minimum(newton, torch.maximum(log_scale, -0.5 * precision.log()))
