@@ -107,16 +107,19 @@ class FeatureNetwork(nn.Module):
 
 
 def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch.device) -> dict[str, TaskSource]:
-    """Sources of the training, selection and evaluation tasks, by purpose: train, select, evaluate.
+    """Sources of the training, selection and evaluation tasks, by purpose: train, select, evaluate [, second].
+
+    `second` holds evaluation tasks of the second query balance, where one is asked for.
 
     Raises:
         InputError: a missing split, or one too small for these tasks.
     """
     assert settings.prior is not None
     with_base = settings.joint or PRIORS[settings.prior].needs_base_classes
-    shape = settings.shape()
+    assert settings.train_query_balance is not None
 
-    def source(purpose: str, novel: str, base: str, seed: int) -> TaskSource:
+    def source(purpose: str, novel: str, base: str, seed: int, balance: str) -> TaskSource:
+        shape = settings.shape(balance)
         key = task_key(data.fingerprint, seed, purpose)
         base_split = data.split(base) if with_base else None
         sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
@@ -125,8 +128,12 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
 
     chosen_by = VAL if VAL in data.splits else BASE_TRAIN
     held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}
-    return {
-        "train": source("train", BASE_TRAIN, BASE_TRAIN, settings.seed),
-        "select": source("select", chosen_by, held_out[chosen_by], 0),
-        "evaluate": source(f"evaluate {split}", split, held_out[split], 0),
+    trained_on = settings.train_query_balance
+    found = {
+        "train": source("train", BASE_TRAIN, BASE_TRAIN, settings.seed, trained_on),
+        "select": source("select", chosen_by, held_out[chosen_by], 0, trained_on),
+        "evaluate": source(f"evaluate {split}", split, held_out[split], 0, settings.query_balance),
     }
+    if settings.second_balance is not None:
+        found["second"] = source(f"evaluate {split}", split, held_out[split], 0, settings.second_balance)
+    return found

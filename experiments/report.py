@@ -119,10 +119,12 @@ def _labels(runs: list[Run]) -> dict[tuple[Any, ...], str]:
                 # K = 0 takes no steps, so its guide's name matters only beside a K = 0 equal in all else.
                 among = [r for r in peers if (r.steps == 0) == (run.steps == 0)]
                 among = [r for r in among if run.steps or r.but_guide == run.but_guide]
-            if len({exact(r.method.get(name)) for r in among}) > 1:
+            if name != "oracle" and len({exact(r.method.get(name)) for r in among}) > 1:
                 words.append(f"{name} {_word(run.method.get(name))}")
         guide = run.method["guide"]
         method = "SIB" if guide in ("sib", "init-only") else guide
+        if run.method.get("oracle"):
+            method += " (oracle: sees the queries' labels)"
         labels[run.same_method] = ", ".join([f"{method} K={run.steps}", *words])
     return labels
 

@@ -92,7 +92,7 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
         assert ground.network is not None
         bank = build_bank(ground.images, ground.network.backbone, device, settings.cache_dir / "banks")
         sources = make_sources(bank, settings, split, device)
-    return _finish(settings, ground, split, sources["evaluate"], program, zero_scores, trainer, reporter)
+    return _finish(settings, ground, split, sources, program, zero_scores, trainer, reporter)
 
 
 def choose_device(name: str) -> torch.device:
@@ -231,7 +231,7 @@ def _finish(
     settings: RunSettings,
     ground: Ground,
     split: str,
-    source: TaskSource,
+    sources: dict[str, TaskSource],
     program: Program,
     zero: TaskScores | None,
     trainer: Trainer,
@@ -239,13 +239,18 @@ def _finish(
 ) -> dict[str, Any]:
     """Evaluate, write everything, show the table."""
     assert settings.out is not None
-    tasks = eval_tasks(settings, split)
+    tasks, source = eval_tasks(settings, split), sources["evaluate"]
     last = len(program.guide.iterates(program.guide.sees(source.episodes(torch.arange(1))))) - 1
     with reporter.stage("evaluate", f"evaluation on {tasks} tasks of {split}") as advance:
         averaged = evaluate(program.guide, source, tasks, settings.draws, on_tasks=advance)[0]
         iterates = evaluate(program.guide, source, tasks, iterates=range(last + 1))
         bound = evidence_bound(program.guide, source, min(tasks, 200), settings.draws)
+        second = None
+        if settings.second_balance is not None:
+            second = evaluate(program.guide, sources["second"], tasks, settings.draws)[0]
     scores = {"posterior": averaged, "mean": iterates[-1]}
+    if second is not None:
+        scores[f"posterior {settings.second_balance}"] = second
     if zero is not None:
         scores["posterior K=0"] = zero
     write_tasks(settings.out / "tasks.csv", scores)
@@ -256,7 +261,8 @@ def _finish(
         "calibration": calibration_of(averaged),
         "at_the_mean": {"metrics": metrics_of(iterates[-1]), "calibration": calibration_of(iterates[-1])},
         "iterates": [metrics_of(s) for s in iterates],
-        "comparison": None if zero is None else _comparison(zero),
+        "comparison": None if zero is None else _scores(zero, steps=0),
+        "second": None if second is None else _scores(second, query_balance=settings.second_balance),
         "tasks": tasks,
         "steps": last,
         "oracle": program.guide.oracle,
@@ -296,8 +302,8 @@ def _image_tasks(images: DataSet, settings: RunSettings, device: torch.device) -
     return make_sources(images, settings, VAL if VAL in images.splits else TEST, device)["train"]
 
 
-def _comparison(zero: TaskScores) -> dict[str, Any]:
-    return {"steps": 0, "metrics": metrics_of(zero), "calibration": calibration_of(zero)}
+def _scores(scores: TaskScores, **what: Any) -> dict[str, Any]:
+    return {**what, "metrics": metrics_of(scores), "calibration": calibration_of(scores)}
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from pyro_sib.episodes import EpisodeShape
 from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.pretrain import PretrainSettings
+from pyro_sib.query_balance import parse_balance
 
 Value = TypeVar("Value")
 
@@ -59,6 +60,12 @@ class RunSettings:
     """Labeled examples of each novel class (S)."""
     queries: int = 15
     """Query images of each novel class; in lwof as many come from the base classes together."""
+    query_balance: str = "balanced"
+    """Of the novel queries over their classes: balanced, or dirichlet:ALPHA for proportions drawn for each task."""
+    train_query_balance: str | None = None
+    """The same for training and selection tasks; that of the evaluation, unless said."""
+    second_balance: str | None = None
+    """Evaluate on tasks of this balance as well."""
     guide: str = "sib"
     """q(w): sib, or init-only (K = 0)."""
     steps: int = 3
@@ -156,6 +163,7 @@ class RunSettings:
             schedule=_said(self.schedule, "cosine" if short else "step"),
             prior=prior,
             steps=0 if self.guide == "init-only" else self.steps,
+            train_query_balance=_said(self.train_query_balance, self.query_balance),
             kl_weight=_said(self.kl_weight, 0.0 if prior == "mixture" else 1e-4),
         )
         full._check()
@@ -199,12 +207,21 @@ class RunSettings:
             raise InputError(f"--threads {self.threads}: 1 or more is needed")
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}; choose one of auto, cpu, cuda")
-        self.shape(), self.train_settings(), self.guide_settings(), self.weights()
+        if self.second_balance is not None:
+            parse_balance(self.second_balance)
+        assert self.train_query_balance is not None
+        (
+            self.shape(self.query_balance),
+            self.shape(self.train_query_balance),
+            self.train_settings(),
+            self.guide_settings(),
+            self.weights(),
+        )
 
-    def shape(self) -> EpisodeShape:
-        """Of training and evaluation tasks alike."""
+    def shape(self, balance: str) -> EpisodeShape:
+        """Of tasks with that query balance."""
         base = self.ways * self.queries if self.joint else 0
-        return EpisodeShape(self.ways, self.shots, self.queries, base)
+        return EpisodeShape(self.ways, self.shots, self.queries, base, parse_balance(balance))
 
     def weights(self) -> ObjectiveWeights:
         """Of the ELBO's two terms."""

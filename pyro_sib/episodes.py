@@ -8,9 +8,11 @@ from torch import Tensor
 from pyro_sib.counter_rng import distinct_integers, make_key, uniform
 from pyro_sib.data import Split
 from pyro_sib.errors import InputError
+from pyro_sib.query_balance import dirichlet_counts
 from pyro_sib.types import Episode, Evidence
 
-_CLASSES, _IMAGES, _BASE_CLASSES, _BASE_IMAGES = range(4)
+_CLASSES, _IMAGES, _BASE_CLASSES, _BASE_IMAGES, _PROPORTIONS = range(5)
+# _PROPORTIONS takes three streams.
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,17 @@ class EpisodeShape:
     Attributes:
         ways: N.
         shots: S.
-        queries: query images per novel class.
+        queries: query images per novel class, on average.
         base_queries: queries drawn from the base classes (LwoF); 0 in the standard setting.
+        query_alpha: concentration of the Dirichlet that divides the N * queries novel queries among the classes;
+            None divides them evenly.
     """
 
     ways: int = 5
     shots: int = 1
     queries: int = 15
     base_queries: int = 0
+    query_alpha: float | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("ways", 2), ("shots", 1), ("queries", 1), ("base_queries", 0)):
@@ -79,12 +84,16 @@ class EpisodeSampler:
                 f"{name} has {len(novel.class_names)} classes, fewer than --ways {shape.ways}"
                 f"{' and a base class' if spare else ''}; lower --ways or add classes"
             )
-        needed = shape.shots + shape.queries
+        most = shape.queries if shape.query_alpha is None else shape.ways * shape.queries
+        needed = shape.shots + most
         smallest = int(novel.counts.argmin())
         if int(novel.counts[smallest]) < needed:
+            what = (
+                f"--queries {shape.queries}" if shape.query_alpha is None else f"{most} queries, all of one class,"
+            )
             raise InputError(
                 f"{name}: class {novel.class_names[smallest]} has {int(novel.counts[smallest])} images, but "
-                f"--shots {shape.shots} + --queries {shape.queries} needs {needed}; lower them or add images"
+                f"--shots {shape.shots} + {what} needs {needed}; lower them or add images"
             )
         remaining = len(novel.class_names) - shape.ways if self.pseudo_novel else 0
         if base is not None and shape.base_queries:
@@ -98,18 +107,39 @@ class EpisodeSampler:
         """(T,) int64 task numbers -> the rows of those tasks."""
         shape, tasks = self.shape, len(indices)
         classes = self._classes(indices)
-        per_class = shape.shots + shape.queries
-        repeated = classes.repeat_interleave(per_class, dim=1)
-        low, size = self.novel.offsets[repeated], self.novel.counts[repeated]
-        rows = distinct_integers(self.key, indices, _IMAGES, low, size).view(tasks, shape.ways, per_class)
-        novel_y = torch.arange(shape.ways).repeat_interleave(shape.queries).expand(tasks, -1)
+        support, query, novel_y = self._novel_rows(indices, classes)
         base_ids = self._base_ids(classes)
         base_query = torch.empty(tasks, 0, dtype=torch.int64)
         if shape.base_queries and self.base is not None and base_ids is not None:
             base_query, base_y = self._base_queries(indices, base_ids)
             novel_y = torch.cat([novel_y + base_ids.shape[1], base_y], dim=1)
-        support = rows[:, :, : shape.shots].flatten(1)
-        return EpisodeIndex(support, rows[:, :, shape.shots :].flatten(1), base_query, novel_y, base_ids, indices)
+        return EpisodeIndex(support, query, base_query, novel_y, base_ids, indices)
+
+    def _novel_rows(self, indices: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Support rows, query rows and the queries' classes, each class by class."""
+        shape, tasks = self.shape, len(indices)
+        if shape.query_alpha is not None:
+            return self._unbalanced_rows(indices, classes, shape.query_alpha)
+        per_class = shape.shots + shape.queries
+        repeated = classes.repeat_interleave(per_class, dim=1)
+        rows = self._images(indices, repeated).view(tasks, shape.ways, per_class)
+        novel_y = torch.arange(shape.ways).repeat_interleave(shape.queries).expand(tasks, -1)
+        return rows[:, :, : shape.shots].flatten(1), rows[:, :, shape.shots :].flatten(1), novel_y
+
+    def _unbalanced_rows(self, indices: Tensor, classes: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+        shape = self.shape
+        total = shape.ways * shape.queries
+        counts = dirichlet_counts(self.key, indices, _PROPORTIONS, shape.ways, total, alpha)
+        ends = counts.cumsum(-1)
+        novel_y = (torch.arange(total)[None, :, None] >= ends[:, None, :]).sum(-1)
+        support_y = torch.arange(shape.ways).repeat_interleave(shape.shots).expand(len(indices), -1)
+        rows = self._images(indices, classes.gather(1, torch.cat([support_y, novel_y], dim=1)))
+        return rows[:, : support_y.shape[1]], rows[:, support_y.shape[1] :], novel_y
+
+    def _images(self, indices: Tensor, classes: Tensor) -> Tensor:
+        """A row for each class named, (T, k) -> (T, k), no row twice in a task."""
+        low, size = self.novel.offsets[classes], self.novel.counts[classes]
+        return distinct_integers(self.key, indices, _IMAGES, low, size)
 
     def _classes(self, indices: Tensor) -> Tensor:
         zero = torch.zeros(1, self.shape.ways, dtype=torch.int64)

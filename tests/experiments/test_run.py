@@ -54,6 +54,18 @@ def small(tmp_path) -> RunSettings:
 
 
 @pytest.mark.parametrize("setting", ["standard", "lwof"])
+def test_a_run_is_evaluated_on_both_balances(small, setting):
+    small = replace(small, setting=setting, compare=False, second_balance="dirichlet:1")
+    result = run(small)
+    assert result["train_query_balance"] == result["query_balance"] == "balanced"
+    assert result["second"]["query_balance"] == "dirichlet:1"
+    assert result["second"]["metrics"].keys() == result["metrics"].keys()
+    assert result["second"]["metrics"] != result["metrics"]
+    lines = (small.out / "tasks.csv").read_text().splitlines()
+    assert sum(line.startswith("posterior dirichlet:1,") for line in lines) == 20
+
+
+@pytest.mark.parametrize("setting", ["standard", "lwof"])
 def test_a_run_leaves_everything_it_promises(small, setting, tmp_path):
     result = run(replace(small, setting=setting))
     out = tmp_path / "out"
@@ -205,6 +217,9 @@ def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] =
         ("--data mini-imagenet", "needs --data-root"),
         ("--prior cauchy", "unknown prior 'cauchy'; choose one of isotropic, diagonal, mixture"),
         ("--guide maml2", "unknown guide 'maml2'; choose one of sib, init-only"),
+        ("--query-balance even", "unknown query balance 'even'; choose balanced or dirichlet:ALPHA"),
+        ("--second-balance dirichlet:0", "unknown query balance 'dirichlet:0'"),
+        ("--features {tmp}/good.npz --query-balance dirichlet:2", "needs 76"),
         ("--backbone vgg", "unknown backbone 'vgg'"),
         ("--schedule never", "unknown schedule 'never'"),
         ("--kl-weight -1", "--kl-weight"),
