@@ -241,8 +241,9 @@ def _finish(
     assert settings.out is not None
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
     last = len(program.guide.iterates(program.guide.sees(source.episodes(torch.arange(1))))) - 1
-    with reporter.stage("evaluate", f"evaluation on {tasks} tasks of {split}") as advance:
+    with reporter.stage("predict", f"prediction of {tasks} tasks of {split}") as advance:
         averaged = evaluate(program.guide, source, tasks, settings.draws, on_tasks=advance)[0]
+    with reporter.stage("evaluate", "evaluation at each step, and the bound"):
         iterates = evaluate(program.guide, source, tasks, iterates=range(last + 1))
         bound = evidence_bound(program.guide, source, min(tasks, 200), settings.draws)
         second = None
@@ -283,6 +284,7 @@ def _finish(
         "versions": versions(),
         "device": str(source.novel.device),
         "threads": torch.get_num_threads(),
+        "milliseconds_per_task": round(1000 * reporter.seconds["predict"] / tasks, 4),
         "seconds": reporter.seconds,
     }
     with reporter.stage("figures", "figures"):

@@ -1,13 +1,13 @@
 """The inference side: guides, initializers, synthetic gradients, the SVI loop, prediction."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from inference.exact_gradient import ExactGradientGuide
 from inference.guide import Guide
 from inference.maml import FirstOrderMAMLGuide, MAMLGuide
 from inference.settings import GuideSettings, TaskForm
-from inference.sib import SIBGuide
+from inference.sib import InitOnlyGuide, SIBGuide
+from inference.unrolled import UnrolledGuide
 from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import LikelihoodLike, PriorLike
@@ -15,14 +15,9 @@ from pyro_sib.types import LikelihoodLike, PriorLike
 GuideConstructor = Callable[[GuideSettings, TaskForm, PriorLike, LikelihoodLike, ObjectiveWeights], Guide]
 
 
-def _init_only(settings: GuideSettings, *rest) -> Guide:
-    """Lambda alone, K = 0."""
-    return SIBGuide(replace(settings, steps=0), *rest)
-
-
 GUIDES: dict[str, GuideConstructor] = {
     "sib": SIBGuide,
-    "init-only": _init_only,
+    "init-only": InitOnlyGuide,
     "maml": MAMLGuide,
     "maml-first-order": FirstOrderMAMLGuide,
     "exact-gradient": ExactGradientGuide,
@@ -41,4 +36,4 @@ def guide_constructor(name: str) -> GuideConstructor:
     return GUIDES[name]
 
 
-__all__ = ["GUIDES", "Guide", "GuideSettings", "SIBGuide", "TaskForm", "guide_constructor"]
+__all__ = ["GUIDES", "Guide", "GuideSettings", "SIBGuide", "TaskForm", "UnrolledGuide", "guide_constructor"]

@@ -7,7 +7,7 @@ from pyro_sib.types import Episode, Evidence, OracleEvidence
 
 
 class ExactGradientGuide(UnrolledGuide):
-    """What synthesizing the gradient costs: these steps look at the queries' labels, also at test."""
+    """K steps with the queries' true gradient (eq. 8): what synthesizing it costs."""
 
     oracle = True
 

@@ -42,6 +42,10 @@ class Guide(nn.Module, ABC):
 
     oracle = False
     """Whether it looks at the queries' labels; results say so."""
+    takes_steps = False
+    """Whether K matters to it."""
+    has_initializer = False
+    """Whether lambda matters to it."""
 
     def sees(self, task: Episode | Evidence) -> Evidence:
         """What the guide may see of these tasks: all but the queries' labels."""

@@ -11,7 +11,7 @@ from pyro_sib.types import Evidence, GaussianParameters
 
 
 class SupportInitializer(nn.Module):
-    """lambda(d_t^l): class means of the unit features, scaled per dimension by a learned vector.
+    """Class means of the unit features, scaled per dimension by a learned vector.
 
     This is Gidaris & Komodakis's (2018) feature averaging. The scale of q is a learned vector.
 

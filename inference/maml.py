@@ -7,7 +7,7 @@ from pyro_sib.types import Evidence
 
 
 class MAMLGuide(UnrolledGuide):
-    """The true gradient of the labeled examples' loss, through which phi learns (Finn et al. 2017).
+    """K true-gradient steps on the labeled examples, through which phi learns (eq. 7, Finn et al. 2017).
 
     Inductive: q(w_t | d_t^l). The paper's eq. (7) has no KL inside the steps.
     """

@@ -1,5 +1,7 @@
 """The SIB guide: K synthetic-gradient steps from theta^0 over the unlabeled queries (eq. 9)."""
 
+from dataclasses import replace
+
 from torch import Tensor
 from torch.func import functional_call
 
@@ -11,7 +13,9 @@ from pyro_sib.types import Evidence, LikelihoodLike, PriorLike
 
 
 class SIBGuide(UnrolledGuide):
-    """xi(outputs) stands for d loss / d outputs; K = 0 is lambda alone.
+    """K synthetic-gradient steps over the unlabeled queries (eq. 9).
+
+    xi(outputs) stands for d loss / d outputs; K = 0 is lambda alone.
 
     Args:
         settings: the choices inside phi.
@@ -39,3 +43,12 @@ class SIBGuide(UnrolledGuide):
             return self.xi(outputs, base)
         constants = {name: p.detach() for name, p in self.xi.named_parameters()}
         return functional_call(self.xi, constants, (outputs, base))
+
+
+class InitOnlyGuide(SIBGuide):
+    """Lambda alone, K = 0: with lambda from the support set, Gidaris & Komodakis's feature averaging."""
+
+    takes_steps = False
+
+    def __init__(self, settings: GuideSettings, *rest):
+        super().__init__(replace(settings, steps=0), *rest)

@@ -77,6 +77,7 @@ class EquivariantGradient(nn.Module):
 
 
 def _marginal(ways: int, joint: bool) -> EquivariantGradient:
+    """The equivariant network that also sees each class's mean probability over the queries."""
     return EquivariantGradient(ways, joint, marginal=True)
 
 

@@ -27,6 +27,8 @@ class UnrolledGuide(Guide):
         weights: of the ELBO's two terms.
     """
 
+    takes_steps = True
+    has_initializer = True
     steps_on_queries = True
     """Whether the loss inside the steps is over the queries; over the labeled examples otherwise."""
     kl_in_steps = True

@@ -1,0 +1,222 @@
+"""A grid of guides, priors and sizes on the same features and tasks: one table, its csv and its figures."""
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments.ablation import markdown, read_rows, table_rows
+from experiments.ablation_figures import accuracies, against_steps, against_time
+from experiments.catalogue import catalogue
+from experiments.cli import run_command
+from experiments.figures import save_figure
+from experiments.progress import Reporter
+from experiments.run import run
+from experiments.settings import RunSettings
+from inference import GUIDES
+from inference.sib import SIBGuide
+from pyro_sib.errors import InputError
+from pyro_sib.files import write_text
+
+
+@dataclass(frozen=True)
+class AblateSettings:
+    """Run every combination of what is listed, cell by cell, and put the results side by side.
+
+    Lists are separated by commas. What is already there is not run again. The first guide, prior and so on make the
+    row that the others are compared with, task by task.
+    """
+
+    guides: str = "sib"
+    """Guides and baselines; --list names them."""
+    priors: str = "default"
+    """Priors; default is the one of the setting."""
+    settings: str = "standard"
+    """standard, lwof."""
+    steps: str = "3"
+    """K, for guides that take steps."""
+    shots: str = "1"
+    """S."""
+    xis: str = "mlp"
+    """Synthetic gradients, for sib."""
+    initializers: str = "support"
+    """lambda, for guides that take steps."""
+    seeds: str = "0"
+    """Of stage 2."""
+    train_balances: str = "balanced"
+    """Query balance of the training tasks: balanced, dirichlet:ALPHA."""
+    list: bool = False
+    """Print every guide, baseline, prior, xi and lambda with a line each, and stop."""
+
+    query_balance: str = "balanced"
+    """Of the evaluation tasks."""
+    second_balance: str | None = None
+    """Evaluate on tasks of this balance as well, and print the drop."""
+    data_root: Path | None = None
+    """Folder of mini-ImageNet; without it, or --features, the synthetic world serves."""
+    features: Path | None = None
+    """Your own features."""
+    image_size: int = 42
+    """Pixels a side, of mini-ImageNet."""
+    backbone: str = "c64f"
+    """Feature network."""
+    pretrain_epochs: int = 25
+    """Epochs of stage 1, for mini-ImageNet."""
+    ways: int = 5
+    """N."""
+    queries: int = 15
+    """Query images of a class."""
+    iterations: int = 3000
+    """SVI steps of each cell."""
+    kl_weight: float | None = None
+    """Weight of the KL; the setting's default, unless said."""
+    split: Annotated[str | None, tyro.conf.arg(metavar="{val,test}")] = None
+    """Classes to evaluate on; test where the data has it, unless said."""
+    eval_tasks: int | None = None
+    """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
+    select_tasks: int = 500
+    """Validation tasks by which the best epoch is chosen."""
+    out: Path = Path("runs/ablation")
+    """One folder below it for each cell; the table, table.csv and the figures lie beside them."""
+    cache_dir: Path = Path("runs/cache")
+    """Shared by all cells."""
+
+
+def cells(settings: AblateSettings) -> list[RunSettings]:
+    """The settings of every cell, in order, none twice.
+
+    Raises:
+        InputError: an empty list, or a number that is none.
+    """
+    mini = settings.data_root is not None
+    common = RunSettings(
+        setting="standard",
+        data="mini-imagenet" if mini else "synthetic",
+        data_root=settings.data_root,
+        features=settings.features,
+        image_size=settings.image_size if mini else None,
+        pretrain_epochs=settings.pretrain_epochs if mini else None,
+        backbone=settings.backbone,
+        ways=settings.ways,
+        queries=settings.queries,
+        iterations=settings.iterations,
+        kl_weight=settings.kl_weight,
+        split=settings.split,  # type: ignore[arg-type]
+        eval_tasks=settings.eval_tasks,
+        select_tasks=settings.select_tasks,
+        query_balance=settings.query_balance,
+        second_balance=settings.second_balance,
+        compare=False,
+        cache_dir=settings.cache_dir,
+    )
+    found: dict[Path | None, RunSettings] = {}
+    for cell in _combinations(settings, common):
+        found.setdefault(cell.out, cell)
+    return list(found.values())
+
+
+def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[RunSettings]:
+    lists = (
+        _words(settings, "settings"),
+        _numbers(settings, "shots"),
+        _words(settings, "guides"),
+        _words(settings, "priors"),
+        _words(settings, "xis"),
+        _words(settings, "initializers"),
+        _words(settings, "train_balances"),
+        _numbers(settings, "steps"),
+        _numbers(settings, "seeds"),
+    )
+    for setting, shots, guide, prior, xi, initializer, balance, steps, seed in product(*lists):
+        if setting not in ("standard", "lwof"):
+            raise InputError(f"unknown setting {setting!r}; choose standard or lwof")
+        kind = GUIDES.get(guide)
+        takes_steps, has_lambda = getattr(kind, "takes_steps", False), getattr(kind, "has_initializer", False)
+        sib = kind is SIBGuide and steps > 0
+        plain = RunSettings(setting="standard")
+        cell = replace(
+            common,
+            setting=setting,  # type: ignore[arg-type]
+            shots=shots,
+            guide=guide,
+            prior=None if prior == "default" else prior,
+            synthetic_gradient=xi if sib else plain.synthetic_gradient,
+            initializer=initializer if has_lambda else plain.initializer,
+            train_query_balance=balance,
+            steps=steps if takes_steps else plain.steps,
+            seed=seed,
+        )
+        words = [setting, f"{shots}shot", guide, *([xi] if sib else []), *([initializer] if has_lambda else [])]
+        words += [prior, *([f"K{steps}"] if takes_steps else []), balance.replace(":", ""), f"seed{seed}"]
+        yield replace(cell, out=settings.out / "-".join(words))
+
+
+def _words(settings: AblateSettings, name: str) -> list[str]:
+    words = [word.strip() for word in getattr(settings, name).split(",") if word.strip()]
+    if not words:
+        raise InputError(f"--{name.replace('_', '-')} is empty; name at least one")
+    return words
+
+
+def _numbers(settings: AblateSettings, name: str) -> list[int]:
+    try:
+        return [int(word) for word in _words(settings, name)]
+    except ValueError:
+        raise InputError(f"--{name} {getattr(settings, name)}: whole numbers, separated by commas") from None
+
+
+def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
+    """Run what is not yet there, then write the table and the figures.
+
+    Raises:
+        InputError: a cell that cannot be run, before any is.
+    """
+    reporter = reporter or Reporter()
+    grid = cells(settings)
+    for cell in grid:
+        cell.resolved()
+    spent: list[float] = []
+    for number, cell in enumerate(grid, 1):
+        assert cell.out is not None
+        left = (
+            "" if not spent else f", about {sum(spent) / len(spent) * (len(grid) - number + 1) / 60:.0f} min left"
+        )
+        reporter.say(f"cell {number} of {len(grid)}: {cell.out.name}{left}")
+        new, start = not (cell.out / "result.json").exists(), time.perf_counter()
+        run(cell, Reporter(reporter.console))
+        if new:
+            spent.append(time.perf_counter() - start)
+    rows = read_rows([cell.out for cell in grid if cell.out is not None])
+    text = markdown(rows)
+    write_text(settings.out / "table.md", text)
+    buffer = io.StringIO()
+    records = table_rows(rows)
+    writer = csv.DictWriter(buffer, records[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_text(settings.out / "table.csv", buffer.getvalue())
+    figures = {"accuracy": accuracies(rows), "steps": against_steps(rows), "time": against_time(rows)}
+    for name, figure in figures.items():
+        if figure is not None:
+            save_figure(figure, settings.out / f"{name}.png")
+    reporter.say(text)
+    reporter.say(f"{settings.out}/: table.md, table.csv, {', '.join(f'{n}.png' for n, f in figures.items() if f)}")
+
+
+def main() -> int:
+    """`python -m experiments.ablate`."""
+    settings = tyro.cli(AblateSettings, prog="python -m experiments.ablate")
+    if settings.list:
+        return run_command(lambda: print(catalogue(), end=""))
+    return run_command(lambda: ablate(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""A small grid on small features: every cell once, resumed, paired, drawn."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+
+from experiments import ablate as ablate_module
+from experiments.ablate import AblateSettings, ablate, cells
+from experiments.ablation import read_rows
+from experiments.catalogue import KINDS, catalogue
+from pyro_sib.errors import InputError
+from pyro_sib.files import read_json
+from tests.experiments.test_run import write_features
+
+
+@pytest.fixture
+def small(tmp_path) -> AblateSettings:
+    return AblateSettings(
+        guides="sib,init-only",
+        steps="1,2",
+        seeds="0,1",
+        features=write_features(tmp_path / "features.npz", rows=40),
+        ways=3,
+        queries=4,
+        iterations=12,
+        select_tasks=10,
+        eval_tasks=20,
+        second_balance="dirichlet:2",
+        out=tmp_path / "grid",
+        cache_dir=tmp_path / "cache",
+    )
+
+
+def test_each_combination_is_one_cell(small):
+    grid = cells(replace(small, settings="standard,lwof", shots="1,2", xis="mlp,equivariant"))
+    # sib: 2 xi x 2 K; init-only: neither applies.
+    assert len(grid) == 2 * 2 * (2 * 2 + 1) * 2
+    assert len({cell.out for cell in grid}) == len(grid)
+
+
+def test_the_grid_runs_once_and_leaves_table_and_figures(small, monkeypatch, capsys):
+    ablate(small)
+    assert {p.name for p in small.out.iterdir() if p.is_file()} == {
+        "table.md",
+        "table.csv",
+        "accuracy.png",
+        "steps.png",
+        "time.png",
+    }
+    rows = list(csv.DictReader((small.out / "table.csv").read_text().splitlines()))
+    assert [(row["guide"], row["steps"], row["seeds"]) for row in rows] == [
+        ("sib", "1", "0 1"),
+        ("sib", "2", "0 1"),
+        ("init-only", "0", "0 1"),
+    ]
+    first = small.out / "standard-1shot-sib-mlp-support-default-K1-balanced-seed0" / "result.json"
+    before = first.stat().st_mtime_ns
+    capsys.readouterr()
+    ablate(small)
+    assert first.stat().st_mtime_ns == before
+    assert "is complete" in capsys.readouterr().out
+
+
+def test_rows_average_seeds_and_pair_tasks(small):
+    ablate(small)
+    first, _, last = read_rows([cell.out for cell in cells(small)])
+    assert first.difference is None
+    results = [read_json(cell.out / "result.json") for cell in cells(small)]
+    mean = {
+        guide: [r["metrics"]["novel"]["mean"] for r in results if r["guide"] == guide] for guide in ("init-only",)
+    }
+    assert last.metrics["novel"].mean == pytest.approx(sum(mean["init-only"]) / 2, abs=1e-2)
+    assert last.difference.mean == pytest.approx(last.metrics["novel"].mean - first.metrics["novel"].mean, abs=1e-6)
+    unpaired = (last.metrics["novel"].ci95 ** 2 + first.metrics["novel"].ci95 ** 2) ** 0.5
+    assert last.difference.ci95 < unpaired
+    assert last.drop == pytest.approx(last.metrics["novel"].mean - last.second.mean)
+    assert torch.isfinite(torch.tensor([first.milliseconds, first.seconds])).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"guides": "sib,none"}, "unknown guide 'none'"),
+        ({"priors": "diagonal,none"}, "unknown prior 'none'"),
+        ({"guides": " , "}, "--guides is empty"),
+        ({"steps": "1,two"}, "--steps 1,two"),
+        ({"settings": "open"}, "unknown setting 'open'"),
+        ({"train_balances": "even"}, "unknown query balance 'even'"),
+    ],
+)
+def test_a_wrong_cell_stops_the_whole_before_the_first(small, monkeypatch, change, says):
+    monkeypatch.setattr(ablate_module, "run", lambda *_: pytest.fail("ran"))
+    with pytest.raises(InputError, match=says):
+        ablate(replace(small, **change))
+
+
+def test_every_part_is_listed_with_a_line():
+    text = catalogue()
+    for parts in KINDS.values():
+        for name in parts:
+            line = next(line for line in text.splitlines() if line.split()[:1] == [name])
+            assert len(line.split()) > 3, line
+    assert "exact-gradient" in text
+    assert "oracle" in next(line for line in text.splitlines() if "exact-gradient" in line)
