@@ -73,8 +73,10 @@ class RunSettings:
     initializer: str = "support"
     """lambda: support (class means of the labeled features) or global."""
     synthetic_gradient: str = "mlp"
-    """xi: mlp (the paper's), equivariant (any number of classes), or marginal (and sees how many queries
-    each class has got)."""
+    """xi: mlp (the paper's), equivariant (any number of classes), marginal (and sees how many queries each class
+    has got), neighbours (and sees what each query's neighbours are taken for), or neighbours-marginal."""
+    support_gradient: bool = False
+    """Let the steps descend the labeled examples' loss too, with a learned weight."""
     step_size: float = 1.0
     """First value of eta."""
     learn_step_size: bool = True
@@ -252,6 +254,7 @@ class RunSettings:
             step_samples=self.step_samples,
             initial_scale=self.initial_scale,
             kl_step=self.kl_step,
+            support_gradient=self.support_gradient,
         )
 
     def train_settings(self) -> TrainSettings:

@@ -38,6 +38,7 @@ class GuideSettings:
         kl_step: "explicit" is eq. (9) to the letter; "implicit" takes the KL's part of the step at its end point
             (backward Euler), equal to first order in eta and stable at any kl weight.
         psi_through_steps: let psi see the KL through theta^K too, as Algorithm 1's line 10 states.
+        support_gradient: let SIB's steps descend the labeled examples' loss too, with learned weights.
         fit_steps: Adam steps by which mean-field fits each task.
     """
 
@@ -50,6 +51,7 @@ class GuideSettings:
     initial_scale: float = 0.01
     kl_step: Literal["explicit", "implicit"] = "implicit"
     psi_through_steps: bool = True
+    support_gradient: bool = False
     fit_steps: int = 200
 
     def __post_init__(self) -> None:

@@ -47,21 +47,25 @@ class EquivariantGradient(nn.Module):
         marginal: give each class's mean probability over the queries as well, as mutual information methods do
             (Boudiaf et al. 2020, TIM): better where the queries are balanced over the classes as they were in
             training, worse where they are not.
+        neighbours: give each class's probability among the query's neighbours as well, weighted by the softmax of
+            a learned scale times the cosine, as Laplacian methods do (Ziko et al. 2020, LaplacianShot).
     """
 
-    def __init__(self, ways: int, joint: bool, hidden: int = 40, marginal: bool = False):
+    def __init__(self, ways: int, joint: bool, hidden: int = 40, marginal: bool = False, neighbours: bool = False):
         super().__init__()
-        self.marginal = marginal
+        self.marginal, self.wants_likeness = marginal, neighbours
+        if neighbours:
+            self.log_sharpness = nn.Parameter(torch.tensor(_SHARPNESS).log())
         self.layers = nn.Sequential(
-            nn.Linear(4 + 2 * joint + marginal, hidden),
+            nn.Linear(4 + 2 * joint + marginal + 2 * neighbours, hidden),
             nn.ReLU(),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
             nn.Linear(hidden, 1),
         )
 
-    def forward(self, logits: Tensor, base: Tensor | None) -> Tensor:
-        """(..., Q, N) logits and (..., Q, 1) base logsumexp -> (..., Q, N)."""
+    def forward(self, logits: Tensor, base: Tensor | None, likeness: Tensor | None = None) -> Tensor:
+        """(..., Q, N) logits, (..., Q, 1) base logsumexp [and (T, Q, Q) cosines of the queries] -> (..., Q, N)."""
         novel = torch.logsumexp(logits, -1, keepdim=True)
         total = novel if base is None else torch.logaddexp(novel, base)
         log_p = logits - total
@@ -73,18 +77,49 @@ class EquivariantGradient(nn.Module):
             inputs += [(base - total).exp().expand_as(p), logits - novel]
         if self.marginal:
             inputs.append(p.mean(-2, keepdim=True).clamp_min(1e-6).log().expand_as(p))
+        if likeness is not None:
+            inputs += self._among_neighbours(p, likeness)
         return self.layers(torch.stack(inputs, dim=-1)).squeeze(-1)
 
+    def _among_neighbours(self, p: Tensor, likeness: Tensor) -> list[Tensor]:
+        """The probabilities averaged over the other queries by likeness, and their logarithm."""
+        itself = torch.eye(likeness.shape[-1], dtype=torch.bool, device=likeness.device)
+        weights = (self.log_sharpness.exp() * likeness).masked_fill(itself, float("-inf")).softmax(-1)
+        smoothed = weights @ p
+        return [smoothed, smoothed.clamp_min(1e-6).log()]
 
-def _marginal(ways: int, joint: bool) -> EquivariantGradient:
+
+_SHARPNESS = 20.0
+"""First scale of the cosine between queries."""
+
+
+class MarginalGradient(EquivariantGradient):
     """The equivariant network that also sees each class's mean probability over the queries."""
-    return EquivariantGradient(ways, joint, marginal=True)
+
+    def __init__(self, ways: int, joint: bool):
+        super().__init__(ways, joint, marginal=True)
+
+
+class NeighbourGradient(EquivariantGradient):
+    """The equivariant network that also sees each class's probability among the query's neighbours."""
+
+    def __init__(self, ways: int, joint: bool):
+        super().__init__(ways, joint, neighbours=True)
+
+
+class NeighbourMarginalGradient(EquivariantGradient):
+    """The equivariant network that sees both the neighbours' and the mean probabilities."""
+
+    def __init__(self, ways: int, joint: bool):
+        super().__init__(ways, joint, marginal=True, neighbours=True)
 
 
 SYNTHETIC_GRADIENTS: dict[str, Callable[[int, bool], nn.Module]] = {
     "mlp": MLPGradient,
     "equivariant": EquivariantGradient,
-    "marginal": _marginal,
+    "marginal": MarginalGradient,
+    "neighbours": NeighbourGradient,
+    "neighbours-marginal": NeighbourMarginalGradient,
 }
 """Constructor of each xi from N and whether tasks are joint."""
 

@@ -1,7 +1,7 @@
 """What the guides of K unrolled steps share (eq. 7, 8 and 9): they differ in what stands for d loss / d logits."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,15 @@ from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
 _STEP_KEY = make_key("draws inside the steps")
+
+
+class Points(NamedTuple):
+    """What the steps look at, the same in each step."""
+
+    x: Tensor
+    """(T, P, D), as `LikelihoodLike.points` gives them."""
+    base: Tensor | None
+    """(T, P, 1) logsumexp of the base logits, in joint tasks."""
 
 
 class UnrolledGuide(Guide):
@@ -60,6 +69,13 @@ class UnrolledGuide(Guide):
             frozen: take the guide's own parameters as constants.
         """
 
+    def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int, frozen: bool) -> Tensor:
+        """Step k's gradient of the loss at w, (..., T, N, D): the mean over the points."""
+        outputs = self.likelihood.step_outputs(w, points.x)
+        base = None if points.base is None else points.base.expand(*outputs.shape[:-1], 1)
+        towards = self.output_gradient(outputs, base, evidence, frozen)
+        return self.likelihood.step_gradient(w, points.x, towards) / points.x.shape[-2]
+
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0 .. theta^K; psi is a constant inside the steps."""
         return self._unroll(evidence, learn="phi")
@@ -85,17 +101,12 @@ class UnrolledGuide(Guide):
         thetas = [theta if learn == "phi" else GaussianParameters(*(t.detach() for t in theta))]
         if not self.settings.steps:
             return thetas
-        x = evidence.query_x if self.steps_on_queries else evidence.support_x
-        points = self.likelihood.points(x.detach())
-        base = self._base_logsumexp(evidence, points, attach_prior=learn == "psi")
+        points = self.points(evidence, queries=self.steps_on_queries, attach_prior=learn == "psi")
         step_sizes = self.log_step_size.exp()
         for k in range(self.settings.steps):
             step_size = step_sizes[k] if learn == "phi" else step_sizes[k].detach()
             w, noise = self._draw(thetas[-1], evidence, k)
-            outputs = self.likelihood.step_outputs(w, points)
-            given = None if base is None else base.expand(*outputs.shape[:-1], 1)
-            towards = self.output_gradient(outputs, given, evidence, frozen=learn == "psi")
-            gradient = self.likelihood.step_gradient(w, points, towards) / points.shape[-2]
+            gradient = self.gradient(w, points, evidence, k, frozen=learn == "psi")
             thetas.append(self._step(thetas[-1], step_size, gradient, noise, evidence, learn == "psi"))
         return thetas
 
@@ -143,14 +154,15 @@ class UnrolledGuide(Guide):
         new_loc = (loc - step_size * loc_gradient + pull * shift) / (1 + pull * precision)
         return GaussianParameters(new_loc, _implicit_log_scale(new_log_scale, precision, pull))
 
-    def _base_logsumexp(self, evidence: Evidence, points: Tensor, attach_prior: bool) -> Tensor | None:
-        """(T, P, 1) for joint tasks."""
+    def points(self, evidence: Evidence, queries: bool, attach_prior: bool = False) -> Points:
+        """The queries, or else the labeled examples, in the form that the steps use."""
+        x = self.likelihood.points((evidence.query_x if queries else evidence.support_x).detach())
         base_ids = evidence.joint_base_ids
         if base_ids is None:
-            return None
+            return Points(x, None)
         with torch.set_grad_enabled(attach_prior and torch.is_grad_enabled()):
-            logits = self.likelihood.step_outputs(self.prior.base_locs(base_ids), points)
-            return torch.logsumexp(logits, -1, keepdim=True)
+            logits = self.likelihood.step_outputs(self.prior.base_locs(base_ids), x)
+            return Points(x, torch.logsumexp(logits, -1, keepdim=True))
 
 
 def _implicit_log_scale(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tensor:
