@@ -146,6 +146,7 @@ class RunSettings:
         prior = _said(self.prior, "mixture" if self.joint else "diagonal")
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
+        fixed_steps = guide_constructor(self.guide).fixed_steps
         full = replace(
             self,
             image_size=_said(self.image_size, 84 if mini else 32),
@@ -155,7 +156,7 @@ class RunSettings:
             learning_rate=_said(self.learning_rate, 3e-3 if short else 1e-3),
             schedule=_said(self.schedule, "cosine" if short else "step"),
             prior=prior,
-            steps=0 if self.guide == "init-only" else self.steps,
+            steps=self.steps if fixed_steps is None else fixed_steps,
             kl_weight=_said(self.kl_weight, 0.0 if prior == "mixture" else 1e-4),
         )
         full._check()
@@ -163,7 +164,6 @@ class RunSettings:
         return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}-seed{self.seed}")
 
     def _check(self) -> None:
-        guide_constructor(self.guide)
         for kind, value, known in (
             ("prior", self.prior, PRIORS),
             ("backbone", self.backbone, BACKBONES),

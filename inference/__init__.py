@@ -1,37 +1,24 @@
 """The inference side: guides, initializers, synthetic gradients, the SVI loop, prediction."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
 from inference.exact_gradient import ExactGradientGuide
 from inference.guide import Guide
 from inference.maml import FirstOrderMAMLGuide, MAMLGuide
 from inference.settings import GuideSettings, TaskForm
-from inference.sib import SIBGuide
+from inference.sib import InitOnlyGuide, SIBGuide
 from pyro_sib.errors import InputError
-from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.types import LikelihoodLike, PriorLike
 
-GuideConstructor = Callable[[GuideSettings, TaskForm, PriorLike, LikelihoodLike, ObjectiveWeights], Guide]
-
-
-def _init_only(settings: GuideSettings, *rest) -> Guide:
-    """Lambda alone, K = 0."""
-    return SIBGuide(replace(settings, steps=0), *rest)
-
-
-GUIDES: dict[str, GuideConstructor] = {
+GUIDES: dict[str, type[Guide]] = {
     "sib": SIBGuide,
-    "init-only": _init_only,
+    "init-only": InitOnlyGuide,
     "maml": MAMLGuide,
     "maml-first-order": FirstOrderMAMLGuide,
     "exact-gradient": ExactGradientGuide,
 }
-"""Constructor of each guide from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
+"""Each guide, built from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
 
 
-def guide_constructor(name: str) -> GuideConstructor:
-    """The named guide's constructor.
+def guide_constructor(name: str) -> type[Guide]:
+    """The named guide.
 
     Raises:
         InputError: unknown name.

@@ -1,5 +1,8 @@
 """The SIB guide: K synthetic-gradient steps from theta^0 over the unlabeled queries (eq. 9)."""
 
+from dataclasses import replace
+from typing import Any
+
 from torch import Tensor
 from torch.func import functional_call
 
@@ -39,3 +42,12 @@ class SIBGuide(UnrolledGuide):
             return self.xi(outputs, base)
         constants = {name: p.detach() for name, p in self.xi.named_parameters()}
         return functional_call(self.xi, constants, (outputs, base))
+
+
+class InitOnlyGuide(SIBGuide):
+    """Lambda alone, K = 0; with the class means as lambda, Gidaris & Komodakis's (2018) feature averaging."""
+
+    fixed_steps = 0
+
+    def __init__(self, settings: GuideSettings, *rest: Any):
+        super().__init__(replace(settings, steps=0), *rest)

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from inference.guide import Guide
 from inference.initializers import make_initializer
+from inference.noise import standard_normal
 from inference.settings import GuideSettings, TaskForm
-from pyro_sib.counter_rng import make_key, normal
+from pyro_sib.counter_rng import make_key
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
@@ -40,8 +41,7 @@ class UnrolledGuide(Guide):
         likelihood: LikelihoodLike,
         weights: ObjectiveWeights,
     ):
-        super().__init__(prior, likelihood, weights)
-        self.settings = settings
+        super().__init__(settings, form, prior, likelihood, weights)
         self.initializer = make_initializer(settings.initializer, form.features, form.ways, settings.initial_scale)
         if settings.steps:
             log_step = torch.full((settings.steps,), float(settings.step_size)).log()
@@ -85,7 +85,7 @@ class UnrolledGuide(Guide):
             return thetas
         x = evidence.query_x if self.steps_on_queries else evidence.support_x
         points = self.likelihood.points(x.detach())
-        base = self._base_logsumexp(evidence, points, attach_prior=learn == "psi")
+        base = self.base_logsumexp(evidence, points, attach_prior=learn == "psi")
         step_sizes = self.log_step_size.exp()
         for k in range(self.settings.steps):
             step_size = step_sizes[k] if learn == "phi" else step_sizes[k].detach()
@@ -102,13 +102,7 @@ class UnrolledGuide(Guide):
         samples = self.settings.step_samples
         if not samples:
             return theta.loc, None
-        shape = (samples, *theta.loc.shape)
-        if self.training or evidence.task_ids is None:
-            epsilon = torch.randn(shape, device=theta.loc.device)
-        else:
-            count = samples * theta.loc[0].numel()
-            epsilon = normal(_STEP_KEY, evidence.task_ids, k, count).view(shape[1], samples, *shape[2:])
-            epsilon = epsilon.transpose(0, 1)
+        epsilon = standard_normal(_STEP_KEY, evidence, k, samples, theta.loc, fresh=self.training)
         noise = theta.log_scale.exp() * epsilon
         return theta.loc + noise, noise
 
@@ -140,15 +134,6 @@ class UnrolledGuide(Guide):
             return GaussianParameters(new_loc, new_log_scale - pull * (precision * (2 * log_scale).exp() - 1))
         new_loc = (loc - step_size * loc_gradient + pull * shift) / (1 + pull * precision)
         return GaussianParameters(new_loc, _implicit_log_scale(new_log_scale, precision, pull))
-
-    def _base_logsumexp(self, evidence: Evidence, points: Tensor, attach_prior: bool) -> Tensor | None:
-        """(T, P, 1) for joint tasks."""
-        base_ids = evidence.joint_base_ids
-        if base_ids is None:
-            return None
-        with torch.set_grad_enabled(attach_prior and torch.is_grad_enabled()):
-            logits = self.likelihood.step_outputs(self.prior.base_locs(base_ids), points)
-            return torch.logsumexp(logits, -1, keepdim=True)
 
 
 def _implicit_log_scale(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tensor:
