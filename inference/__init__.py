@@ -3,6 +3,7 @@
 from inference.exact_gradient import ExactGradientGuide
 from inference.guide import Guide
 from inference.maml import FirstOrderMAMLGuide, MAMLGuide
+from inference.mean_field import MeanFieldGuide, MeanFieldOracleGuide
 from inference.settings import GuideSettings, TaskForm
 from inference.sib import InitOnlyGuide, SIBGuide
 from pyro_sib.errors import InputError
@@ -13,6 +14,8 @@ GUIDES: dict[str, type[Guide]] = {
     "maml": MAMLGuide,
     "maml-first-order": FirstOrderMAMLGuide,
     "exact-gradient": ExactGradientGuide,
+    "mean-field": MeanFieldGuide,
+    "mean-field-oracle": MeanFieldOracleGuide,
 }
 """Each guide, built from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
 
