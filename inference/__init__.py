@@ -1,9 +1,11 @@
 """The inference side: guides, initializers, synthetic gradients, the SVI loop, prediction."""
 
+from inference.attentive_neural_process import AttentiveNeuralProcessGuide
 from inference.exact_gradient import ExactGradientGuide
 from inference.guide import Guide
 from inference.maml import FirstOrderMAMLGuide, MAMLGuide
 from inference.mean_field import MeanFieldGuide, MeanFieldOracleGuide
+from inference.neural_process import NeuralProcessGuide
 from inference.settings import GuideSettings, TaskForm
 from inference.sib import InitOnlyGuide, SIBGuide
 from pyro_sib.errors import InputError
@@ -16,6 +18,8 @@ GUIDES: dict[str, type[Guide]] = {
     "exact-gradient": ExactGradientGuide,
     "mean-field": MeanFieldGuide,
     "mean-field-oracle": MeanFieldOracleGuide,
+    "neural-process": NeuralProcessGuide,
+    "attentive-neural-process": AttentiveNeuralProcessGuide,
 }
 """Each guide, built from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
 
