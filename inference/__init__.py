@@ -5,6 +5,7 @@ from inference.exact_gradient import ExactGradientGuide
 from inference.guide import Guide
 from inference.maml import FirstOrderMAMLGuide, MAMLGuide
 from inference.mean_field import MeanFieldGuide, MeanFieldOracleGuide
+from inference.meta_lstm import MetaLSTMGuide
 from inference.neural_process import NeuralProcessGuide
 from inference.settings import GuideSettings, TaskForm
 from inference.sib import InitOnlyGuide, SIBGuide
@@ -20,6 +21,7 @@ GUIDES: dict[str, type[Guide]] = {
     "mean-field-oracle": MeanFieldOracleGuide,
     "neural-process": NeuralProcessGuide,
     "attentive-neural-process": AttentiveNeuralProcessGuide,
+    "meta-lstm": MetaLSTMGuide,
 }
 """Each guide, built from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
 
