@@ -2,6 +2,7 @@
 
 from inference.attentive_neural_process import AttentiveNeuralProcessGuide
 from inference.exact_gradient import ExactGradientGuide
+from inference.gidaris_attention import GidarisAttentionGuide
 from inference.guide import Guide
 from inference.maml import FirstOrderMAMLGuide, MAMLGuide
 from inference.mean_field import MeanFieldGuide, MeanFieldOracleGuide
@@ -22,6 +23,7 @@ GUIDES: dict[str, type[Guide]] = {
     "neural-process": NeuralProcessGuide,
     "attentive-neural-process": AttentiveNeuralProcessGuide,
     "meta-lstm": MetaLSTMGuide,
+    "gidaris-attention": GidarisAttentionGuide,
 }
 """Each guide, built from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
 
