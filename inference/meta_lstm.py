@@ -78,7 +78,7 @@ class GateState(NamedTuple):
     hidden: Tensor
     cell: Tensor
     forget: Tensor
-    input: Tensor
+    rate: Tensor
 
 
 def _no_state(flat: Tensor) -> GateState:
@@ -88,7 +88,9 @@ def _no_state(flat: Tensor) -> GateState:
 
 
 class GatedUpdate(nn.Module):
-    """The two layers, shared over the coordinates: an LSTM over gradient and loss, and the gates over it.
+    """The two layers, shared over the coordinates: an LSTM over gradient and loss, and over it the gates.
+
+    The input gate is the learning rate.
 
     Args:
         odds: of the first input gates; for small ones, the first learning rate.
@@ -97,8 +99,8 @@ class GatedUpdate(nn.Module):
     def __init__(self, odds: float):
         super().__init__()
         self.lstm = nn.LSTMCell(4, _HIDDEN)
-        self.forget, self.input = (nn.Linear(_HIDDEN + 2, 1) for _ in range(2))
-        for gate, bias in ((self.forget, _FORGET_BIAS), (self.input, log(odds))):
+        self.forget, self.rate = (nn.Linear(_HIDDEN + 2, 1) for _ in range(2))
+        for gate, bias in ((self.forget, _FORGET_BIAS), (self.rate, log(odds))):
             # Near gradient descent at first, as theirs.
             nn.init.uniform_(gate.weight, -0.01, 0.01)
             nn.init.constant_(gate.bias, bias)
@@ -113,7 +115,7 @@ class GatedUpdate(nn.Module):
         before = state or _no_state(flat)
         hidden, cell = self.lstm(seen, (before.hidden, before.cell))
         forget = torch.sigmoid(self.forget(torch.cat([hidden, flat, before.forget], dim=-1)))
-        rate = torch.sigmoid(self.input(torch.cat([hidden, flat, before.input], dim=-1)))
+        rate = torch.sigmoid(self.rate(torch.cat([hidden, flat, before.rate], dim=-1)))
         new = forget * flat - rate * gradient.reshape(-1, 1)
         return new.view_as(loc), GateState(hidden, cell, forget, rate)
 

@@ -21,7 +21,7 @@ def _guide(joint: bool = False, **settings: object):
 
 def _open_forget_gates(cell: GatedUpdate) -> None:
     with torch.no_grad():
-        for gate in (cell.forget, cell.input):
+        for gate in (cell.forget, cell.rate):
             gate.weight.zero_()
         cell.forget.bias.fill_(50.0)
 
@@ -50,8 +50,8 @@ def test_the_gates_forget_and_hold():
     cell = GatedUpdate(1.0)
     loc, gradient, loss = torch.randn(2, 3, 4), torch.randn(2, 3, 4), torch.rand(2)
     with torch.no_grad():
-        cell.input.weight.zero_()
-        cell.input.bias.fill_(-50.0)
+        cell.rate.weight.zero_()
+        cell.rate.bias.fill_(-50.0)
         cell.forget.weight.zero_()
         for bias, kept in ((50.0, 1.0), (0.0, 0.5), (-50.0, 0.0)):
             cell.forget.bias.fill_(bias)
