@@ -60,11 +60,13 @@ class RunSettings:
     queries: int = 15
     """Query images of each novel class; in lwof as many come from the base classes together."""
     guide: str = "sib"
-    """q(w): sib, or init-only (K = 0)."""
+    """q(w): sib; init-only (K = 0); maml, maml-first-order or meta-lstm (K steps on the labeled examples);
+    neural-process, attentive-neural-process or gidaris-attention (no steps); mean-field (each task fitted to its
+    labeled examples). Oracles that see the queries' labels: exact-gradient, mean-field-oracle."""
     steps: int = 3
-    """Synthetic-gradient steps (K)."""
+    """Steps (K), where the guide takes any."""
     initializer: str = "support"
-    """lambda: support (class means of the labeled features) or global."""
+    """lambda: support (class means of the labeled features), both (refined by the queries), or global."""
     synthetic_gradient: str = "mlp"
     """xi: mlp (the paper's), equivariant (any number of classes), or marginal (and sees how many queries
     each class has got)."""
@@ -74,6 +76,8 @@ class RunSettings:
     """Train eta, one for each step."""
     step_samples: int = 0
     """Draws of w inside a step; 0 takes the gradient at q's mean."""
+    fit_steps: int = 200
+    """Adam steps by which the mean-field guides fit each task."""
     initial_scale: float = 0.01
     """First standard deviation of q."""
     predictor_scale: float = 10.0
@@ -235,6 +239,7 @@ class RunSettings:
             step_samples=self.step_samples,
             initial_scale=self.initial_scale,
             kl_step=self.kl_step,
+            fit_steps=self.fit_steps,
         )
 
     def train_settings(self) -> TrainSettings:
