@@ -7,7 +7,7 @@ from pyro_sib.types import Episode, Evidence, OracleEvidence
 
 
 class ExactGradientGuide(UnrolledGuide):
-    """What synthesizing the gradient costs: these steps look at the queries' labels, also at test."""
+    """The steps of eq. (8) with the queries' labels, also at test: what synthesizing the gradient costs."""
 
     oracle = True
 

@@ -14,7 +14,7 @@ from pyro_sib.types import Evidence, LikelihoodLike, PriorLike
 
 
 class SIBGuide(UnrolledGuide):
-    """xi(outputs) stands for d loss / d outputs; K = 0 is lambda alone.
+    """K synthetic-gradient steps over the unlabeled queries, xi in place of d loss / d outputs (eq. 9).
 
     Args:
         settings: the choices inside phi.

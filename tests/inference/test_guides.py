@@ -90,6 +90,12 @@ class TestConformance:
         assert evidence.query_x.grad is None
 
 
+def test_each_guides_first_line_serves_in_a_listing():
+    lines = [(guide.__doc__ or "").splitlines()[0] for guide in GUIDES.values()]
+    assert all(line.endswith(".") for line in lines)
+    assert len(set(lines)) == len(lines)
+
+
 def test_no_steps_gives_lambda():
     world = make_world(steps=0)
     evidence = world.source.episodes(torch.arange(3)).evidence
