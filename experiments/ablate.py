@@ -20,7 +20,7 @@ from experiments.figures import save_figure
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
-from inference import GUIDES
+from inference import GUIDES, UnrolledGuide
 from inference.sib import SIBGuide
 from pyro_sib.errors import InputError
 from pyro_sib.files import write_text
@@ -138,7 +138,8 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
         if setting not in ("standard", "lwof"):
             raise InputError(f"unknown setting {setting!r}; choose standard or lwof")
         kind = GUIDES.get(guide)
-        takes_steps, has_lambda = getattr(kind, "takes_steps", False), getattr(kind, "has_initializer", False)
+        takes_steps = kind is not None and kind.fixed_steps is None
+        has_lambda = kind is not None and issubclass(kind, UnrolledGuide)
         sib = kind is SIBGuide and steps > 0
         plain = RunSettings(setting="standard")
         cell = replace(

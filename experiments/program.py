@@ -115,7 +115,8 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
         InputError: a missing split, or one too small for these tasks.
     """
     assert settings.prior is not None
-    with_base = settings.joint or PRIORS[settings.prior].needs_base_classes
+    needed = PRIORS[settings.prior].needs_base_classes or guide_constructor(settings.guide).needs_base_ids
+    with_base = settings.joint or needed
     assert settings.train_query_balance is not None
 
     def source(purpose: str, novel: str, base: str, seed: int, balance: str) -> TaskSource:

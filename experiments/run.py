@@ -25,7 +25,9 @@ from experiments.results import (
 )
 from experiments.scalars import Scalars
 from experiments.settings import RunSettings
+from inference import SIBGuide
 from inference.evaluation import TaskSource, evaluate, evidence_bound
+from inference.gradient_check import gradient_cosine
 from inference.training import Trainer
 from pyro_sib.bank import build_bank, fit_base_classifier
 from pyro_sib.cosine import unit
@@ -35,6 +37,9 @@ from pyro_sib.errors import InputError
 from pyro_sib.files import digest, digest_state, read_json, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores
 from pyro_sib.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
+
+COSINE_TASKS = 100
+"""Selection tasks on which the synthetic gradient is compared with the true one after each epoch."""
 
 
 @dataclass(frozen=True)
@@ -190,12 +195,20 @@ def train(
         model, guide = network.model(program.model), network.guide(program.guide)  # type: ignore[assignment]
         train_source = _image_tasks(ground.images, settings, device)
     metric = "both" if settings.joint else "novel"
+    selection = sources["select"]
 
     def validate() -> float:
-        source = sources["select"]
+        nonlocal selection
         if backbone is not None:
-            source = _embedded(ground, backbone, settings, device)
-        return evaluate(program.guide, source, settings.select_tasks)[0].metrics()[metric].mean
+            selection = _embedded(ground, backbone, settings, device)
+        return evaluate(program.guide, selection, settings.select_tasks)[0].metrics()[metric].mean
+
+    def measure() -> dict[str, list[float]]:
+        if not isinstance(program.guide, SIBGuide) or not settings.steps:
+            return {}
+        tasks = torch.arange(min(settings.select_tasks, COSINE_TASKS))
+        cosine = gradient_cosine(program.guide, selection.episodes(tasks))
+        return {"gradient_cosine": [round(float(c), 4) for c in cosine]}
 
     checkpoint = settings.out / f"{name}.safetensors"
     trainer = Trainer(model, guide, modules, settings.train_settings(), checkpoint, identity)
@@ -204,14 +217,19 @@ def train(
     with reporter.stage(f"train {name}", title) as advance:
 
         def on_epoch(record: Any) -> None:
-            scalars.add(name, record.iteration, loss=record.loss, accuracy=record.accuracy)
+            cosines = {f"gradient_cosine_{k}": c for k, c in enumerate(record.extra.get("gradient_cosine", []))}
+            scalars.add(name, record.iteration, loss=record.loss, accuracy=record.accuracy, **cosines)
             reporter.say(
                 f"  iteration {record.iteration}  loss {record.loss:.4f}  "
                 f"{metric} accuracy {record.accuracy:.2f}% on {settings.select_tasks} selection tasks"
             )
 
         trainer.run(
-            lambda iteration: train_source.batch(iteration, settings.batch_size), validate, advance, on_epoch
+            lambda iteration: train_source.batch(iteration, settings.batch_size),
+            validate,
+            advance,
+            on_epoch,
+            measure,
         )
     return program, trainer
 
@@ -279,7 +297,12 @@ def _finish(
         "backbone": settings.backbone if ground.images else None,
         "base_accuracy": ground.base_accuracy,
         "pretrain_log": [asdict(r) for r in ground.network.log] if ground.network else [],
-        "train_log": [asdict(r) for r in trainer.log],
+        "train_log": [{k: v for k, v in asdict(r).items() if k != "extra"} for r in trainer.log],
+        "gradient_cosine": [
+            {"iteration": r.iteration, "cosine": r.extra["gradient_cosine"]}
+            for r in trainer.log
+            if "gradient_cosine" in r.extra
+        ],
         "commit": commit(),
         "versions": versions(),
         "device": str(source.novel.device),

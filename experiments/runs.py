@@ -23,6 +23,9 @@ KINDS = {"data.image_size": int | None, "backbone": str | None, "kl_weight": int
 ONLY_ABOVE_ZERO = ("guide", "tune_features")
 """Settings in which the K = 0 that a run trains for comparison differs from the run."""
 
+LAMBDA_AT_ZERO = ("sib", "init-only")
+"""Guides whose K = 0 is the one that a run trains for comparison; others without steps are methods of their own."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -82,7 +85,7 @@ def read_runs(folders: list[Path]) -> list[Run]:
         own.append(run)
         if raw.get("comparison"):
             zeros.append(_comparison(raw, path, run))
-    taken = {run.cell for run in own if run.steps == 0}
+    taken = {run.cell for run in own if run.steps == 0 and run.method["guide"] in LAMBDA_AT_ZERO}
     return own + [run for run in zeros if run.cell not in taken]
 
 

@@ -67,11 +67,13 @@ class RunSettings:
     second_balance: str | None = None
     """Evaluate on tasks of this balance as well."""
     guide: str = "sib"
-    """q(w): sib, or init-only (K = 0)."""
+    """q(w): sib; init-only (K = 0); maml, maml-first-order or meta-lstm (K steps on the labeled examples);
+    neural-process, attentive-neural-process or gidaris-attention (no steps); mean-field (each task fitted to its
+    labeled examples). Oracles that see the queries' labels: exact-gradient, mean-field-oracle."""
     steps: int = 3
-    """Synthetic-gradient steps (K)."""
+    """Steps (K), where the guide takes any."""
     initializer: str = "support"
-    """lambda: support (class means of the labeled features) or global."""
+    """lambda: support (class means of the labeled features), both (refined by the queries), or global."""
     synthetic_gradient: str = "mlp"
     """xi: mlp (the paper's), equivariant (any number of classes), marginal (and sees how many queries each class
     has got), neighbours (and sees what each query's neighbours are taken for), or neighbours-marginal."""
@@ -83,6 +85,8 @@ class RunSettings:
     """Train eta, one for each step."""
     step_samples: int = 0
     """Draws of w inside a step; 0 takes the gradient at q's mean."""
+    fit_steps: int = 200
+    """Adam steps by which the mean-field guides fit each task."""
     initial_scale: float = 0.01
     """First standard deviation of q."""
     predictor_scale: float = 10.0
@@ -155,6 +159,7 @@ class RunSettings:
         prior = _said(self.prior, "mixture" if self.joint else "diagonal")
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
+        fixed_steps = guide_constructor(self.guide).fixed_steps
         full = replace(
             self,
             image_size=_said(self.image_size, 84 if mini else 32),
@@ -164,7 +169,7 @@ class RunSettings:
             learning_rate=_said(self.learning_rate, 3e-3 if short else 1e-3),
             schedule=_said(self.schedule, "cosine" if short else "step"),
             prior=prior,
-            steps=0 if self.guide == "init-only" else self.steps,
+            steps=self.steps if fixed_steps is None else fixed_steps,
             train_query_balance=_said(self.train_query_balance, self.query_balance),
             kl_weight=_said(self.kl_weight, 0.0 if prior == "mixture" else 1e-4),
         )
@@ -173,7 +178,6 @@ class RunSettings:
         return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}-seed{self.seed}")
 
     def _check(self) -> None:
-        guide_constructor(self.guide)
         for kind, value, known in (
             ("prior", self.prior, PRIORS),
             ("backbone", self.backbone, BACKBONES),
@@ -255,6 +259,7 @@ class RunSettings:
             initial_scale=self.initial_scale,
             kl_step=self.kl_step,
             support_gradient=self.support_gradient,
+            fit_steps=self.fit_steps,
         )
 
     def train_settings(self) -> TrainSettings:

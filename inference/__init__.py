@@ -1,32 +1,36 @@
 """The inference side: guides, initializers, synthetic gradients, the SVI loop, prediction."""
 
-from collections.abc import Callable
-
+from inference.attentive_neural_process import AttentiveNeuralProcessGuide
 from inference.exact_gradient import ExactGradientGuide
+from inference.gidaris_attention import GidarisAttentionGuide
 from inference.guide import Guide
 from inference.maml import FirstOrderMAMLGuide, MAMLGuide
+from inference.mean_field import MeanFieldGuide, MeanFieldOracleGuide
+from inference.meta_lstm import MetaLSTMGuide
+from inference.neural_process import NeuralProcessGuide
 from inference.settings import GuideSettings, TaskForm
 from inference.sib import InitOnlyGuide, SIBGuide
 from inference.unrolled import UnrolledGuide
 from pyro_sib.errors import InputError
-from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.types import LikelihoodLike, PriorLike
 
-GuideConstructor = Callable[[GuideSettings, TaskForm, PriorLike, LikelihoodLike, ObjectiveWeights], Guide]
-
-
-GUIDES: dict[str, GuideConstructor] = {
+GUIDES: dict[str, type[Guide]] = {
     "sib": SIBGuide,
     "init-only": InitOnlyGuide,
     "maml": MAMLGuide,
     "maml-first-order": FirstOrderMAMLGuide,
     "exact-gradient": ExactGradientGuide,
+    "mean-field": MeanFieldGuide,
+    "mean-field-oracle": MeanFieldOracleGuide,
+    "neural-process": NeuralProcessGuide,
+    "attentive-neural-process": AttentiveNeuralProcessGuide,
+    "meta-lstm": MetaLSTMGuide,
+    "gidaris-attention": GidarisAttentionGuide,
 }
-"""Constructor of each guide from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
+"""Each guide, built from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
 
 
-def guide_constructor(name: str) -> GuideConstructor:
-    """The named guide's constructor.
+def guide_constructor(name: str) -> type[Guide]:
+    """The named guide.
 
     Raises:
         InputError: unknown name.

@@ -8,6 +8,7 @@ import torch
 from pyro import poutine
 from torch import Tensor, nn
 
+from inference.settings import GuideSettings, TaskForm
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
@@ -19,13 +20,30 @@ class Guide(nn.Module, ABC):
     the likelihood alone.
 
     Args:
+        settings: the choices inside phi.
+        form: of the tasks.
         prior: p_psi, for the KL's gradient inside the steps and the base classes' weights.
         likelihood: p_f, for the predictor's scale.
         weights: of the ELBO's two terms.
     """
 
-    def __init__(self, prior: PriorLike, likelihood: LikelihoodLike, weights: ObjectiveWeights):
+    oracle = False
+    """Whether it looks at the queries' labels; results say so."""
+    needs_base_ids = False
+    """Whether tasks must carry base_ids, also where queries are classified among novel classes alone."""
+    fixed_steps: int | None = None
+    """K of a guide in which `--steps` has no say."""
+
+    def __init__(
+        self,
+        settings: GuideSettings,
+        form: TaskForm,
+        prior: PriorLike,
+        likelihood: LikelihoodLike,
+        weights: ObjectiveWeights,
+    ):
         super().__init__()
+        self.settings, self.form = settings, form
         # In a tuple, so that torch does not count their parameters as the guide's.
         self._generative = (prior, likelihood)
         self.weights = weights
@@ -39,13 +57,6 @@ class Guide(nn.Module, ABC):
     def likelihood(self) -> LikelihoodLike:
         """p_f."""
         return self._generative[1]
-
-    oracle = False
-    """Whether it looks at the queries' labels; results say so."""
-    takes_steps = False
-    """Whether K matters to it."""
-    has_initializer = False
-    """Whether lambda matters to it."""
 
     def sees(self, task: Episode | Evidence) -> Evidence:
         """What the guide may see of these tasks: all but the queries' labels."""
@@ -62,6 +73,15 @@ class Guide(nn.Module, ABC):
     def psi_route(self, evidence: Evidence) -> Tensor | None:
         """(T,) zeros that carry a gradient of the KL to psi beyond that of log p_psi(w), or None."""
         return None
+
+    def base_logsumexp(self, evidence: Evidence, points: Tensor, attach_prior: bool = False) -> Tensor | None:
+        """(T, P, 1) logsumexp of the base classes' logits at their most probable weights, in joint tasks."""
+        base_ids = evidence.joint_base_ids
+        if base_ids is None:
+            return None
+        with torch.set_grad_enabled(attach_prior and torch.is_grad_enabled()):
+            logits = self.likelihood.step_outputs(self.prior.base_locs(base_ids), points)
+            return torch.logsumexp(logits, -1, keepdim=True)
 
     def forward(self, task: Episode | Evidence) -> None:
         """The Pyro guide: the sites `w` and, in joint tasks, `w_base`."""

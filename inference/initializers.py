@@ -32,6 +32,40 @@ class SupportInitializer(nn.Module):
         return GaussianParameters(loc, self.log_scale.expand_as(loc))
 
 
+class BothInitializer(nn.Module):
+    """lambda(x_t, d_t^l): class means that the unlabeled queries have refined, one soft k-means step.
+
+    A query counts for a class by its probability among the classes (Ren et al. 2018), times a learned weight, times
+    a gate on its cosine with the class mean. The gate is for queries of no novel class: no base class is known
+    here, but they lie farther from every class mean. It is taken relative to the queries' mean cosine, since
+    the level differs among backbones. The refined means are scaled as in `SupportInitializer`.
+
+    Args:
+        features: D.
+        ways: N, unused: any number of classes is served.
+        scale: the first standard deviation of q.
+    """
+
+    def __init__(self, features: int, ways: int, scale: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
+        self.log_sharpness, self.log_slope = (nn.Parameter(torch.tensor(10.0).log()) for _ in range(2))
+        self.threshold, self.log_query_weight = (nn.Parameter(torch.tensor(0.0)) for _ in range(2))
+
+    def forward(self, evidence: Evidence) -> GaussianParameters:
+        """theta^0, each (T, N, D)."""
+        means, queries = evidence.class_means(unit(evidence.support_x)), unit(evidence.query_x.detach())
+        cosine = queries @ unit(means).transpose(1, 2)
+        belongs = (self.log_sharpness.exp() * cosine).softmax(-1)
+        near = self.log_slope.exp() * (cosine - cosine.mean(1, keepdim=True) - self.threshold)
+        counts = self.log_query_weight.exp() * belongs * near.sigmoid()
+        labeled = torch.nn.functional.one_hot(evidence.support_y, evidence.ways).sum(1)[..., None]
+        total = labeled * means + counts.transpose(1, 2) @ queries
+        loc = self.weight * total / (labeled + counts.sum(1)[..., None])
+        return GaussianParameters(loc, self.log_scale.expand_as(loc))
+
+
 class GlobalInitializer(nn.Module):
     """A learned lambda that sees no data, as in MAML; one vector per class slot.
 
@@ -54,6 +88,7 @@ class GlobalInitializer(nn.Module):
 
 INITIALIZERS: dict[str, Callable[[int, int, float], nn.Module]] = {
     "support": SupportInitializer,
+    "both": BothInitializer,
     "global": GlobalInitializer,
 }
 """Constructor of each lambda from D, N and the first scale of q."""

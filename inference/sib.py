@@ -1,6 +1,7 @@
 """The SIB guide: K synthetic-gradient steps from theta^0 over the unlabeled queries (eq. 9)."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,7 @@ _SUPPORT_WEIGHT = 0.1
 
 
 class SIBGuide(UnrolledGuide):
-    """K synthetic-gradient steps over the unlabeled queries (eq. 9).
-
-    xi(outputs) stands for d loss / d outputs; K = 0 is lambda alone.
+    """K synthetic-gradient steps over the unlabeled queries, xi in place of d loss / d outputs (eq. 9).
 
     Args:
         settings: the choices inside phi.
@@ -70,9 +69,9 @@ class SIBGuide(UnrolledGuide):
 
 
 class InitOnlyGuide(SIBGuide):
-    """Lambda alone, K = 0: with lambda from the support set, Gidaris & Komodakis's feature averaging."""
+    """Lambda alone, K = 0; with the class means as lambda, Gidaris & Komodakis's (2018) feature averaging."""
 
-    takes_steps = False
+    fixed_steps = 0
 
-    def __init__(self, settings: GuideSettings, *rest):
+    def __init__(self, settings: GuideSettings, *rest: Any):
         super().__init__(replace(settings, steps=0), *rest)

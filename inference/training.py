@@ -1,7 +1,7 @@
 """Algorithm 1 as SVI: the loop, the best epoch, and checkpoints that resume to the same bits."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pyro
@@ -57,13 +57,17 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of the training log: mean loss of the epoch, selection accuracy in percent, learning rate."""
+    """One line of the training log: mean loss of the epoch, selection accuracy in percent, learning rate.
+
+    What else the caller measures goes into `extra`, so that it is saved and resumed with the rest.
+    """
 
     epoch: int
     iteration: int
     loss: float
     accuracy: float
     learning_rate: float
+    extra: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Trainer:
@@ -111,6 +115,7 @@ class Trainer:
         validate: Callable[[], float],
         on_iteration: Callable[[int, int], None] = lambda done, total: None,
         on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+        measure: Callable[[], dict[str, list[float]]] = dict,
     ) -> None:
         """Train to the end, or on from the checkpoint; the modules then hold the best epoch's values.
 
@@ -121,6 +126,7 @@ class Trainer:
             validate: accuracy in percent by which the best epoch is chosen.
             on_iteration: told (iterations done, iterations in all).
             on_epoch: told each epoch's record.
+            measure: what else to record of an epoch, by name; called after `validate`.
         """
         if self.checkpoint.exists():
             self._load()
@@ -135,7 +141,7 @@ class Trainer:
             )
             svi = SVI(self.model, self.guide, self.optimizer, elbo)
             for epoch in range(len(self.log), self.settings.epochs):
-                record = self._epoch(svi, epoch, batch, validate, on_iteration)
+                record = self._epoch(svi, epoch, batch, validate, on_iteration, measure)
                 self.log.append(record)
                 if record.accuracy >= max(r.accuracy for r in self.log):
                     self.best = self.state()
@@ -150,6 +156,7 @@ class Trainer:
         batch: Callable[[int], Episode],
         validate: Callable[[], float],
         on_iteration: Callable[[int, int], None],
+        measure: Callable[[], dict[str, list[float]]],
     ) -> EpochRecord:
         settings = self.settings
         first, last = (settings.iterations * e // settings.epochs for e in (epoch, epoch + 1))
@@ -170,7 +177,7 @@ class Trainer:
             raise InputError(
                 f"the loss became NaN by iteration {last}; lower --learning-rate, --step-size or --kl-weight"
             )
-        return EpochRecord(epoch + 1, last, loss, validate(), rate)
+        return EpochRecord(epoch + 1, last, loss, validate(), rate, measure())
 
     def _save(self) -> None:
         tensors = {f"now.{k}": v for k, v in self.state().items()}

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from inference.guide import Guide
 from inference.initializers import make_initializer
+from inference.noise import standard_normal
 from inference.settings import GuideSettings, TaskForm
-from pyro_sib.counter_rng import make_key, normal
+from pyro_sib.counter_rng import make_key
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
@@ -36,8 +37,6 @@ class UnrolledGuide(Guide):
         weights: of the ELBO's two terms.
     """
 
-    takes_steps = True
-    has_initializer = True
     steps_on_queries = True
     """Whether the loss inside the steps is over the queries; over the labeled examples otherwise."""
     kl_in_steps = True
@@ -51,8 +50,7 @@ class UnrolledGuide(Guide):
         likelihood: LikelihoodLike,
         weights: ObjectiveWeights,
     ):
-        super().__init__(prior, likelihood, weights)
-        self.settings = settings
+        super().__init__(settings, form, prior, likelihood, weights)
         self.initializer = make_initializer(settings.initializer, form.features, form.ways, settings.initial_scale)
         if settings.steps:
             log_step = torch.full((settings.steps,), float(settings.step_size)).log()
@@ -115,13 +113,7 @@ class UnrolledGuide(Guide):
         samples = self.settings.step_samples
         if not samples:
             return theta.loc, None
-        shape = (samples, *theta.loc.shape)
-        if self.training or evidence.task_ids is None:
-            epsilon = torch.randn(shape, device=theta.loc.device)
-        else:
-            count = samples * theta.loc[0].numel()
-            epsilon = normal(_STEP_KEY, evidence.task_ids, k, count).view(shape[1], samples, *shape[2:])
-            epsilon = epsilon.transpose(0, 1)
+        epsilon = standard_normal(_STEP_KEY, evidence, k, samples, theta.loc, fresh=self.training)
         noise = theta.log_scale.exp() * epsilon
         return theta.loc + noise, noise
 
@@ -157,12 +149,7 @@ class UnrolledGuide(Guide):
     def points(self, evidence: Evidence, queries: bool, attach_prior: bool = False) -> Points:
         """The queries, or else the labeled examples, in the form that the steps use."""
         x = self.likelihood.points((evidence.query_x if queries else evidence.support_x).detach())
-        base_ids = evidence.joint_base_ids
-        if base_ids is None:
-            return Points(x, None)
-        with torch.set_grad_enabled(attach_prior and torch.is_grad_enabled()):
-            logits = self.likelihood.step_outputs(self.prior.base_locs(base_ids), x)
-            return Points(x, torch.logsumexp(logits, -1, keepdim=True))
+        return Points(x, self.base_logsumexp(evidence, x, attach_prior))
 
 
 def _implicit_log_scale(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tensor:

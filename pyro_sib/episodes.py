@@ -78,7 +78,7 @@ class EpisodeSampler:
     def __init__(self, novel: Split, base: Split | None, shape: EpisodeShape, key: int, name: str = "the data"):
         self.novel, self.base, self.shape, self.key = novel, base, shape, key
         self.pseudo_novel = base is novel
-        spare = 1 if self.pseudo_novel and shape.base_queries else 0
+        spare = 1 if self.pseudo_novel else 0
         if len(novel.class_names) < shape.ways + spare:
             raise InputError(
                 f"{name} has {len(novel.class_names)} classes, fewer than --ways {shape.ways}"

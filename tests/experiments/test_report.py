@@ -198,6 +198,14 @@ def test_the_zero_trained_beside_serves_where_none_stands_alone(tmp_path):
     assert "49.50" not in text
 
 
+def test_a_guide_without_steps_is_a_method_of_its_own(tmp_path):
+    write(tmp_path / "a", comparison={"steps": 0, "metrics": novel(49.5, 0.35)})
+    write(tmp_path / "b", guide="neural-process", steps=0, metrics=novel(45.0, 0.40))
+    text = report([tmp_path])
+    assert row(text, "SIB K=0, guide init-only")[3] == "49.50 ± 0.35"
+    assert row(text, "neural-process K=0, guide neural-process")[3] == "45.00 ± 0.40"
+
+
 def test_a_zero_of_another_configuration_does_not_replace_the_one_beside(tmp_path):
     write(tmp_path / "a", comparison={"steps": 0, "metrics": novel(49.5)}, kl_weight=0.1)
     write(tmp_path / "b", steps=0, metrics=novel(48.0))

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from experiments import run as run_module
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
+from inference import GuideSettings
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, read_tensors
 
@@ -94,6 +95,44 @@ def test_a_run_leaves_everything_it_promises(small, setting, tmp_path):
     tensors, meta = read_tensors(out / "sib.safetensors")
     assert len(meta["log"]) == 3
     assert any(name.startswith("best.guide.xi") for name in tensors)
+
+
+@pytest.mark.parametrize("setting", ["standard", "lwof"])
+@pytest.mark.parametrize(
+    ("guide", "steps"),
+    [
+        ("mean-field", 1),
+        ("mean-field-oracle", 1),
+        ("neural-process", 0),
+        ("attentive-neural-process", 0),
+        ("meta-lstm", 3),
+        ("gidaris-attention", 0),
+    ],
+)
+def test_every_guide_runs_and_tells_its_steps(small, setting, guide, steps):
+    budget = {"iterations": 4, "epochs": 2, "fit_steps": 5, "compare": False, "kl_weight": 1e-3}
+    result = run(replace(small, setting=setting, guide=guide, initializer="both", **budget))
+    assert result["steps"] == steps
+    assert len(result["iterates"]) == steps + 1
+    assert result["oracle"] == guide.endswith("oracle")
+    assert result["gradient_cosine"] == []
+
+
+def test_the_gradients_cosine_is_logged_along_training(small):
+    result = run(replace(small, steps=2))
+    assert [point["iteration"] for point in result["gradient_cosine"]] == [8, 16, 24]
+    assert all(len(point["cosine"]) == 2 for point in result["gradient_cosine"])
+    assert all(-1 <= c <= 1 for point in result["gradient_cosine"] for c in point["cosine"])
+    assert "extra" not in result["train_log"][0]
+
+
+def test_the_options_of_a_guide_reach_it(small):
+    ours = replace(small, fit_steps=7, step_samples=2, initializer="both").resolved().guide_settings()
+    assert (ours.fit_steps, ours.step_samples, ours.initializer) == (7, 2, "both")
+    shared = {f.name for f in fields(GuideSettings)} & {f.name for f in fields(RunSettings)}
+    assert {f.name for f in fields(GuideSettings)} - shared == {"psi_through_steps"}
+    defaults = small.guide_settings()
+    assert all(getattr(defaults, name) == getattr(GuideSettings(), name) for name in shared)
 
 
 def test_a_finished_run_is_shown_again_and_another_configuration_is_refused(small):
@@ -224,6 +263,11 @@ def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] =
         ("--schedule never", "unknown schedule 'never'"),
         ("--kl-weight -1", "--kl-weight"),
         ("--ways 1", "--ways 1"),
+        ("--guide mean-field --fit-steps 0", "--fit-steps 0"),
+        (
+            "--setting standard --guide gidaris-attention --features {tmp}/good.npz --ways 8",
+            "has 8 classes, fewer than --ways 8 and a base class",
+        ),
         ("--image-size 4", "--image-size 4"),
         ("--device tpu", "unknown device 'tpu'"),
         ("--features {tmp}/none.npz", "none.npz"),

@@ -23,7 +23,7 @@ D64 = torch.float64
 
 
 def _guide(name: str, joint: bool, **sib: object):
-    world = make_world("mixture", joint, **sib)
+    world = make_world("mixture", joint, **{"fit_steps": 40, **sib})
     settings = replace(world.guide.settings)
     form = TaskForm(FEATURES, 3, joint, BASE_CLASSES)
     guide = GUIDES[name](settings, form, world.prior, world.likelihood, world.weights)
@@ -84,8 +84,16 @@ class TestConformance:
         world, guide = _guide(name, joint)
         evidence = guide.sees(world.source.episodes(torch.arange(2)))
         evidence = replace(evidence, query_x=evidence.query_x.clone().requires_grad_())
-        guide.iterates(evidence)[-1].loc.sum().backward()
+        loc = guide.iterates(evidence)[-1].loc
+        if loc.requires_grad:
+            loc.sum().backward()
         assert evidence.query_x.grad is None
+
+
+def test_each_guides_first_line_serves_in_a_listing():
+    lines = [(guide.__doc__ or "").splitlines()[0] for guide in GUIDES.values()]
+    assert all(line.endswith(".") for line in lines)
+    assert len(set(lines)) == len(lines)
 
 
 def test_no_steps_gives_lambda():
@@ -211,6 +219,48 @@ def test_initializers_give_theta_of_every_class(name):
     world = make_world(initializer=name)
     theta = world.guide.initializer(world.source.episodes(torch.arange(4)).evidence)
     assert theta.loc.shape == theta.log_scale.shape == (4, 3, FEATURES)
+
+
+def test_the_queries_draw_the_class_means_of_both():
+    world = make_world(initializer="both", steps=0)
+    evidence = world.source.episodes(torch.arange(4)).evidence
+    initializer = world.guide.initializer
+    means = evidence.class_means(unit(evidence.support_x))
+    with torch.no_grad():
+        initializer.log_query_weight.fill_(-30.0)
+        torch.testing.assert_close(initializer(evidence).loc, means)
+        initializer.log_query_weight.zero_()
+        initializer.log_slope.fill_(-30.0)
+    queries = unit(evidence.query_x)
+    belongs = 0.5 * (10 * queries @ unit(means).mT).softmax(-1)  # a flat gate lets half of every query through
+    expected = (2 * means[1, 2] + belongs[1, :, 2] @ queries[1]) / (2 + belongs[1, :, 2].sum())
+    torch.testing.assert_close(initializer(evidence).loc[1, 2], expected)
+
+
+def test_the_gate_of_both_keeps_far_queries_out():
+    world = make_world(initializer="both", steps=0)
+    evidence = world.source.episodes(torch.arange(4)).evidence
+    means = unit(evidence.class_means(unit(evidence.support_x)))
+    stranger = -means.sum(1, keepdim=True)
+    pulled = replace(evidence, query_x=torch.cat([means, stranger], dim=1))
+    moved = []
+    for slope in (0.0, 3.0):
+        with torch.no_grad():
+            world.guide.initializer.log_slope.fill_(slope)
+            world.guide.initializer.log_sharpness.fill_(-5.0)
+        loc = unit(world.guide.initializer(pulled).loc)
+        moved.append((loc * unit(stranger)).sum(-1).mean())
+    assert moved[1] < moved[0]
+
+
+@pytest.mark.parametrize("name", list(INITIALIZERS))
+def test_every_parameter_of_an_initializer_gets_a_gradient(name):
+    world = make_world(initializer=name, steps=0)
+    episode = world.source.episodes(torch.arange(4))
+    Trace_ELBO(max_plate_nesting=2).differentiable_loss(world.model, world.guide, episode).backward()
+    for parameter, p in world.guide.named_parameters():
+        assert p.grad is not None, parameter
+        assert p.grad.abs().sum() > 0, parameter
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 from pyro.infer import SVI, Trace_ELBO
 
 from inference.evaluation import evaluate, evidence_bound
+from inference.gradient_check import gradient_cosine
 from inference.optimizer import SCHEDULES, JointAdam
 from inference.prediction import predict
 from inference.training import Trainer, TrainSettings
@@ -27,7 +28,10 @@ def _run(trainer, world, stop_after=None):
     def accuracy():
         return evaluate(world.guide, world.source, 20)[0].metrics()["both"].mean
 
-    trainer.run(lambda i: world.source.batch(i, SETTINGS.batch_size), accuracy, on_epoch=on_epoch)
+    def measure():
+        return {"cosine": gradient_cosine(world.guide, world.source.episodes(torch.arange(10))).tolist()}
+
+    trainer.run(lambda i: world.source.batch(i, SETTINGS.batch_size), accuracy, on_epoch=on_epoch, measure=measure)
 
 
 def test_training_lowers_the_loss(tmp_path):
@@ -48,6 +52,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, stop_after):
     resumed_world, resumed = _trainer(tmp_path / "broken.safetensors")
     _run(resumed, resumed_world)
     assert resumed.log == whole.log
+    assert len({tuple(record.extra["cosine"]) for record in resumed.log}) == 6
     for name, value in whole.state().items():
         assert torch.equal(resumed.state()[name], value), name
 

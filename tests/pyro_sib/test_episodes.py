@@ -88,6 +88,12 @@ def test_impossible_sizes_are_refused(shape, message):
         EpisodeSampler(NOVEL, BASE, shape, KEY)
 
 
+def test_a_training_task_keeps_a_base_class_where_base_classes_are_wanted():
+    EpisodeSampler(NOVEL, None, EpisodeShape(8, 1, 5), KEY)
+    with pytest.raises(InputError, match="8 classes, fewer than --ways 8 and a base class"):
+        EpisodeSampler(NOVEL, NOVEL, EpisodeShape(8, 1, 5), KEY)
+
+
 @pytest.mark.parametrize("bad", [{"ways": 1}, {"shots": 0}, {"queries": 0}])
 def test_impossible_shapes_are_refused(bad):
     with pytest.raises(InputError, match="or more is needed"):
