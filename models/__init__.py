@@ -5,6 +5,7 @@ from typing import Protocol
 from torch import Tensor
 
 from models.empirical_bayes import EmpiricalBayes
+from models.fixed_normal import FixedNormalPrior
 from models.gaussian import DiagonalPrior, IsotropicPrior
 from models.likelihood import CosineCategorical
 from models.mixture import GaussianMixture, MixturePrior
@@ -27,6 +28,7 @@ PRIORS: dict[str, PriorConstructor] = {
     "isotropic": IsotropicPrior,
     "diagonal": DiagonalPrior,
     "mixture": MixturePrior,
+    "fixed-normal": FixedNormalPrior,
 }
 """Constructor of each prior from D and the unit base class weights, (B, D) or None."""
 
@@ -47,6 +49,7 @@ __all__ = [
     "CosineCategorical",
     "DiagonalPrior",
     "EmpiricalBayes",
+    "FixedNormalPrior",
     "GaussianMixture",
     "IsotropicPrior",
     "MixturePrior",
