@@ -8,6 +8,7 @@ from models.empirical_bayes import EmpiricalBayes
 from models.fixed_normal import FixedNormalPrior
 from models.gaussian import DiagonalPrior, IsotropicPrior
 from models.likelihood import CosineCategorical
+from models.low_rank import LowRankPrior
 from models.mixture import GaussianMixture, MixturePrior
 from models.prior import Prior
 from pyro_sib.errors import InputError
@@ -29,6 +30,7 @@ PRIORS: dict[str, PriorConstructor] = {
     "diagonal": DiagonalPrior,
     "mixture": MixturePrior,
     "fixed-normal": FixedNormalPrior,
+    "low-rank": LowRankPrior,
 }
 """Constructor of each prior from D and the unit base class weights, (B, D) or None."""
 
@@ -52,6 +54,7 @@ __all__ = [
     "FixedNormalPrior",
     "GaussianMixture",
     "IsotropicPrior",
+    "LowRankPrior",
     "MixturePrior",
     "Prior",
     "make_prior",
