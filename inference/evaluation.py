@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
 
-from inference.guide import Guide, as_distribution
+from inference.divergence import kl_to_prior
+from inference.guide import Guide
 from inference.prediction import predict, predictions
 from pyro_sib.episodes import EpisodeSampler, gather
 from pyro_sib.metrics import TaskScores, score
@@ -108,7 +108,6 @@ def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, bat
             for p in predictions(guide, evidence, draws, theta)
         ]
         likelihood.append(torch.stack(each).mean(0))
-        divergence = kl_divergence(as_distribution(theta), guide.prior.distribution(evidence.base_ids))
-        kl.append(divergence.sum(-1))
+        kl.append(kl_to_prior(guide.prior, evidence, theta).sum(-1))
     guide.train(was_training)
     return ElboParts(float(torch.cat(likelihood).mean()), float(torch.cat(kl).mean()))

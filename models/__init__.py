@@ -6,6 +6,7 @@ from torch import Tensor
 
 from models.empirical_bayes import EmpiricalBayes
 from models.fixed_normal import FixedNormalPrior
+from models.flow import FlowPrior
 from models.gaussian import DiagonalPrior, IsotropicPrior
 from models.likelihood import CosineCategorical
 from models.low_rank import LowRankPrior
@@ -31,6 +32,7 @@ PRIORS: dict[str, PriorConstructor] = {
     "mixture": MixturePrior,
     "fixed-normal": FixedNormalPrior,
     "low-rank": LowRankPrior,
+    "flow": FlowPrior,
 }
 """Constructor of each prior from D and the unit base class weights, (B, D) or None."""
 
@@ -52,6 +54,7 @@ __all__ = [
     "DiagonalPrior",
     "EmpiricalBayes",
     "FixedNormalPrior",
+    "FlowPrior",
     "GaussianMixture",
     "IsotropicPrior",
     "LowRankPrior",
