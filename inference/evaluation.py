@@ -89,6 +89,8 @@ def evaluate(
 def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, batch_size: int = 50) -> ElboParts:
     """The two terms of eq. (4) on tasks with their labels, averaged over tasks 0 .. tasks - 1.
 
+    A latent psi is at its mean.
+
     Args:
         guide: any guide with a density.
         source: of the tasks.

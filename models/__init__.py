@@ -8,6 +8,7 @@ from models.empirical_bayes import EmpiricalBayes
 from models.fixed_normal import FixedNormalPrior
 from models.flow import FlowPrior
 from models.gaussian import DiagonalPrior, IsotropicPrior
+from models.hierarchical import HierarchicalPrior
 from models.likelihood import CosineCategorical
 from models.low_rank import LowRankPrior
 from models.mixture import GaussianMixture, MixturePrior
@@ -33,6 +34,7 @@ PRIORS: dict[str, PriorConstructor] = {
     "fixed-normal": FixedNormalPrior,
     "low-rank": LowRankPrior,
     "flow": FlowPrior,
+    "hierarchical": HierarchicalPrior,
 }
 """Constructor of each prior from D and the unit base class weights, (B, D) or None."""
 
@@ -56,6 +58,7 @@ __all__ = [
     "FixedNormalPrior",
     "FlowPrior",
     "GaussianMixture",
+    "HierarchicalPrior",
     "IsotropicPrior",
     "LowRankPrior",
     "MixturePrior",

@@ -29,6 +29,14 @@ class Prior(nn.Module, ABC):
         With `detach`, psi is a constant.
         """
 
+    def with_psi_from_hyper_prior(self) -> "Prior":
+        """In the model, outside all plates: the prior at a psi drawn from its hyper-prior; itself without one."""
+        return self
+
+    def with_psi_from_posterior(self) -> "Prior":
+        """In the guide, outside all plates: the prior at a psi drawn from q(psi); itself without a hyper-prior."""
+        return self
+
     def scales(self, base_ids: Tensor | None) -> Tensor:
         """Standard deviations of w, or of its components, (..., D), for reports."""
         return self.distribution(base_ids).variance.sqrt()

@@ -18,6 +18,7 @@ from experiments import run as run_module
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
+from models import PRIORS
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, read_tensors
 
@@ -82,6 +83,19 @@ def test_a_run_leaves_everything_it_promises(small, setting, tmp_path):
     tensors, meta = read_tensors(out / "sib.safetensors")
     assert len(meta["log"]) == 3
     assert any(name.startswith("best.guide.xi") for name in tensors)
+
+
+@pytest.mark.parametrize("prior", [prior for prior in PRIORS if prior not in ("diagonal", "mixture")])
+@pytest.mark.parametrize(("setting", "objective"), [("standard", "trace"), ("lwof", "mean-field")])
+def test_every_prior_runs(small, prior, setting, objective, monkeypatch):
+    """From the command's settings to the result; the pictures are the same for every prior."""
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *args: None)
+    settings = replace(small, setting=setting, prior=prior, objective=objective, particles=2, compare=False)
+    result = run(settings)
+    assert result["prior"] == prior
+    assert result["scales"]["prior"] > 0
+    assert np.isfinite(result["elbo"])
+    assert settings.resolved().weights().tasks_in_all == 24 * 8
 
 
 def test_a_finished_run_is_shown_again_and_another_configuration_is_refused(small):
