@@ -336,15 +336,13 @@ def _scales(program: Program, source: TaskSource) -> dict[str, Any]:
     """What was learned: eta, the predictor's scale, q's standard deviation and norm, the prior's scale."""
     evidence = program.guide.sees(source.episodes(torch.arange(50)))
     theta = program.guide.iterates(evidence)[-1]
-    prior = program.prior.distribution(evidence.base_ids)
-    parts = prior.scales if hasattr(prior, "scales") else prior.variance.sqrt()
     log_step = getattr(program.guide, "log_step_size", None)
     return {
         "step_size": [] if log_step is None else [round(float(s), 4) for s in log_step.exp()],
         "predictor": round(float(program.likelihood.scale), 3),
         "q": round(float(theta.log_scale.exp().mean()), 5),
         "q_norm": round(float(theta.loc.norm(dim=-1).mean()), 4),
-        "prior": round(float(parts.mean()), 5),
+        "prior": round(float(program.prior.scales(evidence.base_ids).mean()), 5),
     }
 
 

@@ -94,7 +94,9 @@ class RunSettings:
     kl_step: Literal["explicit", "implicit"] = "implicit"
     """The KL's part of a step: eq. (9) to the letter, or at its end point (stable at any weight)."""
     prior: str | None = None
-    """p(w): isotropic, diagonal or mixture; mixture in lwof and diagonal otherwise, unless said."""
+    """p(w): isotropic, diagonal, mixture (one component per base class), fixed-normal (N(0, I), nothing learned),
+    low-rank (correlated Gaussian), flow (affine couplings), or hierarchical (diagonal, with its parameters latent
+    under a hyper-prior); mixture in lwof and diagonal otherwise, unless said."""
     kl_weight: float | None = None
     """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, or 0 with the
     mixture prior, unless said. With 0 the prior learns through the base classes alone, in lwof, or not at all."""
@@ -232,7 +234,8 @@ class RunSettings:
     def weights(self) -> ObjectiveWeights:
         """Of the ELBO's two terms."""
         assert self.kl_weight is not None
-        return ObjectiveWeights(self.kl_weight, self.psi_from_base)
+        assert self.iterations is not None
+        return ObjectiveWeights(self.kl_weight, self.psi_from_base, self.iterations * self.batch_size)
 
     def pretrain_settings(self) -> PretrainSettings:
         """Stage 1."""

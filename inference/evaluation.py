@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
 
-from inference.guide import Guide, as_distribution
+from inference.divergence import kl_to_prior
+from inference.guide import Guide
 from inference.prediction import predict, predictions
 from pyro_sib.episodes import EpisodeSampler, gather
 from pyro_sib.metrics import TaskScores, score
@@ -89,6 +89,8 @@ def evaluate(
 def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, batch_size: int = 50) -> ElboParts:
     """The two terms of eq. (4) on tasks with their labels, averaged over tasks 0 .. tasks - 1.
 
+    A latent psi is at its mean.
+
     Args:
         guide: any guide with a density.
         source: of the tasks.
@@ -108,7 +110,6 @@ def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, bat
             for p in predictions(guide, evidence, draws, theta)
         ]
         likelihood.append(torch.stack(each).mean(0))
-        divergence = kl_divergence(as_distribution(theta), guide.prior.distribution(evidence.base_ids))
-        kl.append(divergence.sum(-1))
+        kl.append(kl_to_prior(guide.prior, evidence, theta).sum(-1))
     guide.train(was_training)
     return ElboParts(float(torch.cat(likelihood).mean()), float(torch.cat(kl).mean()))

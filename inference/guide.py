@@ -70,8 +70,13 @@ class Guide(nn.Module, ABC):
         """q(w | evidence): batch (T, N), event (D,)."""
         return as_distribution(self.iterates(evidence)[-1])
 
-    def psi_route(self, evidence: Evidence) -> Tensor | None:
-        """(T,) zeros that carry a gradient of the KL to psi beyond that of log p_psi(w), or None."""
+    def psi_route(self, evidence: Evidence, prior: PriorLike) -> Tensor | None:
+        """(..., T) zeros that carry a gradient of the KL to psi beyond that of log p_psi(w), or None.
+
+        Args:
+            evidence: the tasks.
+            prior: against which the KL is; where psi is latent, p at its draw.
+        """
         return None
 
     def base_logsumexp(self, evidence: Evidence, points: Tensor, attach_prior: bool = False) -> Tensor | None:
@@ -84,16 +89,18 @@ class Guide(nn.Module, ABC):
             return torch.logsumexp(logits, -1, keepdim=True)
 
     def forward(self, task: Episode | Evidence) -> None:
-        """The Pyro guide: the sites `w` and, in joint tasks, `w_base`."""
+        """The Pyro guide: the prior's sites for a latent psi, `w` and, in joint tasks, `w_base`."""
         evidence = self.sees(task)
         pyro.module("guide", self)
+        with self.weights.shared():
+            prior = self.prior.with_psi_from_posterior()
         tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
         posterior = self.posterior(evidence)
         with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
             pyro.sample("w", posterior)
-        if (route := self.psi_route(evidence)) is not None:
+        if (route := self.psi_route(evidence, prior)) is not None:
             with tasks, self.weights.latent(evidence.tasks):
-                pyro.factor("psi_route", route[:, None], has_rsample=True)
+                pyro.factor("psi_route", route[..., None], has_rsample=True)
         if (base_ids := evidence.joint_base_ids) is not None:
             with torch.set_grad_enabled(self.weights.base_to_psi and torch.is_grad_enabled()):
                 base = self.prior.base_distribution(base_ids)

@@ -78,17 +78,18 @@ class UnrolledGuide(Guide):
         """theta^0 .. theta^K; psi is a constant inside the steps."""
         return self._unroll(evidence, learn="phi")
 
-    def psi_route(self, evidence: Evidence) -> Tensor | None:
+    def psi_route(self, evidence: Evidence, prior: PriorLike) -> Tensor | None:
         """Zeros whose gradient in psi is d KL / d theta^K . d theta^K / d psi (Algorithm 1, line 10).
 
-        The likelihood must not reach psi, so this path is unrolled apart, with phi constant.
+        The likelihood must not reach psi, so this path is unrolled apart, with phi constant. The steps have a
+        latent psi at its mean.
         """
         wanted = self.training and self.settings.psi_through_steps and self.kl_in_steps
         if not (wanted and self.settings.steps and self.weights.kl > 0):
             return None
         theta = self._unroll(evidence, learn="psi")[-1]
         with torch.no_grad():
-            precision, shift = self.prior.kl_gradient(theta, evidence.base_ids)
+            precision, shift = prior.kl_gradient(theta, evidence.base_ids)
             grad_loc = precision * theta.loc - shift
             grad_log_scale = precision * (2 * theta.log_scale).exp() - 1
         term = (grad_loc * theta.loc + grad_log_scale * theta.log_scale).sum((-1, -2))

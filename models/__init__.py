@@ -1,18 +1,40 @@
 """The generative side: priors p_psi(w), the likelihood, and the one Pyro model of eq. (1)-(4)."""
 
+from typing import Protocol
+
 from torch import Tensor
 
 from models.empirical_bayes import EmpiricalBayes
+from models.fixed_normal import FixedNormalPrior
+from models.flow import FlowPrior
 from models.gaussian import DiagonalPrior, IsotropicPrior
+from models.hierarchical import HierarchicalPrior
 from models.likelihood import CosineCategorical
+from models.low_rank import LowRankPrior
 from models.mixture import GaussianMixture, MixturePrior
 from models.prior import Prior
 from pyro_sib.errors import InputError
 
-PRIORS: dict[str, type[IsotropicPrior] | type[DiagonalPrior] | type[MixturePrior]] = {
+
+class PriorConstructor(Protocol):
+    """A prior's class, as the table of priors holds it."""
+
+    @property
+    def needs_base_classes(self) -> bool:
+        """Whether tasks must carry base_ids."""
+
+    def __call__(self, features: int, base_weights: Tensor | None) -> Prior:
+        """From D and the unit base class weights, (B, D) or None."""
+
+
+PRIORS: dict[str, PriorConstructor] = {
     "isotropic": IsotropicPrior,
     "diagonal": DiagonalPrior,
     "mixture": MixturePrior,
+    "fixed-normal": FixedNormalPrior,
+    "low-rank": LowRankPrior,
+    "flow": FlowPrior,
+    "hierarchical": HierarchicalPrior,
 }
 """Constructor of each prior from D and the unit base class weights, (B, D) or None."""
 
@@ -33,8 +55,12 @@ __all__ = [
     "CosineCategorical",
     "DiagonalPrior",
     "EmpiricalBayes",
+    "FixedNormalPrior",
+    "FlowPrior",
     "GaussianMixture",
+    "HierarchicalPrior",
     "IsotropicPrior",
+    "LowRankPrior",
     "MixturePrior",
     "Prior",
     "make_prior",

@@ -15,7 +15,8 @@ class EmpiricalBayes:
 
     Sites: `w`, batch (T, N) under the plates tasks and classes, event (D,); in joint tasks `w_base`, batch
     (T, B'), drawn from the base classes' own components by model and guide alike, so that it would cancel in
-    the ELBO and is left out of it (masked); `y`, batch (T, Q) under tasks and queries.
+    the ELBO and is left out of it (masked); `y`, batch (T, Q) under tasks and queries. A prior with a hyper-prior
+    adds its own sites for psi, under no plate.
 
     Args:
         prior: p_psi, registered as Pyro parameters.
@@ -31,9 +32,11 @@ class EmpiricalBayes:
         evidence = task.evidence if isinstance(task, Episode) else task
         pyro.module("prior", self.prior)
         pyro.module("likelihood", self.likelihood)
+        with self.weights.shared():
+            prior = self.prior.with_psi_from_hyper_prior()
         tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
         with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
-            w = pyro.sample("w", self.prior.distribution(evidence.base_ids))
+            w = pyro.sample("w", prior.distribution(evidence.base_ids))
         w_base = None
         if (base_ids := evidence.joint_base_ids) is not None:
             with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1), poutine.mask(mask=False):

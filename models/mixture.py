@@ -131,6 +131,10 @@ class MixturePrior(Prior):
         precision = scales[:, 0].square().reciprocal()
         return weights @ precision, weights @ (precision * locs[:, 0])
 
+    def scales(self, base_ids: Tensor | None) -> Tensor:
+        """The components' standard deviations."""
+        return self._components(base_ids)[1]
+
     def base_locs(self, base_ids: Tensor) -> Tensor:
         """The components' means."""
         return self.locs[base_ids]

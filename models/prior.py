@@ -29,6 +29,18 @@ class Prior(nn.Module, ABC):
         With `detach`, psi is a constant.
         """
 
+    def with_psi_from_hyper_prior(self) -> "Prior":
+        """In the model, outside all plates: the prior at a psi drawn from its hyper-prior; itself without one."""
+        return self
+
+    def with_psi_from_posterior(self) -> "Prior":
+        """In the guide, outside all plates: the prior at a psi drawn from q(psi); itself without a hyper-prior."""
+        return self
+
+    def scales(self, base_ids: Tensor | None) -> Tensor:
+        """Standard deviations of w, or of its components, (..., D), for reports."""
+        return self.distribution(base_ids).variance.sqrt()
+
     @abstractmethod
     def base_locs(self, base_ids: Tensor) -> Tensor:
         """(T, B') -> (T, B', D): the most probable weights of those base classes."""
@@ -38,19 +50,34 @@ class Prior(nn.Module, ABC):
         """The distribution of the base classes' own weights, batch (T, B'), event (D,)."""
 
 
-class GaussianPrior(Prior):
-    """Shared by the priors with one component; base classes keep the weights that f was trained with.
+class PretrainedBasePrior(Prior):
+    """Shared by the priors that say nothing of base classes: these keep the weights that f was trained with.
 
     Args:
         base_weights: (B, D) unit base class weights, or None without base classes.
     """
 
-    loc: nn.Parameter
-    log_scale: nn.Parameter
+    base: Tensor | None
 
     def __init__(self, base_weights: Tensor | None):
         super().__init__()
         self.register_buffer("base", base_weights)
+
+    def base_locs(self, base_ids: Tensor) -> Tensor:
+        """The base classes' pretrained weights."""
+        assert self.base is not None, "this prior was built without base classes"
+        return self.base[base_ids]
+
+    def base_distribution(self, base_ids: Tensor) -> dist.TorchDistribution:
+        """A point mass at the pretrained weights."""
+        return dist.Delta(self.base_locs(base_ids), event_dim=1)
+
+
+class GaussianPrior(PretrainedBasePrior):
+    """Shared by the priors with one diagonal component, N(loc, scale^2)."""
+
+    loc: Tensor
+    log_scale: Tensor
 
     def distribution(self, base_ids: Tensor | None) -> dist.TorchDistribution:
         """N(loc, scale^2), the same for each class of each task."""
@@ -62,17 +89,9 @@ class GaussianPrior(Prior):
     ) -> tuple[Tensor, Tensor]:
         """P = 1 / scale^2 and m = P loc."""
         loc, log_scale = (p.detach() if detach else p for p in (self.loc, self.log_scale))
+        shape = torch.broadcast_shapes(loc.shape, theta.loc.shape)
         precision = (-2 * log_scale).exp()
-        return precision.expand_as(theta.loc), (precision * loc).expand_as(theta.loc)
-
-    def base_locs(self, base_ids: Tensor) -> Tensor:
-        """The base classes' pretrained weights."""
-        assert isinstance(self.base, Tensor), "this prior was built without base classes"
-        return self.base[base_ids]
-
-    def base_distribution(self, base_ids: Tensor) -> dist.TorchDistribution:
-        """A point mass at the pretrained weights."""
-        return dist.Delta(self.base_locs(base_ids), event_dim=1)
+        return precision.expand(shape), (precision * loc).expand(shape)
 
 
 def initial_moments(base_weights: Tensor | None, features: int) -> tuple[Tensor, Tensor]:

@@ -119,6 +119,9 @@ class PriorLike(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Precision P and shift m, each (T, N, D): d KL / d loc = P loc - m, d KL / d log_scale = P s^2 - 1."""
 
+    def with_psi_from_posterior(self) -> "PriorLike":
+        """Outside all plates: the prior at a psi drawn from q(psi), as Pyro sites; itself without a hyper-prior."""
+
     def base_locs(self, base_ids: Tensor) -> Tensor:
         """(T, B') -> (T, B', D) component means of those base classes."""
 

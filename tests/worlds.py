@@ -46,6 +46,7 @@ def make_world(
     dtype: torch.dtype = torch.float32,
     ways: int = 3,
     base_to_psi: bool = False,
+    tasks_in_all: int = 50,
     **sib: object,
 ) -> World:
     """A world of 7 features, 9 base classes, 3-way 2-shot tasks with 4 queries a class."""
@@ -53,7 +54,7 @@ def make_world(
     base = clusters(BASE_CLASSES, 20, seed=3)
     base = base.with_x(base.x.to(dtype))
     base_weights = unit(torch.randn(BASE_CLASSES, FEATURES, dtype=dtype))
-    weights = ObjectiveWeights(kl, base_to_psi)
+    weights = ObjectiveWeights(kl, base_to_psi, tasks_in_all)
     p = make_prior(prior, FEATURES, base_weights).to(dtype)
     likelihood = CosineCategorical(5.0).to(dtype)
     settings = GuideSettings(**{"steps": 2, "initial_scale": 0.1, **sib})  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
 from inference import GuideSettings
+from models import PRIORS
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, read_tensors
 
@@ -133,6 +134,19 @@ def test_the_options_of_a_guide_reach_it(small):
     assert {f.name for f in fields(GuideSettings)} - shared == {"psi_through_steps"}
     defaults = small.guide_settings()
     assert all(getattr(defaults, name) == getattr(GuideSettings(), name) for name in shared)
+
+
+@pytest.mark.parametrize("prior", [prior for prior in PRIORS if prior not in ("diagonal", "mixture")])
+@pytest.mark.parametrize(("setting", "objective"), [("standard", "trace"), ("lwof", "mean-field")])
+def test_every_prior_runs(small, prior, setting, objective, monkeypatch):
+    """From the command's settings to the result; the pictures are the same for every prior."""
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *args: None)
+    settings = replace(small, setting=setting, prior=prior, objective=objective, particles=2, compare=False)
+    result = run(settings)
+    assert result["prior"] == prior
+    assert result["scales"]["prior"] > 0
+    assert np.isfinite(result["elbo"])
+    assert settings.resolved().weights().tasks_in_all == 24 * 8
 
 
 def test_a_finished_run_is_shown_again_and_another_configuration_is_refused(small):

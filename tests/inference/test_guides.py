@@ -18,7 +18,7 @@ from pyro_sib.errors import InputError
 from pyro_sib.types import Episode, Evidence, GaussianParameters
 from tests.worlds import BASE_CLASSES, FEATURES, make_world
 
-PRIORS = ("isotropic", "diagonal", "mixture")
+PRIORS = ("isotropic", "diagonal", "mixture", "low-rank")
 D64 = torch.float64
 
 
