@@ -14,7 +14,7 @@ from typing import Any
 import tyro
 
 from experiments.cli import run_command
-from experiments.runs import METHOD, METRICS, ONLY_ABOVE_ZERO, Run, exact, read_runs
+from experiments.runs import LAMBDA_AT_ZERO, METHOD, METRICS, ONLY_ABOVE_ZERO, Run, exact, read_runs
 from experiments.tables import markdown_table
 
 SHOTS = (5, 1)
@@ -122,7 +122,7 @@ def _labels(runs: list[Run]) -> dict[tuple[Any, ...], str]:
             if name != "oracle" and len({exact(r.method.get(name)) for r in among}) > 1:
                 words.append(f"{name} {_word(run.method.get(name))}")
         guide = run.method["guide"]
-        method = "SIB" if guide in ("sib", "init-only") else guide
+        method = "SIB" if guide in LAMBDA_AT_ZERO else guide
         if run.method.get("oracle"):
             method += " (oracle: sees the queries' labels)"
         labels[run.same_method] = ", ".join([f"{method} K={run.steps}", *words])
