@@ -20,7 +20,7 @@ from experiments.figures import save_figure
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
-from inference import GUIDES, UnrolledGuide
+from inference import LEARNERS, UnrolledGuide
 from inference.sib import SIBGuide
 from pyro_sib.errors import InputError
 from pyro_sib.files import write_text
@@ -137,7 +137,7 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
     for setting, shots, guide, prior, xi, initializer, balance, steps, seed in product(*lists):
         if setting not in ("standard", "lwof"):
             raise InputError(f"unknown setting {setting!r}; choose standard or lwof")
-        kind = GUIDES.get(guide)
+        kind = LEARNERS.get(guide)
         takes_steps = kind is not None and kind.fixed_steps is None
         has_lambda = kind is not None and issubclass(kind, UnrolledGuide)
         sib = kind is SIBGuide and steps > 0

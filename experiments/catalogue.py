@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-from inference import GUIDES
+from inference import BASELINES, GUIDES
 from inference.initializers import INITIALIZERS
 from inference.synthetic_gradients import SYNTHETIC_GRADIENTS
 from models import PRIORS
 
 KINDS: dict[str, Mapping[str, object]] = {
     "guides (--guide)": GUIDES,
+    "baselines without a posterior (--guide)": BASELINES,
     "priors (--prior)": PRIORS,
     "synthetic gradients, xi (--synthetic-gradient)": SYNTHETIC_GRADIENTS,
     "initializers, lambda (--initializer)": INITIALIZERS,

@@ -16,7 +16,7 @@ from experiments.figures import (
 from experiments.settings import RunSettings
 from inference import Guide
 from inference.evaluation import TaskSource
-from inference.prediction import predict
+from inference.learner import Learner
 from pyro_sib.cosine import unit
 from pyro_sib.data import DataSet
 from pyro_sib.episodes import gather
@@ -27,7 +27,7 @@ def draw_pictures(
     images: DataSet | None,
     result: dict[str, Any],
     source: TaskSource,
-    guide: Guide,
+    guide: Learner,
     split: str,
 ) -> None:
     """accuracy_against_K.png, training.png and task.png in the run's folder.
@@ -50,22 +50,20 @@ def draw_pictures(
     log = result["train_log"]
     iterations, losses, accuracies = ([r[key] for r in log] for key in ("iteration", "loss", "accuracy"))
     save_figure(training_curve(iterations, losses, accuracies, what), settings.out / "training.png")
-    save_figure(_task(settings, images, source, guide, split, what), settings.out / "task.png")
+    if images is not None or isinstance(guide, Guide):
+        save_figure(_task(settings, images, source, guide, split, what), settings.out / "task.png")
 
 
 def _task(
-    settings: RunSettings, images: DataSet | None, source: TaskSource, guide: Guide, split: str, what: str
+    settings: RunSettings, images: DataSet | None, source: TaskSource, guide: Learner, split: str, what: str
 ) -> Any:
     """Task 0: its support, its queries before and after the K steps."""
     index = source.sampler.sample(torch.arange(1))
     episode = gather(index, source.novel, source.base, source.sampler.shape)
     evidence = guide.sees(episode)
     offset = 0 if evidence.joint_base_ids is None else evidence.joint_base_ids.shape[1]
-    thetas = guide.iterates(evidence)
     novel = settings.ways * settings.queries
-    before, after = (
-        _guess(predict(guide, evidence, 0, theta), offset)[:novel] for theta in (thetas[0], thetas[-1])
-    )
+    before, after = (_guess(p, offset)[:novel] for p in guide.probabilities(evidence, 0, (0, -1)))
     labels = (episode.query_y[0, :novel] - offset).cpu().numpy()
     novel_split = source.sampler.novel
     classes = novel_split.y[index.support[0]].view(settings.ways, settings.shots)[:, 0]
@@ -77,6 +75,8 @@ def _task(
         queries = _pixels(rows[index.query[0]])
         return task_picture(support, queries, labels, before, after, names, title)
     support_x, query_x = unit(evidence.support_x[0]), unit(evidence.query_x[0, :novel])
+    assert isinstance(guide, Guide), "only weights can be drawn among features"
+    thetas = guide.iterates(evidence)
     weights = [unit(theta.loc[0]) for theta in (thetas[0], thetas[-1])]
     axes = torch.linalg.svd(query_x - query_x.mean(0), full_matrices=False).Vh[:2].T
     queries, support, start, end = (

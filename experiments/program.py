@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.settings import RunSettings
-from inference import Guide, TaskForm, guide_constructor
+from inference import Baseline, Guide, TaskForm, learner_named
 from inference.evaluation import TaskSource
 from models import PRIORS, CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.augment import normalize
@@ -20,16 +20,20 @@ from pyro_sib.types import Episode
 
 @dataclass(frozen=True)
 class Program:
-    """A model and a guide with the modules that hold their parameters."""
+    """A model and a guide with the modules that hold their parameters.
 
-    model: EmpiricalBayes
-    guide: Guide
-    prior: Prior
-    likelihood: CosineCategorical
+    A baseline is its own model, and a guide without sites; it has neither prior nor likelihood.
+    """
+
+    model: Callable[[Episode], object]
+    guide: Guide | Baseline
+    prior: Prior | None
+    likelihood: CosineCategorical | None
 
     def modules(self) -> dict[str, nn.Module]:
         """By the names under which Pyro knows their parameters."""
-        return {"prior": self.prior, "likelihood": self.likelihood, "guide": self.guide}
+        parts = {"prior": self.prior, "likelihood": self.likelihood, "guide": self.guide}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def build_program(
@@ -51,11 +55,13 @@ def build_program(
         torch.manual_seed(make_key("weights", settings.seed) & (2**63 - 1))
         assert settings.prior is not None
         form = TaskForm(features, settings.ways, settings.joint, 0 if base_weights is None else len(base_weights))
+        learner = learner_named(settings.guide)
+        if issubclass(learner, Baseline):
+            baseline = learner(form, base_weights, weights).to(device)
+            return Program(baseline.model, baseline, None, None)
         prior = make_prior(settings.prior, features, base_weights).to(device)
         likelihood = CosineCategorical(settings.predictor_scale).to(device)
-        guide = guide_constructor(settings.guide)(settings.guide_settings(), form, prior, likelihood, weights).to(
-            device
-        )
+        guide = learner(settings.guide_settings(), form, prior, likelihood, weights).to(device)
     return Program(EmpiricalBayes(prior, likelihood, weights), guide, prior, likelihood)
 
 
@@ -83,7 +89,7 @@ class FeatureNetwork(nn.Module):
         """(T, M, 3, S, S) uint8 -> (T, M, D)."""
         return self.backbone(normalize(images.flatten(0, 1))).unflatten(0, images.shape[:2])
 
-    def model(self, inner: EmpiricalBayes) -> Callable[[Episode], object]:
+    def model(self, inner: Callable[[Episode], object]) -> Callable[[Episode], object]:
         """The model over episodes of images: f learns through the likelihood of the queries."""
 
         def model(episode: Episode) -> object:
@@ -94,7 +100,7 @@ class FeatureNetwork(nn.Module):
 
         return model
 
-    def guide(self, inner: Guide) -> Callable[[Episode], object]:
+    def guide(self, inner: Guide | Baseline) -> Callable[[Episode], object]:
         """The guide over episodes of images: no gradient reaches f (footnote 3)."""
 
         def guide(episode: Episode) -> object:
@@ -115,7 +121,7 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
         InputError: a missing split, or one too small for these tasks.
     """
     assert settings.prior is not None
-    needed = PRIORS[settings.prior].needs_base_classes or guide_constructor(settings.guide).needs_base_ids
+    needed = PRIORS[settings.prior].needs_base_classes or learner_named(settings.guide).needs_base_ids
     with_base = settings.joint or needed
     assert settings.train_query_balance is not None
 

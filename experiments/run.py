@@ -25,7 +25,7 @@ from experiments.results import (
 )
 from experiments.scalars import Scalars
 from experiments.settings import RunSettings
-from inference import SIBGuide
+from inference import Guide, SIBGuide
 from inference.evaluation import TaskSource, evaluate, evidence_bound
 from inference.gradient_check import gradient_cosine
 from inference.training import Trainer
@@ -258,15 +258,18 @@ def _finish(
     """Evaluate, write everything, show the table."""
     assert settings.out is not None
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
-    last = len(program.guide.iterates(program.guide.sees(source.episodes(torch.arange(1))))) - 1
+    guide = program.guide
+    last = len(guide.iterates(guide.sees(source.episodes(torch.arange(1))))) - 1 if isinstance(guide, Guide) else 0
     with reporter.stage("predict", f"prediction of {tasks} tasks of {split}") as advance:
-        averaged = evaluate(program.guide, source, tasks, settings.draws, on_tasks=advance)[0]
+        averaged = evaluate(guide, source, tasks, settings.draws, on_tasks=advance)[0]
     with reporter.stage("evaluate", "evaluation at each step, and the bound"):
-        iterates = evaluate(program.guide, source, tasks, iterates=range(last + 1))
-        bound = evidence_bound(program.guide, source, min(tasks, 200), settings.draws)
+        iterates = evaluate(guide, source, tasks, iterates=range(last + 1))
+        bound = None
+        if isinstance(guide, Guide):
+            bound = evidence_bound(guide, source, min(tasks, 200), settings.draws)
         second = None
         if settings.second_balance is not None:
-            second = evaluate(program.guide, sources["second"], tasks, settings.draws)[0]
+            second = evaluate(guide, sources["second"], tasks, settings.draws)[0]
     scores = {"posterior": averaged, "mean": iterates[-1]}
     if second is not None:
         scores[f"posterior {settings.second_balance}"] = second
@@ -284,9 +287,9 @@ def _finish(
         "second": None if second is None else _scores(second, query_balance=settings.second_balance),
         "tasks": tasks,
         "steps": last,
-        "oracle": program.guide.oracle,
-        "elbo": bound.log_likelihood - settings.weights().kl * bound.kl,
-        "elbo_parts": {**asdict(bound), "tasks": min(tasks, 200)},
+        "oracle": guide.oracle,
+        "elbo": bound and bound.log_likelihood - settings.weights().kl * bound.kl,
+        "elbo_parts": bound and {**asdict(bound), "tasks": min(tasks, 200)},
         "scales": _scales(program, source),
         "data": {
             "name": ground.bank.name,
@@ -311,7 +314,7 @@ def _finish(
         "seconds": reporter.seconds,
     }
     with reporter.stage("figures", "figures"):
-        draw_pictures(settings, ground.images, result, source, program.guide, split)
+        draw_pictures(settings, ground.images, result, source, guide, split)
     write_json(settings.out / "result.json", result)
     show(result, settings.out, reporter)
     return result
@@ -332,8 +335,10 @@ def _scores(scores: TaskScores, **what: Any) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _scales(program: Program, source: TaskSource) -> dict[str, Any]:
+def _scales(program: Program, source: TaskSource) -> dict[str, Any] | None:
     """What was learned: eta, the predictor's scale, q's standard deviation and norm, the prior's scale."""
+    if not isinstance(program.guide, Guide) or program.likelihood is None or program.prior is None:
+        return None
     evidence = program.guide.sees(source.episodes(torch.arange(50)))
     theta = program.guide.iterates(evidence)[-1]
     log_step = getattr(program.guide, "log_step_size", None)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from inference import GuideSettings, guide_constructor
+from inference import LEARNERS, GuideSettings, learner_named
 from inference.initializers import INITIALIZERS
 from inference.synthetic_gradients import SYNTHETIC_GRADIENTS
 from inference.training import TrainSettings
@@ -69,7 +69,8 @@ class RunSettings:
     guide: str = "sib"
     """q(w): sib; init-only (K = 0); maml, maml-first-order or meta-lstm (K steps on the labeled examples);
     neural-process, attentive-neural-process or gidaris-attention (no steps); mean-field (each task fitted to its
-    labeled examples). Oracles that see the queries' labels: exact-gradient, mean-field-oracle."""
+    labeled examples). Oracles that see the queries' labels: exact-gradient, mean-field-oracle. Baselines without
+    a posterior: prototypical, matching, snail."""
     steps: int = 3
     """Steps (K), where the guide takes any."""
     initializer: str = "support"
@@ -161,7 +162,7 @@ class RunSettings:
         prior = _said(self.prior, "mixture" if self.joint else "diagonal")
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
-        fixed_steps = guide_constructor(self.guide).fixed_steps
+        fixed_steps = learner_named(self.guide).fixed_steps
         full = replace(
             self,
             image_size=_said(self.image_size, 84 if mini else 32),
@@ -180,6 +181,9 @@ class RunSettings:
         return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}-seed{self.seed}")
 
     def _check(self) -> None:
+        if self.joint and not learner_named(self.guide).serves_joint:
+            able = ", ".join(name for name, learner in LEARNERS.items() if learner.serves_joint)
+            raise InputError(f"--guide {self.guide} cannot serve --setting lwof; choose standard, or one of {able}")
         for kind, value, known in (
             ("prior", self.prior, PRIORS),
             ("backbone", self.backbone, BACKBONES),

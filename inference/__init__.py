@@ -1,6 +1,7 @@
 """The inference side: guides, initializers, synthetic gradients, the SVI loop, prediction."""
 
 from inference.attentive_neural_process import AttentiveNeuralProcessGuide
+from inference.baselines import BASELINES, Baseline
 from inference.exact_gradient import ExactGradientGuide
 from inference.gidaris_attention import GidarisAttentionGuide
 from inference.guide import Guide
@@ -29,15 +30,30 @@ GUIDES: dict[str, type[Guide]] = {
 """Each guide, built from its settings, the tasks' form, prior, likelihood and the ELBO's weights."""
 
 
-def guide_constructor(name: str) -> type[Guide]:
-    """The named guide.
+LEARNERS: dict[str, type[Guide] | type[Baseline]] = {**GUIDES, **BASELINES}
+"""Guides, and the baselines that have no posterior."""
+
+
+def learner_named(name: str) -> type[Guide] | type[Baseline]:
+    """The named guide or baseline.
 
     Raises:
         InputError: unknown name.
     """
-    if name not in GUIDES:
-        raise InputError(f"unknown guide {name!r}; choose one of {', '.join(GUIDES)}")
-    return GUIDES[name]
+    if name not in LEARNERS:
+        raise InputError(f"unknown guide {name!r}; choose one of {', '.join(LEARNERS)}")
+    return LEARNERS[name]
 
 
-__all__ = ["GUIDES", "Guide", "GuideSettings", "SIBGuide", "TaskForm", "UnrolledGuide", "guide_constructor"]
+__all__ = [
+    "BASELINES",
+    "GUIDES",
+    "LEARNERS",
+    "Baseline",
+    "Guide",
+    "GuideSettings",
+    "SIBGuide",
+    "TaskForm",
+    "UnrolledGuide",
+    "learner_named",
+]

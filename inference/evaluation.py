@@ -8,7 +8,8 @@ from torch import Tensor
 
 from inference.divergence import kl_to_prior
 from inference.guide import Guide
-from inference.prediction import predict, predictions
+from inference.learner import Learner
+from inference.prediction import predictions
 from pyro_sib.episodes import EpisodeSampler, gather
 from pyro_sib.metrics import TaskScores, score
 from pyro_sib.types import Episode
@@ -47,7 +48,7 @@ class ElboParts:
 
 @torch.no_grad()
 def evaluate(
-    guide: Guide,
+    learner: Learner,
     source: TaskSource,
     tasks: int,
     draws: int = 0,
@@ -55,10 +56,10 @@ def evaluate(
     batch_size: int = 100,
     on_tasks: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[TaskScores]:
-    """Score the guide's predictions on tasks 0 .. tasks - 1.
+    """Score the learner's predictions on tasks 0 .. tasks - 1.
 
     Args:
-        guide: any guide; it is put into evaluation mode and back.
+        learner: any; it is put into evaluation mode and back.
         source: of the tasks.
         tasks: how many.
         draws: posterior draws averaged in a prediction; 0 predicts at q's mean.
@@ -69,19 +70,18 @@ def evaluate(
     Returns:
         One TaskScores for each iterate asked for.
     """
-    was_training = guide.training
-    guide.eval()
+    was_training = learner.training
+    learner.eval()
     parts: list[list[TaskScores]] = [[] for _ in iterates]
     for indices in torch.arange(tasks).split(batch_size):
         episode = source.episodes(indices)
-        evidence = guide.sees(episode)
+        evidence = learner.sees(episode)
         ids = evidence.joint_base_ids
-        thetas = guide.iterates(evidence)
-        for part, k in zip(parts, iterates, strict=True):
-            probabilities = predict(guide, evidence, draws, thetas[k])
+        predicted = learner.probabilities(evidence, draws, iterates)
+        for part, probabilities in zip(parts, predicted, strict=True):
             part.append(score(probabilities, episode.query_y, 0 if ids is None else ids.shape[1]))
         on_tasks(int(indices[-1]) + 1, tasks)
-    guide.train(was_training)
+    learner.train(was_training)
     return [TaskScores.join(part) for part in parts]
 
 

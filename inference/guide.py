@@ -1,19 +1,22 @@
 """What every guide shares: it turns evidence into q(w), opens the plates and samples `w` once."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Sequence
 
 import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
+from inference.learner import Learner
+from inference.prediction import predict
 from inference.settings import GuideSettings, TaskForm
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
 
-class Guide(nn.Module, ABC):
+class Guide(Learner):
     """q(w_t | evidence), a diagonal Gaussian for each class; its own parameters are phi = (lambda, xi).
 
     The features that a guide sees are detached, as is the likelihood's scale (footnote 3), so f learns through
@@ -26,13 +29,6 @@ class Guide(nn.Module, ABC):
         likelihood: p_f, for the predictor's scale.
         weights: of the ELBO's two terms.
     """
-
-    oracle = False
-    """Whether it looks at the queries' labels; results say so."""
-    needs_base_ids = False
-    """Whether tasks must carry base_ids, also where queries are classified among novel classes alone."""
-    fixed_steps: int | None = None
-    """K of a guide in which `--steps` has no say."""
 
     def __init__(
         self,
@@ -58,10 +54,6 @@ class Guide(nn.Module, ABC):
         """p_f."""
         return self._generative[1]
 
-    def sees(self, task: Episode | Evidence) -> Evidence:
-        """What the guide may see of these tasks: all but the queries' labels."""
-        return task.evidence if isinstance(task, Episode) else task
-
     @abstractmethod
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0 .. theta^K."""
@@ -69,6 +61,12 @@ class Guide(nn.Module, ABC):
     def posterior(self, evidence: Evidence) -> dist.TorchDistribution:
         """q(w | evidence): batch (T, N), event (D,)."""
         return as_distribution(self.iterates(evidence)[-1])
+
+    @torch.no_grad()
+    def probabilities(self, evidence: Evidence, draws: int, iterates: Sequence[int] = (-1,)) -> list[Tensor]:
+        """(T, Q, [B' +] N) for each theta^k asked for, averaged over draws of w; at q's mean with `draws` = 0."""
+        thetas = self.iterates(evidence)
+        return [predict(self, evidence, draws, thetas[k]) for k in iterates]
 
     def psi_route(self, evidence: Evidence, prior: PriorLike) -> Tensor | None:
         """(..., T) zeros that carry a gradient of the KL to psi beyond that of log p_psi(w), or None.

@@ -1,13 +1,18 @@
 """Posterior predictive probabilities of the queries, for whole batches of tasks."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from inference.guide import Guide
 from pyro_sib.counter_rng import make_key, normal
 from pyro_sib.types import Evidence, GaussianParameters
+
+if TYPE_CHECKING:
+    from inference.guide import Guide
 
 _DRAW_KEY = make_key("posterior draws")
 

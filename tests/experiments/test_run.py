@@ -119,6 +119,18 @@ def test_every_guide_runs_and_tells_its_steps(small, setting, guide, steps):
     assert result["gradient_cosine"] == []
 
 
+@pytest.mark.parametrize(
+    ("guide", "setting"), [("prototypical", "lwof"), ("matching", "standard"), ("snail", "standard")]
+)
+def test_every_baseline_runs(small, guide, setting):
+    budget = {"iterations": 4, "epochs": 2, "compare": False}
+    result = run(replace(small, setting=setting, guide=guide, **budget))
+    assert result["steps"] == 0
+    assert result["elbo"] is result["elbo_parts"] is result["scales"] is None
+    assert (small.out / "training.png").exists()
+    assert not (small.out / "task.png").exists()
+
+
 def test_the_gradients_cosine_is_logged_along_training(small):
     result = run(replace(small, steps=2))
     assert [point["iteration"] for point in result["gradient_cosine"]] == [8, 16, 24]
@@ -273,6 +285,7 @@ def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] =
         ("--query-balance even", "unknown query balance 'even'; choose balanced or dirichlet:ALPHA"),
         ("--second-balance dirichlet:0", "unknown query balance 'dirichlet:0'"),
         ("--features {tmp}/good.npz --query-balance dirichlet:2", "needs 76"),
+        ("--guide snail", "--guide snail cannot serve --setting lwof; choose standard, or one of sib"),
         ("--backbone vgg", "unknown backbone 'vgg'"),
         ("--schedule never", "unknown schedule 'never'"),
         ("--kl-weight -1", "--kl-weight"),

@@ -8,7 +8,7 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch.distributions import kl_divergence
 
-from inference import GUIDES, GuideSettings, TaskForm, guide_constructor
+from inference import GUIDES, GuideSettings, TaskForm, learner_named
 from inference.guide import Guide, as_distribution
 from inference.initializers import INITIALIZERS
 from inference.prediction import predict
@@ -273,6 +273,6 @@ def test_impossible_settings_are_refused(bad):
 
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(InputError, match="unknown guide 'x'; choose one of sib, init-only"):
-        guide_constructor("x")
+        learner_named("x")
     with pytest.raises(InputError, match="unknown synthetic gradient 'x'; choose one of mlp, equivariant"):
         make_synthetic_gradient("x", 5, False)

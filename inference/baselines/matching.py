@@ -1,0 +1,60 @@
+"""Matching networks (Vinyals et al. 2016) on given features."""
+
+import torch
+from torch import Tensor, nn
+
+from inference.baselines.baseline import Baseline
+from inference.settings import TaskForm
+from pyro_sib.cosine import unit
+from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.types import Evidence
+
+_PASSES = 3
+"""Reads of the labeled examples by the queries' LSTM."""
+
+
+class MatchingNetwork(Baseline):
+    """Cosine attention over the labeled examples, with full-context embeddings.
+
+    A bidirectional LSTM reads the labeled examples one after another, class by class; an LSTM with attention reads
+    them for each query. The attention's scale is learned, where the paper has 1.
+
+    Args:
+        form: of the tasks.
+        base_weights: unused.
+        weights: of the objective's terms.
+    """
+
+    serves_joint = False
+
+    def __init__(self, form: TaskForm, base_weights: Tensor | None, weights: ObjectiveWeights):
+        super().__init__(form, None, weights)
+        size = form.features
+        self.support = nn.LSTM(size, size, batch_first=True, bidirectional=True)
+        self.query = nn.LSTMCell(size, size)
+        self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+
+    def logits(self, evidence: Evidence) -> Tensor:
+        """(T, Q, N) log of the attention on each class's examples."""
+        support, queries = self._support(unit(evidence.support_x)), unit(evidence.query_x)
+        queries = self._queries(queries, support)
+        cosine = unit(queries) @ unit(support).transpose(1, 2)
+        attention = (self.log_scale.exp() * cosine).softmax(-1)
+        one_hot = torch.nn.functional.one_hot(evidence.support_y, evidence.ways).to(attention.dtype)
+        return (attention @ one_hot).clamp_min(1e-8).log()
+
+    def _support(self, x: Tensor) -> Tensor:
+        """(T, M, D) -> (T, M, D): forward plus backward state plus the example itself."""
+        forward, backward = self.support(x)[0].chunk(2, dim=-1)
+        return x + forward + backward
+
+    def _queries(self, x: Tensor, support: Tensor) -> Tensor:
+        """(T, Q, D) -> (T, Q, D)."""
+        shape = x.shape
+        flat = x.flatten(0, 1)
+        hidden, cell = flat, torch.zeros_like(flat)
+        for _ in range(_PASSES):
+            read = (hidden.view(shape) @ support.transpose(1, 2)).softmax(-1) @ support
+            hidden, cell = self.query(flat, (hidden + read.flatten(0, 1), cell))
+            hidden = hidden + flat
+        return hidden.view(shape)

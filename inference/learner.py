@@ -1,0 +1,29 @@
+"""What every few-shot learner answers, with a posterior over weights or without one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pyro_sib.types import Episode, Evidence
+
+
+class Learner(nn.Module, ABC):
+    """Probabilities of the queries' classes from a task's evidence."""
+
+    oracle = False
+    """Whether it looks at the queries' labels; results say so."""
+    needs_base_ids = False
+    """Whether tasks must carry base_ids, also where queries are classified among novel classes alone."""
+    serves_joint = True
+    """Whether it can classify among base and novel classes together (LwoF)."""
+    fixed_steps: int | None = None
+    """K of a learner in which `--steps` has no say."""
+
+    def sees(self, task: Episode | Evidence) -> Evidence:
+        """What the learner may see of these tasks: all but the queries' labels."""
+        return task.evidence if isinstance(task, Episode) else task
+
+    @abstractmethod
+    def probabilities(self, evidence: Evidence, draws: int, iterates: Sequence[int] = (-1,)) -> list[Tensor]:
+        """(T, Q, [B' +] N) for each iterate asked for, averaged over posterior draws where there are any."""
