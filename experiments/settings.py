@@ -64,7 +64,7 @@ class RunSettings:
     steps: int = 3
     """Synthetic-gradient steps (K)."""
     initializer: str = "support"
-    """lambda: support (class means of the labeled features) or global."""
+    """lambda: support (class means of the labeled features), ridge (ridge regression on them) or global."""
     synthetic_gradient: str = "mlp"
     """xi: mlp (the paper's), equivariant (any number of classes), or marginal (and sees how many queries
     each class has got)."""
