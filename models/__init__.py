@@ -1,10 +1,12 @@
-"""The generative side: priors p_psi(w), the likelihood, and the one Pyro model of eq. (1)-(4)."""
+"""The generative side: priors p_psi(w), the likelihoods, and the one Pyro model of eq. (1)-(4)."""
 
 from torch import Tensor
 
 from models.empirical_bayes import EmpiricalBayes
+from models.exact_posterior import ExactPosterior
 from models.gaussian import DiagonalPrior, IsotropicPrior
 from models.likelihood import CosineCategorical
+from models.linear_gaussian import LinearGaussian
 from models.mixture import GaussianMixture, MixturePrior
 from models.prior import Prior
 from pyro_sib.errors import InputError
@@ -33,8 +35,10 @@ __all__ = [
     "CosineCategorical",
     "DiagonalPrior",
     "EmpiricalBayes",
+    "ExactPosterior",
     "GaussianMixture",
     "IsotropicPrior",
+    "LinearGaussian",
     "MixturePrior",
     "Prior",
     "make_prior",
