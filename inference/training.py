@@ -57,7 +57,10 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of the training log: mean loss of the epoch, selection accuracy in percent, learning rate."""
+    """One line of the training log: mean loss of the epoch, selection accuracy, learning rate.
+
+    The accuracy is in percent; in regression it is minus the mean squared error. Higher is better.
+    """
 
     epoch: int
     iteration: int
@@ -118,7 +121,7 @@ class Trainer:
 
         Args:
             batch: iteration -> a batch of training episodes.
-            validate: accuracy in percent by which the best epoch is chosen.
+            validate: what the best epoch has most of: accuracy in percent, or minus an error.
             on_iteration: told (iterations done, iterations in all).
             on_epoch: told each epoch's record.
         """
