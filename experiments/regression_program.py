@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from inference import Guide, GuideSettings, TaskForm, guide_constructor
+from inference import GUIDES, Guide, GuideSettings, TaskForm
 from models import PRIORS, EmpiricalBayes, ExactPosterior, LinearGaussian
 from models.prior import GaussianPrior
 from pyro_sib.counter_rng import make_key
@@ -82,7 +82,7 @@ def build_program(
         torch.manual_seed(make_key("weights", seed) & (2**63 - 1))
         p, likelihood = build_generative(prior, ground)
         form = TaskForm(ground.features, ways=1)
-        q = guide_constructor(guide)(settings, form, p, likelihood, weights)
+        q = GUIDES[guide](settings, form, p, likelihood, weights)
     return RegressionProgram(EmpiricalBayes(p, likelihood, weights), q, p, likelihood)
 
 

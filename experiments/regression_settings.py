@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from inference import GuideSettings, guide_constructor
+from inference import GuideSettings
 from inference.training import TrainSettings
 from pyro_sib.data.sinusoids import SinusoidShape
 from pyro_sib.errors import InputError
@@ -12,13 +12,15 @@ from pyro_sib.fourier import plain_features
 from pyro_sib.objective import ObjectiveWeights
 
 EPOCHS = 10
+VALUE_GUIDES = ("maml", "maml-first-order", "sib", "init-only", "exact-gradient")
+"""Guides that take labels as they are, values or classes."""
 
 
 @dataclass(frozen=True)
 class RegressionSettings:
     """Learn sinusoids from a few labeled points each, by empirical Bayes with a Gaussian likelihood."""
 
-    guide: tuple[str, ...] = ("maml", "maml-first-order", "sib", "init-only", "exact-gradient")
+    guide: tuple[str, ...] = VALUE_GUIDES
     """Guides to train, one after another; the figure shows the first."""
     initializer: Literal["global", "ridge"] = "global"
     """lambda: global (no data) or ridge (ridge regression on the labeled points)."""
@@ -66,7 +68,8 @@ class RegressionSettings:
         if not self.guide or len(set(self.guide)) < len(self.guide):
             raise InputError("--guide: name at least one guide, each once")
         for name in self.guide:
-            guide_constructor(name)
+            if name not in VALUE_GUIDES:
+                raise InputError(f"no guide {name!r} for regression; choose from {', '.join(VALUE_GUIDES)}")
         for name in ("select_tasks", "eval_tasks"):
             if getattr(self, name) < 2:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: 2 or more are needed")
