@@ -6,29 +6,31 @@ import subprocess
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from experiments.settings import RunSettings
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, write_json, write_text
 from pyro_sib.metrics import TaskScores, expected_calibration_error
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _WHERE_NOT_WHAT = ("out", "cache_dir", "device", "threads")
 """Settings that say where to compute and to write, not what."""
 
 
-def config_of(settings: RunSettings) -> dict[str, Any]:
+def config_of(settings: "DataclassInstance") -> dict[str, Any]:
     """The settings that determine the result, JSON-able."""
     return {
-        name: str(value) if isinstance(value, Path) else value
+        name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
         for name, value in asdict(settings).items()
         if name not in _WHERE_NOT_WHAT
     }
 
 
-def claim_folder(out: Path, settings: RunSettings) -> None:
+def claim_folder(out: Path, settings: "DataclassInstance") -> None:
     """Make `out` this configuration's folder, or find that it is.
 
     Raises:

@@ -74,7 +74,8 @@ class RunSettings:
     steps: int = 3
     """Steps (K), where the guide takes any."""
     initializer: str = "support"
-    """lambda: support (class means of the labeled features), both (refined by the queries), or global."""
+    """lambda: support (class means of the labeled features), both (refined by the queries), ridge (ridge
+    regression on them), or global."""
     synthetic_gradient: str = "mlp"
     """xi: mlp (the paper's), equivariant (any number of classes), marginal (and sees how many queries each class
     has got), neighbours (and sees what each query's neighbours are taken for), or neighbours-marginal."""

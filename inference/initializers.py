@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from inference.ridge import RidgeInitializer
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
 from pyro_sib.types import Evidence, GaussianParameters
@@ -90,6 +91,7 @@ INITIALIZERS: dict[str, Callable[[int, int, float], nn.Module]] = {
     "support": SupportInitializer,
     "both": BothInitializer,
     "global": GlobalInitializer,
+    "ridge": RidgeInitializer,
 }
 """Constructor of each lambda from D, N and the first scale of q."""
 

@@ -57,9 +57,10 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One line of the training log: mean loss of the epoch, selection accuracy in percent, learning rate.
+    """One line of the training log: mean loss of the epoch, selection accuracy, learning rate.
 
-    What else the caller measures goes into `extra`, so that it is saved and resumed with the rest.
+    The accuracy is in percent; in regression it is minus the mean squared error. Higher is better. What else the
+    caller measures goes into `extra`, so that it is saved and resumed with the rest.
     """
 
     epoch: int
@@ -123,7 +124,7 @@ class Trainer:
 
         Args:
             batch: iteration -> a batch of training episodes.
-            validate: accuracy in percent by which the best epoch is chosen.
+            validate: what the best epoch has most of: accuracy in percent, or minus an error.
             on_iteration: told (iterations done, iterations in all).
             on_epoch: told each epoch's record.
             measure: what else to record of an epoch, by name; called after `validate`.

@@ -1,15 +1,17 @@
-"""The generative side: priors p_psi(w), the likelihood, and the one Pyro model of eq. (1)-(4)."""
+"""The generative side: priors p_psi(w), the likelihoods, and the one Pyro model of eq. (1)-(4)."""
 
 from typing import Protocol
 
 from torch import Tensor
 
 from models.empirical_bayes import EmpiricalBayes
+from models.exact_posterior import ExactPosterior
 from models.fixed_normal import FixedNormalPrior
 from models.flow import FlowPrior
 from models.gaussian import DiagonalPrior, IsotropicPrior
 from models.hierarchical import HierarchicalPrior
 from models.likelihood import CosineCategorical
+from models.linear_gaussian import LinearGaussian
 from models.low_rank import LowRankPrior
 from models.mixture import GaussianMixture, MixturePrior
 from models.prior import Prior
@@ -55,11 +57,13 @@ __all__ = [
     "CosineCategorical",
     "DiagonalPrior",
     "EmpiricalBayes",
+    "ExactPosterior",
     "FixedNormalPrior",
     "FlowPrior",
     "GaussianMixture",
     "HierarchicalPrior",
     "IsotropicPrior",
+    "LinearGaussian",
     "LowRankPrior",
     "MixturePrior",
     "Prior",

@@ -5,9 +5,13 @@ from pyro import poutine
 from torch import Tensor
 
 from models.likelihood import CosineCategorical
+from models.linear_gaussian import LinearGaussian
 from models.prior import Prior
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, Evidence
+
+Likelihood = CosineCategorical | LinearGaussian
+"""A module that is `LikelihoodLike` as well."""
 
 
 class EmpiricalBayes:
@@ -24,7 +28,7 @@ class EmpiricalBayes:
         weights: of the ELBO's two terms.
     """
 
-    def __init__(self, prior: Prior, likelihood: CosineCategorical, weights: ObjectiveWeights):
+    def __init__(self, prior: Prior, likelihood: Likelihood, weights: ObjectiveWeights):
         self.prior, self.likelihood, self.weights = prior, likelihood, weights
 
     def __call__(self, task: Episode | Evidence) -> Tensor:

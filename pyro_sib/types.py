@@ -23,7 +23,7 @@ class Evidence:
 
     Attributes:
         support_x: (T, M, D) features of the labeled examples (or (T, M, 3, S, S) images).
-        support_y: (T, M) classes 0..N-1.
+        support_y: (T, M) classes 0..N-1; values in regression, where N = 1.
         query_x: (T, Q, D) features of the unlabeled queries (or images).
         ways: N.
         base_ids: (T, B') base classes that this task knows, or None where there are none. In training the N
@@ -78,7 +78,8 @@ class Episode:
 
     Attributes:
         evidence: the T tasks.
-        query_y: (T, Q) labels: 0..N-1, or, for joint tasks, base 0..B'-1 and novel B'..B'+N-1.
+        query_y: (T, Q) labels: 0..N-1, or, for joint tasks, base 0..B'-1 and novel B'..B'+N-1; in regression,
+            values.
     """
 
     evidence: Evidence
