@@ -276,3 +276,36 @@ def test_unknown_names_are_refused_with_the_known_ones():
         learner_named("x")
     with pytest.raises(InputError, match="unknown synthetic gradient 'x'; choose one of mlp, equivariant"):
         make_synthetic_gradient("x", 5, False)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_the_labeled_examples_pull_by_their_loss_gradient(joint):
+    """The step with `support_gradient` less the step without is -eta * weight * d CE(support) / d loc."""
+    worlds = [
+        make_world("mixture", joint, kl=0.0, dtype=D64, steps=1, support_gradient=wanted)
+        for wanted in (False, True)
+    ]
+    worlds[1].guide.xi.load_state_dict(worlds[0].guide.xi.state_dict())
+    evidence = worlds[0].source.episodes(torch.arange(4)).evidence
+    without, with_support = (world.guide.iterates(evidence)[-1].loc for world in worlds)
+    world = worlds[1]
+    loc = world.guide.iterates(evidence)[0].loc.detach().requires_grad_()
+    base = world.prior.base_locs(evidence.base_ids) if joint else None
+    logits = world.likelihood.logits(loc, evidence.support_x, base)
+    labels = evidence.support_y + (logits.shape[-1] - 3)
+    loss = -logits.log_softmax(-1).gather(-1, labels[..., None]).mean((1, 2)).sum()
+    pull = torch.autograd.grad(loss, loc)[0]
+    scale = world.guide.log_step_size.exp() * world.guide.log_support_weight.exp()
+    torch.testing.assert_close(with_support - without, -scale * pull)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("xi", list(SYNTHETIC_GRADIENTS))
+def test_every_parameter_of_every_xi_gets_a_gradient(xi, joint):
+    world = make_world("mixture", joint, synthetic_gradient=xi, support_gradient=True)
+    episode = world.source.episodes(torch.arange(8))
+    Trace_ELBO(max_plate_nesting=2).differentiable_loss(world.model, world.guide.train(), episode).backward()
+    for name, p in world.guide.named_parameters():
+        if name != "initializer.log_scale":
+            assert p.grad is not None, name
+            assert p.grad.abs().sum() > 0, name
