@@ -83,6 +83,8 @@ class AblateSettings:
     """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
     select_tasks: int = 500
     """Validation tasks by which the best epoch is chosen."""
+    beside: tuple[Path, ...] = ()
+    """Results on the same tasks to put beside the grid's, as of experiments.compare."""
     out: Path = Path("runs/ablation")
     """One folder below it for each cell; the table, table.csv and the figures lie beside them."""
     cache_dir: Path = Path("runs/cache")
@@ -194,7 +196,7 @@ def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
         run(cell, Reporter(reporter.console))
         if new:
             spent.append(time.perf_counter() - start)
-    rows = read_rows([cell.out for cell in grid if cell.out is not None])
+    rows = read_rows([*(cell.out for cell in grid if cell.out is not None), *settings.beside])
     text = markdown(rows)
     write_text(settings.out / "table.md", text)
     buffer = io.StringIO()

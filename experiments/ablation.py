@@ -19,6 +19,8 @@ from pyro_sib.metrics import MeanInterval, mean_interval
 METRICS = ("novel", "base", "both")
 FORM = ("setting", "ways", "shots")
 """What a table has in common."""
+GROUND = ("split", "queries", "query_balance", "backbone")
+"""What paired results have in common, beside the data."""
 METHOD = (
     "guide",
     "initializer",
@@ -93,17 +95,23 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
     """Rows in the order of the folders; the first method of each form is what the others are paired against.
 
     Raises:
-        InputError: no results, or damaged ones.
+        InputError: no results, damaged ones, or ones of other tasks, which cannot be paired.
     """
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[tuple[Path, dict[str, Any]]]]] = defaultdict(
         lambda: defaultdict(list)
     )
+    grounds: dict[tuple[Any, ...], tuple[Path, dict[str, Any]]] = {}
     for path in result_files(folders):
         result = read_json(path)
         missing = [name for name in (*FORM, "metrics", "guide", "seed") if name not in result]
         if missing:
             raise InputError(f"{path} has no {', '.join(missing)}; run that experiment again")
         form = tuple(result[name] for name in FORM)
+        first_path, first_result = grounds.setdefault(form, (path, result))
+        if differing := _differing(first_result, result):
+            raise InputError(
+                f"{path} and {first_path} have other tasks or features ({', '.join(differing)}); leave one out"
+            )
         groups[form][tuple(repr(result.get(name)) for name in METHOD)].append((path.parent, result))
     rows = []
     for form, methods in groups.items():
@@ -113,6 +121,13 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
             first = first or tasks
             rows.append(row)
     return rows
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """What makes their tasks or features not the same."""
+    names = [name for name in GROUND if one.get(name) != other.get(name)]
+    data = ("fingerprint", "image_size")
+    return names + [n for n in data if one.get("data", {}).get(n) != other.get("data", {}).get(n)]
 
 
 def _row(

@@ -78,7 +78,7 @@ def _paper_layout(
         for steps in sorted({run.steps for run in ours} | ({0, 1, 3, 5} if all_rows else set())):
             for key, members in _by_method(run for run in ours if run.steps == steps).items():
                 cells = [_cell([r for r in members if r.shots == s], m) for s in SHOTS for m in METRICS]
-                rows.append([labels[key], *cells, str(members[0].method["iterations"])])
+                rows.append([labels[key], *cells, str(members[0].method.get("iterations", "-"))])
             if (cells := theirs.pop(f"SIB T={steps}", [])) and any(cells):
                 rows.append(_italic(f"SIB K={steps}, paper, {PAPER_BACKBONE}", cells))
         if all_rows:
@@ -94,7 +94,7 @@ def _plain(runs: list[Run], labels: dict[tuple[Any, ...], str]) -> list[list[str
             here = (r for r in runs if (r.setting, r.ways, r.shots) == (setting, ways, shots))
             for key, members in _by_method(here).items():
                 cells = [_cell(members, metric) for metric in METRICS]
-                iterations = str(members[0].method["iterations"])
+                iterations = str(members[0].method.get("iterations", "-"))
                 rows.append([labels[key], f"{ways}-way-{shots}-shot", *cells, iterations])
     return rows
 
@@ -110,7 +110,7 @@ def _labels(runs: list[Run]) -> dict[tuple[Any, ...], str]:
     """A row's name: K and each setting in which the rows of its group differ."""
     labels = {}
     for run in runs:
-        peers = [r for r in runs if r.setting == run.setting]
+        peers = [r for r in runs if (r.setting, r.trained) == (run.setting, run.trained)]
         names = sorted({name for r in peers for name in r.method}, key=lambda n: (n not in METHOD, n))
         words = []
         for name in names:
@@ -181,7 +181,10 @@ def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> 
     for setting in sorted({run.setting for run in runs}, reverse=True):
         here = [run for run in runs if run.setting == setting]
         guides = _values(r.method["guide"] for r in here if r.beside is None)
-        words = [f"guide {guides}", *(f"{n} {_values(r.method[n] for r in here)}" for n in METHOD[1:])]
+        words = [
+            f"guide {guides}",
+            *(f"{n} {_values(r.method[n] for r in here if n in r.method)}" for n in METHOD[1:]),
+        ]
         seeds = _values(run.seed for run in here)
         commits = _values(_short(run.commit) for run in here)
         notes.append(f"{setting}: {', '.join(words)}, seeds {seeds}, commit {commits}")
@@ -202,6 +205,12 @@ def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> 
     elif name != PAPER_NAME:
         notes.append("the paper's figures are of mini-ImageNet and left out here; --all-rows adds them")
     return notes
+
+
+def _shared(runs: list[Run]) -> list[str]:
+    """Values of the settings that every trained run has."""
+    known = {name: [r.method[name] for r in runs if name in r.method] for name in METHOD[1:]}
+    return [f"{name} {_values(values)}" for name, values in known.items() if values]
 
 
 def _repeats(runs: list[Run], labels: dict[tuple[Any, ...], str]) -> list[str]:

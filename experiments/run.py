@@ -291,14 +291,7 @@ def _finish(
         "elbo": bound and bound.log_likelihood - settings.weights().kl * bound.kl,
         "elbo_parts": bound and {**asdict(bound), "tasks": min(tasks, 200)},
         "scales": _scales(program, source),
-        "data": {
-            "name": ground.bank.name,
-            "fingerprint": ground.bank.fingerprint,
-            "base_holdout": ground.bank.base_holdout,
-            "image_size": settings.image_size if ground.images else None,
-        },
-        "backbone": settings.backbone if ground.images else None,
-        "base_accuracy": ground.base_accuracy,
+        **ground_of(ground, settings),
         "pretrain_log": [asdict(r) for r in ground.network.log] if ground.network else [],
         "train_log": [{k: v for k, v in asdict(r).items() if k != "extra"} for r in trainer.log],
         "gradient_cosine": [
@@ -318,6 +311,20 @@ def _finish(
     write_json(settings.out / "result.json", result)
     show(result, settings.out, reporter)
     return result
+
+
+def ground_of(ground: Ground, settings: RunSettings) -> dict[str, Any]:
+    """What result.json says of the data and the features."""
+    return {
+        "data": {
+            "name": ground.bank.name,
+            "fingerprint": ground.bank.fingerprint,
+            "base_holdout": ground.bank.base_holdout,
+            "image_size": settings.image_size if ground.images else None,
+        },
+        "backbone": settings.backbone if ground.images else None,
+        "base_accuracy": ground.base_accuracy,
+    }
 
 
 def eval_tasks(settings: RunSettings, split: str) -> int:

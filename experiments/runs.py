@@ -16,10 +16,14 @@ METHOD = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
 ELSEWHERE = ("seed", "steps", "ways", "shots", "setting", "split", "image_size", "backbone", "eval_tasks")
 OUTCOMES = ("elbo", "base_accuracy", "commit", "device", "threads", "comparison", "second", "milliseconds_per_task")
 """Scalars of result.json that are not further settings: accounted for elsewhere, or results and places."""
-KINDS = {"data.image_size": int | None, "backbone": str | None, "kl_weight": int | float} | dict.fromkeys(
-    ("iterations", "tasks", "queries"), int
-)
-"""Types of those that are not str."""
+KINDS = {
+    "data.image_size": int | None,
+    "backbone": str | None,
+    "prior": str | None,
+    "kl_weight": int | float | None,
+    "iterations": int | None,
+} | dict.fromkeys(("tasks", "queries"), int)
+"""Types of those that are not str; a comparator has no prior and no iterations."""
 ONLY_ABOVE_ZERO = ("guide", "tune_features")
 """Settings in which the K = 0 that a run trains for comparison differs from the run."""
 
@@ -54,6 +58,11 @@ class Run:
     commit: str | None
     metrics: dict[str, tuple[float, float]]
     beside: int | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether SVI trained it; a comparator has none of the settings of training."""
+        return "iterations" in self.method
 
     @property
     def same_method(self) -> tuple[Any, ...]:
@@ -101,7 +110,8 @@ def _run(raw: Any, path: Path) -> Run:
         split=_take(raw, "split", path, str),
         setting=_take(raw, "setting", path, str),
         ground=tuple(values[name] for name in GROUND),
-        method={n: values[n] for n in METHOD} | {n: v for n, v in further.items() if n not in values},
+        method={n: values[n] for n in METHOD if values[n] is not None}
+        | {n: v for n, v in further.items() if n not in values},
         steps=_take(raw, "steps", path, int),
         ways=_take(raw, "ways", path, int),
         shots=_take(raw, "shots", path, int),

@@ -1,0 +1,214 @@
+"""Published transductive methods, evaluated on the features and the tasks of `experiments.run`."""
+
+import sys
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from rich.table import Table
+from torch import Tensor
+
+from experiments.cli import run_command
+from experiments.comparators import COMPARATORS, Comparator, choose, comparators_named
+from experiments.program import make_sources
+from experiments.progress import Reporter
+from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
+from experiments.run import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
+from experiments.settings import RunSettings
+from inference.evaluation import TaskSource, evaluate
+from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet
+from pyro_sib.episodes import EpisodeSampler, task_key
+from pyro_sib.errors import InputError
+from pyro_sib.files import read_json, write_json
+from pyro_sib.metrics import MeanInterval
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """Evaluate BD-CSPN, LaplacianShot, TIM and PT-MAP beside `experiments.run --setting standard`.
+
+    The same options give the same features and evaluation tasks as there, so that results are paired by task. What
+    a method is not published with is chosen on tasks of the base classes.
+    """
+
+    comparators: str = ",".join(COMPARATORS)
+    """Which, separated by commas."""
+    data: Literal["synthetic", "mini-imagenet"] = "synthetic"
+    """Where the images come from."""
+    data_root: Path | None = None
+    """Folder of the images."""
+    features: Path | None = None
+    """Your own features instead of images."""
+    split: Literal["val", "test"] | None = None
+    """Classes to evaluate on; test where the data has it, unless said."""
+
+    backbone: str = "c64f"
+    """Feature network."""
+    image_size: int | None = None
+    """Pixels a side; 84 for mini-ImageNet and 32 for the synthetic world, unless said."""
+    pretrain_epochs: int | None = None
+    """Epochs of stage 1; 60 for mini-ImageNet, 10 for the synthetic world, unless said."""
+    pretrain_batch_size: int = 64
+    """Images a step in stage 1."""
+    pretrain_learning_rate: float = 0.1
+    """First learning rate of stage 1."""
+    pretrain_schedule: Literal["cosine", "step"] = "cosine"
+    """Learning rate of stage 1."""
+
+    ways: int = 5
+    """Classes in a task (N)."""
+    shots: int = 1
+    """Labeled examples of each class (S)."""
+    queries: int = 15
+    """Query images of each class."""
+    query_balance: str = "balanced"
+    """Of the evaluation tasks: balanced, or dirichlet:ALPHA."""
+    second_balance: str | None = None
+    """Evaluate on tasks of this balance as well."""
+    choose_tasks: int = 100
+    """Balanced tasks of the base classes on which settings are chosen."""
+    eval_tasks: int | None = None
+    """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
+    data_seed: int = 0
+    """Of the synthetic world."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    threads: int | None = None
+    """CPU threads; torch's choice, unless said."""
+    out: Path = Path("runs/comparators")
+    """One folder below it for each comparator."""
+    cache_dir: Path = Path("runs/cache")
+    """Where decoded images, trained backbones and features are kept, by content."""
+
+    def run_settings(self) -> RunSettings:
+        """The run on whose features and tasks the comparators are evaluated.
+
+        Raises:
+            InputError: what is wrong, what would be right.
+        """
+        if self.choose_tasks < 2:
+            raise InputError(f"--choose-tasks {self.choose_tasks}: 2 or more are needed")
+        shared = {f.name for f in fields(self)} & {f.name for f in fields(RunSettings)}
+        return RunSettings(setting="standard", **{name: getattr(self, name) for name in shared}).resolved()
+
+
+def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list[dict[str, Any]]:
+    """Evaluate every comparator that has no result yet; returns the content of each result.json.
+
+    Raises:
+        InputError: what the user can mend; raised before long work wherever it can be known.
+    """
+    names, like = comparators_named(settings.comparators), settings.run_settings()
+    reporter = reporter or Reporter()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = choose_device(settings.device)
+    for name in names:
+        claim_folder(settings.out / name, replace(settings, comparators=name))
+    data = load_data(like, reporter)
+    split = choose_split(data, like)
+    make_sources(data, like, split, torch.device("cpu"))  # refuses impossible sizes before long work
+    base_tasks(data, like, torch.device("cpu"))
+    ground = prepare(data, like, split, device, reporter)
+    sources = make_sources(ground.bank, like, split, device)
+    sources["choose"] = base_tasks(ground.bank, like, device)
+    mean = ground.bank.split(BASE_TRAIN).x.mean(0).to(device)
+    results = [_one(name, settings, like, ground, split, sources, mean, reporter) for name in names]
+    _show(results, settings.out, reporter)
+    return results
+
+
+def base_tasks(data: DataSet, like: RunSettings, device: torch.device) -> TaskSource:
+    """Balanced tasks of the base classes, of images that f was not trained on where there are enough.
+
+    Raises:
+        InputError: too few base classes or images for these tasks.
+    """
+    held = data.splits.get(BASE_VAL)
+    enough = held is not None and int(held.counts.min()) >= like.shots + like.queries
+    name = BASE_VAL if enough else BASE_TRAIN
+    key = task_key(data.fingerprint, 0, "choose comparators")
+    sampler = EpisodeSampler(data.split(name), None, like.shape("balanced"), key, f"{data.name} {name}")
+    return TaskSource(sampler, sampler.novel.x.to(device), None)
+
+
+def _one(
+    name: str,
+    settings: CompareSettings,
+    like: RunSettings,
+    ground: Ground,
+    split: str,
+    sources: dict[str, TaskSource],
+    base_mean: Tensor,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Choose what is to be chosen, evaluate, write result.json and tasks.csv."""
+    out, tasks = settings.out / name, eval_tasks(like, split)
+    done = out / "result.json"
+    if done.exists() and read_json(done)["data"]["fingerprint"] == ground.bank.fingerprint:
+        reporter.say(f"{done} is complete")
+        return read_json(done)
+    clock = Reporter(reporter.console)
+    with clock.stage("choose", f"{name}: settings, on {settings.choose_tasks} tasks of base classes"):
+        comparator, tried = choose(name, base_mean, sources["choose"], settings.choose_tasks)
+    with clock.stage("predict", f"{name}: {tasks} tasks of {split}") as advance:
+        scores = {"posterior": _evaluate(comparator, sources["evaluate"], tasks, advance)}
+    if settings.second_balance is not None:
+        with clock.stage("second", f"{name}: {settings.second_balance}") as advance:
+            scores[f"posterior {settings.second_balance}"] = _evaluate(
+                comparator, sources["second"], tasks, advance
+            )
+    write_tasks(out / "tasks.csv", scores)
+    first, *others = ({"metrics": metrics_of(s), "calibration": calibration_of(s)} for s in scores.values())
+    result = {
+        **{name: getattr(like, name) for name in ("setting", "ways", "shots", "queries", "query_balance")},
+        **dict.fromkeys(("prior", "kl_weight", "iterations", "comparison")),
+        **{"guide": name, "steps": 0, "seed": 0, "oracle": False, "split": split, "tasks": tasks},
+        **first,
+        "second": {"query_balance": settings.second_balance, **others[0]} if others else None,
+        "settings": comparator.settings,
+        "chosen": {"tasks": settings.choose_tasks, "tried": tried},
+        **ground_of(ground, like),
+        "commit": commit(),
+        "versions": {**versions(), "easyfsl": version("easyfsl")},
+        "device": str(base_mean.device),
+        "threads": torch.get_num_threads(),
+        "milliseconds_per_task": round(1000 * clock.seconds["predict"] / tasks, 4),
+        "seconds": clock.seconds,
+    }
+    write_json(done, result)
+    return result
+
+
+def _evaluate(comparator: Comparator, source: TaskSource, tasks: int, advance: Any) -> Any:
+    return evaluate(comparator, source, tasks, batch_size=20, on_tasks=advance)[0]
+
+
+def _show(results: list[dict[str, Any]], out: Path, reporter: Reporter) -> None:
+    first = results[0]
+    table = Table(
+        title=f"{first['ways']}-way {first['shots']}-shot, {first['tasks']} tasks of {first['split']}",
+        caption="accuracy, % ± 95% interval",
+    )
+    for column in ("comparator", "novel", "chosen on base classes"):
+        table.add_column(column)
+    for result in results:
+        cell = MeanInterval(**result["metrics"]["novel"])
+        chosen = {k: v for k, v in result["settings"].items() if k in result["chosen"]["tried"][0]}
+        words = ", ".join(f"{k} {v:g}" for k, v in chosen.items())
+        table.add_row(result["guide"], f"{cell.mean:.2f} ± {cell.ci95:.2f}", words)
+    reporter.console.print(table)
+    reporter.say(f"{out}/: NAME/result.json, NAME/tasks.csv")
+
+
+def main() -> int:
+    """`python -m experiments.compare`."""
+    settings = tyro.cli(CompareSettings, prog="python -m experiments.compare")
+    return run_command(lambda: compare(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
