@@ -228,7 +228,10 @@ def unbroken(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_killed_and_run_again_gives_the_same_bits(tmp_path, unbroken, stop):
     features, broken = unbroken / "features.npz", tmp_path / "broken"
+    # A shell that runs the tests in the background has Ctrl-C ignored, which children inherit.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(_command(broken, features), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not (broken / "sib.safetensors").exists():
         assert time.monotonic() < deadline
