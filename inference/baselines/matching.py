@@ -31,7 +31,7 @@ class MatchingNetwork(Baseline):
         super().__init__(form, None, weights)
         size = form.features
         self.support = nn.LSTM(size, size, batch_first=True, bidirectional=True)
-        self.query = nn.LSTMCell(size, size)
+        self.query = nn.LSTMCell(2 * size, size)
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def logits(self, evidence: Evidence) -> Tensor:
@@ -49,12 +49,15 @@ class MatchingNetwork(Baseline):
         return x + forward + backward
 
     def _queries(self, x: Tensor, support: Tensor) -> Tensor:
-        """(T, Q, D) -> (T, Q, D)."""
+        """(T, Q, D) -> (T, Q, D): an LSTM whose state is joined by what was read (the paper's eq. 3 to 6).
+
+        Its gates are linear in state and input alike, so the read stands beside the input.
+        """
         shape = x.shape
         flat = x.flatten(0, 1)
         hidden, cell = flat, torch.zeros_like(flat)
         for _ in range(_PASSES):
             read = (hidden.view(shape) @ support.transpose(1, 2)).softmax(-1) @ support
-            hidden, cell = self.query(flat, (hidden + read.flatten(0, 1), cell))
+            hidden, cell = self.query(torch.cat([flat, read.flatten(0, 1)], dim=-1), (hidden, cell))
             hidden = hidden + flat
         return hidden.view(shape)
