@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 
@@ -24,6 +24,8 @@ from inference import LEARNERS, UnrolledGuide
 from inference.sib import SIBGuide
 from pyro_sib.errors import InputError
 from pyro_sib.files import write_text
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,11 @@ class AblateSettings:
     seeds: str = "0"
     """Of stage 2."""
     train_balances: str = "balanced"
-    """Query balance of the training tasks: balanced, dirichlet:ALPHA."""
+    """Query balance of the training tasks: balanced, dirichlet:ALPHA, mixed:ALPHA."""
+    propagations: str = "0"
+    """Strengths of embedding propagation; 0 is none."""
+    support_gradient: bool = False
+    """Let sib's steps descend the labeled examples' loss too."""
     list: bool = False
     """Print every guide, baseline, prior, xi and lambda with a line each, and stop."""
 
@@ -133,10 +139,11 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
         _words(settings, "xis"),
         _words(settings, "initializers"),
         _words(settings, "train_balances"),
+        _numbers(settings, "propagations", float),
         _numbers(settings, "steps"),
         _numbers(settings, "seeds"),
     )
-    for setting, shots, guide, prior, xi, initializer, balance, steps, seed in product(*lists):
+    for setting, shots, guide, prior, xi, initializer, balance, propagation, steps, seed in product(*lists):
         if setting not in ("standard", "lwof"):
             raise InputError(f"unknown setting {setting!r}; choose standard or lwof")
         kind = LEARNERS.get(guide)
@@ -153,11 +160,15 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
             synthetic_gradient=xi if sib else plain.synthetic_gradient,
             initializer=initializer if has_lambda else plain.initializer,
             train_query_balance=balance,
+            propagation=propagation,
+            support_gradient=sib and settings.support_gradient,
             steps=steps if takes_steps else plain.steps,
             seed=seed,
         )
         words = [setting, f"{shots}shot", guide, *([xi] if sib else []), *([initializer] if has_lambda else [])]
-        words += [prior, *([f"K{steps}"] if takes_steps else []), balance.replace(":", ""), f"seed{seed}"]
+        words += [prior, *([f"K{steps}"] if takes_steps else []), balance.replace(":", "")]
+        words += [*([f"propagation{propagation:g}"] if propagation else []), f"seed{seed}"]
+        words += ["support-gradient"] if sib and settings.support_gradient else []
         yield replace(cell, out=settings.out / "-".join(words))
 
 
@@ -168,11 +179,12 @@ def _words(settings: AblateSettings, name: str) -> list[str]:
     return words
 
 
-def _numbers(settings: AblateSettings, name: str) -> list[int]:
+def _numbers(settings: AblateSettings, name: str, kind: type[Number] = int) -> list[Number]:
     try:
-        return [int(word) for word in _words(settings, name)]
+        return [kind(word) for word in _words(settings, name)]
     except ValueError:
-        raise InputError(f"--{name} {getattr(settings, name)}: whole numbers, separated by commas") from None
+        what = "whole numbers" if kind is int else "numbers"
+        raise InputError(f"--{name} {getattr(settings, name)}: {what}, separated by commas") from None
 
 
 def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:

@@ -28,6 +28,8 @@ METHOD = (
     "prior",
     "steps",
     "kl_weight",
+    "support_gradient",
+    "propagation",
     "train_query_balance",
     "iterations",
 )
@@ -196,7 +198,16 @@ def labels(rows: list[Row]) -> list[str]:
 
 
 def _word(name: str, value: Any) -> str:
-    short = {"steps": "K=", "kl_weight": "kl ", "train_query_balance": "trained ", "iterations": "iterations "}
+    short = {
+        "steps": "K=",
+        "kl_weight": "kl ",
+        "support_gradient": "support gradient ",
+        "propagation": "propagation ",
+        "train_query_balance": "trained ",
+        "iterations": "iterations ",
+    }
+    if isinstance(value, bool):
+        value = "on" if value else "off"
     return f"{short.get(name, '')}{value:g}" if isinstance(value, float) else f"{short.get(name, '')}{value}"
 
 

@@ -68,6 +68,8 @@ class CompareSettings:
     """Of the evaluation tasks: balanced, or dirichlet:ALPHA."""
     second_balance: str | None = None
     """Evaluate on tasks of this balance as well."""
+    propagation: float = 0.0
+    """Strength of the embedding propagation that every comparator's features go through first; 0 is none."""
     choose_tasks: int = 100
     """Balanced tasks of the base classes on which settings are chosen."""
     eval_tasks: int | None = None
@@ -132,7 +134,7 @@ def base_tasks(data: DataSet, like: RunSettings, device: torch.device) -> TaskSo
     name = BASE_VAL if enough else BASE_TRAIN
     key = task_key(data.fingerprint, 0, "choose comparators")
     sampler = EpisodeSampler(data.split(name), None, like.shape("balanced"), key, f"{data.name} {name}")
-    return TaskSource(sampler, sampler.novel.x.to(device), None)
+    return TaskSource(sampler, sampler.novel.x.to(device), None, like.propagator())
 
 
 def _one(
@@ -164,7 +166,10 @@ def _one(
     write_tasks(out / "tasks.csv", scores)
     first, *others = ({"metrics": metrics_of(s), "calibration": calibration_of(s)} for s in scores.values())
     result = {
-        **{name: getattr(like, name) for name in ("setting", "ways", "shots", "queries", "query_balance")},
+        **{
+            name: getattr(like, name)
+            for name in ("setting", "ways", "shots", "queries", "query_balance", "propagation")
+        },
         **dict.fromkeys(("prior", "kl_weight", "iterations", "comparison")),
         **{"guide": name, "steps": 0, "seed": 0, "oracle": False, "split": split, "tasks": tasks},
         **first,

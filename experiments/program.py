@@ -131,7 +131,7 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
         base_split = data.split(base) if with_base else None
         sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
         rows = None if base_split is None or not settings.joint else base_split.x.to(device)
-        return TaskSource(sampler, sampler.novel.x.to(device), rows)
+        return TaskSource(sampler, sampler.novel.x.to(device), rows, settings.propagator())
 
     chosen_by = VAL if VAL in data.splits else BASE_TRAIN
     held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}

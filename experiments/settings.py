@@ -16,6 +16,7 @@ from pyro_sib.episodes import EpisodeShape
 from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.pretrain import PretrainSettings
+from pyro_sib.propagation import Propagation
 from pyro_sib.query_balance import parse_balance
 
 Value = TypeVar("Value")
@@ -61,11 +62,15 @@ class RunSettings:
     queries: int = 15
     """Query images of each novel class; in lwof as many come from the base classes together."""
     query_balance: str = "balanced"
-    """Of the novel queries over their classes: balanced, or dirichlet:ALPHA for proportions drawn for each task."""
+    """Of the novel queries over their classes: balanced, dirichlet:ALPHA for proportions drawn for each task, or
+    mixed:ALPHA for tasks that are either with equal chances."""
     train_query_balance: str | None = None
     """The same for training and selection tasks; that of the evaluation, unless said."""
     second_balance: str | None = None
     """Evaluate on tasks of this balance as well."""
+    propagation: float = 0.0
+    """Move each feature of a task towards those like it, labeled or not, before anything sees it (embedding
+    propagation): the strength, from 0 (off) to below 1."""
     guide: str = "sib"
     """q(w): sib; init-only (K = 0); maml, maml-first-order or meta-lstm (K steps on the labeled examples);
     neural-process, attentive-neural-process or gidaris-attention (no steps); mean-field (each task fitted to its
@@ -78,7 +83,8 @@ class RunSettings:
     regression on them), or global."""
     synthetic_gradient: str = "mlp"
     """xi: mlp (the paper's), equivariant (any number of classes), marginal (and sees how many queries each class
-    has got), neighbours (and sees what each query's neighbours are taken for), or neighbours-marginal."""
+    has got), context (and sees what it made of the class's, the query's and the task's other logits), neighbours
+    (and sees what each query's neighbours are taken for), or neighbours-marginal."""
     support_gradient: bool = False
     """Let the steps descend the labeled examples' loss too, with a learned weight."""
     step_size: float = 1.0
@@ -222,6 +228,8 @@ class RunSettings:
             raise InputError(f"unknown device {self.device!r}; choose one of auto, cpu, cuda")
         if self.second_balance is not None:
             parse_balance(self.second_balance)
+        if self.tune_features and self.propagation:
+            raise InputError("--tune-features trains on images, which --propagation cannot move; leave one out")
         assert self.train_query_balance is not None
         (
             self.shape(self.query_balance),
@@ -229,12 +237,17 @@ class RunSettings:
             self.train_settings(),
             self.guide_settings(),
             self.weights(),
+            self.propagator(),
         )
 
     def shape(self, balance: str) -> EpisodeShape:
         """Of tasks with that query balance."""
         base = self.ways * self.queries if self.joint else 0
         return EpisodeShape(self.ways, self.shots, self.queries, base, parse_balance(balance))
+
+    def propagator(self) -> Propagation | None:
+        """What moves a task's features, if anything does."""
+        return Propagation(self.propagation) if self.propagation != 0 else None
 
     def weights(self) -> ObjectiveWeights:
         """Of the ELBO's two terms."""

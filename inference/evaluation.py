@@ -12,6 +12,7 @@ from inference.learner import Learner
 from inference.prediction import predictions
 from pyro_sib.episodes import EpisodeSampler, gather
 from pyro_sib.metrics import TaskScores, score
+from pyro_sib.propagation import Propagation
 from pyro_sib.types import Episode
 
 
@@ -23,15 +24,18 @@ class TaskSource:
         sampler: of index tensors.
         novel: (n, ...) rows of the sampler's novel split, on the device of the computation.
         base: (m, ...) rows of its base split, or None.
+        propagation: what becomes of each task's features before anything sees them, or None.
     """
 
     sampler: EpisodeSampler
     novel: Tensor
     base: Tensor | None
+    propagation: Propagation | None = None
 
     def episodes(self, indices: Tensor) -> Episode:
         """(T,) task numbers -> those tasks."""
-        return gather(self.sampler.sample(indices), self.novel, self.base, self.sampler.shape)
+        episode = gather(self.sampler.sample(indices), self.novel, self.base, self.sampler.shape)
+        return episode if self.propagation is None else self.propagation(episode)
 
     def batch(self, iteration: int, size: int) -> Episode:
         """The iteration's batch of training tasks."""

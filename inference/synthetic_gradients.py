@@ -49,17 +49,27 @@ class EquivariantGradient(nn.Module):
             training, worse where they are not.
         neighbours: give each class's probability among the query's neighbours as well, weighted by the softmax of
             a learned scale times the cosine, as Laplacian methods do (Ziko et al. 2020, LaplacianShot).
+        context: let the second layer see the first one's means over the query's classes, over the class's
+            queries and over both, as an exchangeable layer does (Hartford et al. 2018).
     """
 
-    def __init__(self, ways: int, joint: bool, hidden: int = 40, marginal: bool = False, neighbours: bool = False):
+    def __init__(
+        self,
+        ways: int,
+        joint: bool,
+        hidden: int = 40,
+        marginal: bool = False,
+        neighbours: bool = False,
+        context: bool = False,
+    ):
         super().__init__()
-        self.marginal, self.wants_likeness = marginal, neighbours
+        self.marginal, self.wants_likeness, self.context = marginal, neighbours, context
         if neighbours:
             self.log_sharpness = nn.Parameter(torch.tensor(_SHARPNESS).log())
         self.layers = nn.Sequential(
             nn.Linear(4 + 2 * joint + marginal + 2 * neighbours, hidden),
             nn.ReLU(),
-            nn.Linear(hidden, hidden),
+            nn.Linear(hidden * (4 if context else 1), hidden),
             nn.ReLU(),
             nn.Linear(hidden, 1),
         )
@@ -79,7 +89,11 @@ class EquivariantGradient(nn.Module):
             inputs.append(p.mean(-2, keepdim=True).clamp_min(1e-6).log().expand_as(p))
         if likeness is not None:
             inputs += self._among_neighbours(p, likeness)
-        return self.layers(torch.stack(inputs, dim=-1)).squeeze(-1)
+        hidden = self.layers[:2](torch.stack(inputs, dim=-1))
+        if self.context:
+            means = [hidden.mean(over, keepdim=True).expand_as(hidden) for over in ((-2,), (-3,), (-3, -2))]
+            hidden = torch.cat([hidden, *means], dim=-1)
+        return self.layers[2:](hidden).squeeze(-1)
 
     def _among_neighbours(self, p: Tensor, likeness: Tensor) -> list[Tensor]:
         """The probabilities averaged over the other queries by likeness, and their logarithm."""
@@ -100,6 +114,13 @@ class MarginalGradient(EquivariantGradient):
         super().__init__(ways, joint, marginal=True)
 
 
+class ContextGradient(EquivariantGradient):
+    """The equivariant network that also sees what it made of the class's, the query's and the task's logits."""
+
+    def __init__(self, ways: int, joint: bool):
+        super().__init__(ways, joint, marginal=True, context=True)
+
+
 class NeighbourGradient(EquivariantGradient):
     """The equivariant network that also sees each class's probability among the query's neighbours."""
 
@@ -118,6 +139,7 @@ SYNTHETIC_GRADIENTS: dict[str, Callable[[int, bool], nn.Module]] = {
     "mlp": MLPGradient,
     "equivariant": EquivariantGradient,
     "marginal": MarginalGradient,
+    "context": ContextGradient,
     "neighbours": NeighbourGradient,
     "neighbours-marginal": NeighbourMarginalGradient,
 }

@@ -8,11 +8,11 @@ from torch import Tensor
 from pyro_sib.counter_rng import distinct_integers, make_key, uniform
 from pyro_sib.data import Split
 from pyro_sib.errors import InputError
-from pyro_sib.query_balance import dirichlet_counts
+from pyro_sib.query_balance import QueryBalance, query_counts
 from pyro_sib.types import Episode, Evidence
 
 _CLASSES, _IMAGES, _BASE_CLASSES, _BASE_IMAGES, _PROPORTIONS = range(5)
-# _PROPORTIONS takes three streams.
+# _PROPORTIONS takes four streams.
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,14 @@ class EpisodeShape:
         shots: S.
         queries: query images per novel class, on average.
         base_queries: queries drawn from the base classes (LwoF); 0 in the standard setting.
-        query_alpha: concentration of the Dirichlet that divides the N * queries novel queries among the classes;
-            None divides them evenly.
+        balance: how the N * queries novel queries divide among the classes; None divides them evenly.
     """
 
     ways: int = 5
     shots: int = 1
     queries: int = 15
     base_queries: int = 0
-    query_alpha: float | None = None
+    balance: QueryBalance | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("ways", 2), ("shots", 1), ("queries", 1), ("base_queries", 0)):
@@ -84,13 +83,11 @@ class EpisodeSampler:
                 f"{name} has {len(novel.class_names)} classes, fewer than --ways {shape.ways}"
                 f"{' and a base class' if spare else ''}; lower --ways or add classes"
             )
-        most = shape.queries if shape.query_alpha is None else shape.ways * shape.queries
+        most = shape.queries if shape.balance is None else shape.ways * shape.queries
         needed = shape.shots + most
         smallest = int(novel.counts.argmin())
         if int(novel.counts[smallest]) < needed:
-            what = (
-                f"--queries {shape.queries}" if shape.query_alpha is None else f"{most} queries, all of one class,"
-            )
+            what = f"--queries {shape.queries}" if shape.balance is None else f"{most} queries, all of one class,"
             raise InputError(
                 f"{name}: class {novel.class_names[smallest]} has {int(novel.counts[smallest])} images, but "
                 f"--shots {shape.shots} + {what} needs {needed}; lower them or add images"
@@ -118,18 +115,20 @@ class EpisodeSampler:
     def _novel_rows(self, indices: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Support rows, query rows and the queries' classes, each class by class."""
         shape, tasks = self.shape, len(indices)
-        if shape.query_alpha is not None:
-            return self._unbalanced_rows(indices, classes, shape.query_alpha)
+        if shape.balance is not None:
+            return self._unbalanced_rows(indices, classes, shape.balance)
         per_class = shape.shots + shape.queries
         repeated = classes.repeat_interleave(per_class, dim=1)
         rows = self._images(indices, repeated).view(tasks, shape.ways, per_class)
         novel_y = torch.arange(shape.ways).repeat_interleave(shape.queries).expand(tasks, -1)
         return rows[:, :, : shape.shots].flatten(1), rows[:, :, shape.shots :].flatten(1), novel_y
 
-    def _unbalanced_rows(self, indices: Tensor, classes: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _unbalanced_rows(
+        self, indices: Tensor, classes: Tensor, balance: QueryBalance
+    ) -> tuple[Tensor, Tensor, Tensor]:
         shape = self.shape
         total = shape.ways * shape.queries
-        counts = dirichlet_counts(self.key, indices, _PROPORTIONS, shape.ways, total, alpha)
+        counts = query_counts(self.key, indices, _PROPORTIONS, shape.ways, total, balance)
         ends = counts.cumsum(-1)
         novel_y = (torch.arange(total)[None, :, None] >= ends[:, None, :]).sum(-1)
         support_y = torch.arange(shape.ways).repeat_interleave(shape.shots).expand(len(indices), -1)

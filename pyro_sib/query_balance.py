@@ -1,5 +1,7 @@
 """How a task's queries divide among its classes: evenly, or in Dirichlet proportions (Veilleux et al. 2021)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -7,12 +9,26 @@ from pyro_sib.counter_rng import normal, uniform
 from pyro_sib.errors import InputError
 
 BALANCED = "balanced"
+_EVEN_SHARES = {"dirichlet": 0.0, "mixed": 0.5}
 _ATTEMPTS = 16
 """Proposals for each gamma draw; each is accepted with a probability above 0.95."""
 
 
-def parse_balance(text: str) -> float | None:
-    """The alpha of "dirichlet:ALPHA", None for "balanced".
+@dataclass(frozen=True)
+class QueryBalance:
+    """How queries divide among the classes.
+
+    Attributes:
+        alpha: concentration of the Dirichlet that the proportions are drawn from.
+        even_share: of the tasks, the share whose queries divide evenly instead, drawn task by task.
+    """
+
+    alpha: float
+    even_share: float = 0.0
+
+
+def parse_balance(text: str) -> QueryBalance | None:
+    """None for "balanced"; "dirichlet:ALPHA", and "mixed:ALPHA", in which every other task is balanced.
 
     Raises:
         InputError: anything else.
@@ -24,33 +40,36 @@ def parse_balance(text: str) -> float | None:
         alpha = float(number)
     except ValueError:
         alpha = float("nan")
-    if kind != "dirichlet" or not 0 < alpha < float("inf"):
+    if kind not in _EVEN_SHARES or not 0 < alpha < float("inf"):
         raise InputError(
-            f"unknown query balance {text!r}; choose balanced or dirichlet:ALPHA, ALPHA > 0, as dirichlet:2"
+            f"unknown query balance {text!r}; choose balanced, dirichlet:ALPHA or mixed:ALPHA, ALPHA > 0, "
+            "as dirichlet:2"
         )
-    return alpha
+    return QueryBalance(alpha, _EVEN_SHARES[kind])
 
 
-def dirichlet_counts(key: int, index: Tensor, streams: int, ways: int, total: int, alpha: float) -> Tensor:
+def query_counts(key: int, index: Tensor, streams: int, ways: int, total: int, balance: QueryBalance) -> Tensor:
     """Queries of each class: Dirichlet(alpha, ..., alpha) proportions times `total`, by largest remainders.
 
     Args:
         key: from `make_key`.
         index: (T,) int64.
-        streams: the first of three streams that this draw uses.
+        streams: the first of four streams that this draw uses.
         ways: N.
-        total: queries of a task.
-        alpha: concentration; large is balanced.
+        total: queries of a task, a multiple of N.
+        balance: of the tasks.
 
     Returns:
         (T, N) int64 that sum to `total`.
     """
-    gammas = _gamma(key, index, streams, ways, alpha)
+    gammas = _gamma(key, index, streams, ways, balance.alpha)
     exact = total * gammas / gammas.sum(-1, keepdim=True)
     counts = exact.floor()
     missing = total - counts.sum(-1, keepdim=True)
     rank = (exact - counts).sort(dim=-1, descending=True, stable=True).indices.argsort(-1)
-    return (counts + (rank < missing)).long()
+    counts = counts + (rank < missing)
+    even = uniform(key, index, streams + 3, 1) < balance.even_share
+    return torch.where(even, total // ways, counts).long()
 
 
 def _gamma(key: int, index: Tensor, streams: int, count: int, alpha: float) -> Tensor:
