@@ -1,0 +1,115 @@
+"""A finished run brought back from its folder: settings, data, features, tasks and the trained program."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+
+from experiments.program import FeatureNetwork, Program, build_program, make_sources
+from experiments.progress import Reporter
+from experiments.run import Ground, choose_device, choose_split, load_data, prepare
+from experiments.settings import RunSettings
+from inference.evaluation import TaskSource
+from inference.training import load_state
+from pyro_sib.bank import build_bank
+from pyro_sib.data import BASE_TRAIN
+from pyro_sib.errors import InputError
+from pyro_sib.files import read_json, read_tensors
+
+CHECKPOINT = "sib.safetensors"
+"""Stage 2's checkpoint in a run's folder."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A trained program and what it was trained and evaluated on.
+
+    Attributes:
+        settings: of the run, resolved.
+        ground: data and features.
+        split: evaluated on.
+        sources: tasks by purpose, as `make_sources` names them.
+        program: with the best epoch's parameters, in evaluation mode.
+        device: where the program is.
+    """
+
+    settings: RunSettings
+    ground: Ground
+    split: str
+    sources: dict[str, TaskSource]
+    program: Program
+    device: torch.device
+
+
+def restore(
+    folder: Path,
+    reporter: Reporter,
+    cache_dir: Path = Path("runs/cache"),
+    data_root: Path | None = None,
+    features: Path | None = None,
+    device: str = "auto",
+) -> Restored:
+    """Bring a run back; stage 1 comes from the cache where it is there, and is trained again where not.
+
+    Args:
+        folder: of the run.
+        reporter: told what is done.
+        cache_dir: of images, backbones and features.
+        data_root: where the images are now, if they have moved.
+        features: where the features are now, if they have moved.
+        device: auto, cpu or cuda.
+
+    Raises:
+        InputError: no run there, not finished training, or of other data.
+    """
+    settings = replace(read_settings(folder), out=folder, cache_dir=cache_dir, device=device)
+    if data_root is not None:
+        settings = replace(settings, data_root=data_root)
+    if features is not None:
+        settings = replace(settings, features=features)
+    settings = settings.resolved()
+    checkpoint, done = folder / CHECKPOINT, folder / "result.json"
+    for path in (checkpoint, done):
+        if not path.is_file():
+            raise InputError(
+                f"{path} is missing; finish the run with `python -m experiments.run --out {folder} ...`"
+            )
+    found = choose_device(settings.device)
+    data = load_data(settings, reporter)
+    held = read_json(done)["data"]["fingerprint"]
+    if held != data.fingerprint:
+        raise InputError(f"{folder} is a run on other data (fingerprint {held}, here {data.fingerprint})")
+    split = choose_split(data, settings)
+    ground = prepare(data, settings, split, found, reporter)
+    program = build_program(settings, ground.bank.split(BASE_TRAIN).x.shape[1], ground.base_weights, found)
+    tensors, _ = read_tensors(checkpoint)
+    best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
+    bank = ground.bank
+    if settings.tune_features and ground.network is not None:
+        load_state({"features": FeatureNetwork(ground.network.backbone)}, best)
+        bank = build_bank(data, ground.network.backbone, found, cache_dir / "banks")
+    load_state(program.modules(), best)
+    for module in program.modules().values():
+        module.eval()
+    return Restored(settings, ground, split, make_sources(bank, settings, split, found), program, found)
+
+
+def read_settings(folder: Path) -> RunSettings:
+    """What config.json says.
+
+    Raises:
+        InputError: it is missing or of another version of this package.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no run (no config.json); name a folder that `experiments.run` wrote")
+    held = read_json(path)
+    if not isinstance(held, dict) or "setting" not in held:
+        raise InputError(f"{path} is no run's configuration; name a folder that `experiments.run` wrote")
+    known = {field.name for field in fields(RunSettings)}
+    if unknown := sorted(held.keys() - known):
+        raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
+    for name in ("data_root", "features"):
+        if held.get(name) is not None:
+            held[name] = Path(held[name])
+    return RunSettings(**held)
