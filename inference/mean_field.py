@@ -73,7 +73,12 @@ class MeanFieldGuide(Guide):
         )
 
     def _start(self, evidence: Evidence) -> GaussianParameters:
-        loc = evidence.class_means(unit(evidence.support_x))
+        """The class means; the prior's mean where labels are values, of which there are no class means."""
+        if evidence.support_y.is_floating_point():
+            shape = (evidence.tasks, evidence.ways, evidence.support_x.shape[-1])
+            loc = self.prior.distribution(evidence.base_ids).mean.expand(shape)
+        else:
+            loc = evidence.class_means(unit(evidence.support_x))
         return GaussianParameters(loc, torch.full_like(loc, self.settings.initial_scale).log())
 
     def _noise(self, theta: GaussianParameters, evidence: Evidence, step: int) -> Tensor:
