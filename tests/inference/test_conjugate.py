@@ -1,9 +1,9 @@
 """Guides against the exact posterior and evidence of Bayesian linear regression, in float64.
 
-With kl = 1 / Q, Q times the loss is minus the ELBO of the queries' labels, so the guides that see them approximate
-p(w | x, y), which is Gaussian with precision L = X^T X / sigma^2 + diag(1 / s^2). The best diagonal Gaussian has its
-mean and the variances 1 / diag(L); the ELBO falls short of the log evidence by KL(q || p) = (sum log diag(L) -
-log det L) / 2, which is zero where the columns of X are orthogonal.
+With kl = 1 / Q, Q times the loss is minus the ELBO of the queries' labels, so the guides that see them
+approximate p(w | x, y), which is Gaussian with precision L = X^T X / sigma^2 + diag(1 / s^2). The best diagonal
+Gaussian has its mean and the variances 1 / diag(L); the ELBO falls short of the log evidence by
+KL(q || p) = (sum log diag(L) - log det L) / 2, which is zero where the columns of X are orthogonal.
 """
 
 import pytest

@@ -1,0 +1,91 @@
+"""The posterior of a task's weights given labels, as a density that a sampler can take."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pyro_sib.errors import InputError
+from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.types import Episode, GaussianParameters, LikelihoodLike, PriorLike
+
+_POINT = -30.0
+"""Log of a standard deviation that is as good as none."""
+
+
+@dataclass(frozen=True)
+class TaskPosterior:
+    """p(w | x, y) of T tasks, proportional to p_psi(w) times the power `power` of the product of p(y | x, w).
+
+    The literal posterior has power 1. The objective has another one in mind: with P observed labels,
+    E_q[(1 / P) sum log p] - kl KL(q || p_psi) is kl times the ELBO of the model whose likelihood is raised to
+    1 / (P kl) (`objective_power`), so that is the posterior which the best q approximates.
+
+    The cosine likelihood depends on each w_n through its direction alone. Hence p(|w_n| | direction, y) is the
+    prior's p(|w_n| | direction): labels say nothing of the norm beyond what the direction says of it, and under an
+    improper flat prior there would be no posterior. Under a Gaussian prior of many dimensions the norm hardly
+    varies (by about |w| / sqrt(2 D)), so there is neither a funnel nor a ridge for NUTS to cross; the density
+    is not differentiable at w = 0, which has next to no mass there, but does in two or three dimensions
+    under a prior about zero, where steps into it diverge. Labels bind w only in the span of the points; across it
+    the posterior is nearly the prior, whose D - P dimensions still count: a draw's cosine with any x is its
+    part along x over the norm of all of it, so the width of the prior across the span shrinks the logits.
+
+    Attributes:
+        prior: p_psi.
+        likelihood: p_f.
+        episode: the observed points, as queries with their labels.
+        power: of the likelihood.
+    """
+
+    prior: PriorLike
+    likelihood: LikelihoodLike
+    episode: Episode
+    power: float = 1.0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, N, D)."""
+        evidence = self.episode.evidence
+        return evidence.tasks, evidence.ways, evidence.query_x.shape[-1]
+
+    def log_likelihood(self, w: Tensor) -> Tensor:
+        """Sum over points of log p(y | x, w), without the power: (..., T, N, D) -> (..., T)."""
+        outputs = self.likelihood.logits(w, self.episode.evidence.query_x)
+        return self.likelihood.distribution(outputs).log_prob(self.episode.query_y).sum(-1)
+
+    def log_density(self, w: Tensor) -> Tensor:
+        """Log p_psi(w) + power * log p(y | x, w), (..., T, N, D) -> (..., T); its integral is the evidence."""
+        prior = self.prior.distribution(self.episode.evidence.base_ids).log_prob(w).sum(-1)
+        return prior + self.power * self.log_likelihood(w)
+
+    def log_density_and_gradient(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """The log density, (..., T), and its gradient in w, (..., T, N, D), in the closed forms of the guides' steps.
+
+        The gradient of KL(q || p_psi) in q's mean is -d log p_psi / d w where q is a point.
+        """
+        evidence, y = self.episode.evidence, self.episode.query_y
+        points = self.likelihood.points(evidence.query_x)
+        outputs = self.likelihood.step_outputs(w, points)
+        prior = self.prior.distribution(evidence.base_ids).log_prob(w).sum(-1)
+        value = prior + self.power * self.likelihood.distribution(outputs).log_prob(y).sum(-1)
+        pull = self.likelihood.step_gradient(w, points, self.likelihood.output_gradient(outputs, y))
+        point = GaussianParameters(w, torch.full_like(w, _POINT))
+        precision, shift = self.prior.kl_gradient(point, evidence.base_ids, detach=True)
+        return value, shift - precision * w - self.power * pull
+
+
+def given_support(episode: Episode) -> Episode:
+    """The labeled examples in the place of the queries: what the model is conditioned on without an oracle."""
+    evidence = episode.evidence
+    return Episode(replace(evidence, query_x=evidence.support_x), evidence.support_y)
+
+
+def objective_power(weights: ObjectiveWeights, observed: int) -> float:
+    """1 / (P kl), the power of the likelihood that the objective implies for P observed labels.
+
+    Raises:
+        InputError: no weight on the KL, where the best q is a point and no posterior is implied.
+    """
+    if weights.kl == 0:
+        raise InputError("the run has kl_weight 0: its objective implies no posterior; name --targets literal")
+    return 1 / (observed * weights.kl)
