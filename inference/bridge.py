@@ -24,10 +24,11 @@ def bridge(log_ratio_posterior: Tensor, log_ratio_proposal: Tensor) -> float:
     log_share, log_rest = math.log(count / (count + others)), math.log(others / (count + others))
     log_r = log_ratio_posterior.median()
     for _ in range(ROUNDS):
-        weights = [
-            torch.logaddexp(log_share + l, log_rest + log_r) for l in (log_ratio_proposal, log_ratio_posterior)
-        ]
-        above = torch.logsumexp(log_ratio_proposal - weights[0], 0) - math.log(others)
-        below = torch.logsumexp(-weights[1], 0) - math.log(count)
+        posterior, proposal = (
+            torch.logaddexp(log_share + ratio, log_rest + log_r)
+            for ratio in (log_ratio_posterior, log_ratio_proposal)
+        )
+        above = torch.logsumexp(log_ratio_proposal - proposal, 0) - math.log(others)
+        below = torch.logsumexp(-posterior, 0) - math.log(count)
         log_r = above - below
     return float(log_r)

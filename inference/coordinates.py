@@ -84,7 +84,7 @@ def fit_coordinates(posterior: TaskPosterior, seed: int) -> Coordinates:
 
 
 def moments(prior: PriorLike, base_ids: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of p_psi, batch broadcastable to (T, N); of draws where no closed form is known."""
+    """Mean and standard deviation of p_psi, batch broadcastable to (T, N); of draws where it has no closed form."""
     p = prior.distribution(base_ids)
     try:
         return p.mean, p.variance.sqrt()

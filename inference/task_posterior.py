@@ -59,7 +59,7 @@ class TaskPosterior:
         return prior + self.power * self.log_likelihood(w)
 
     def log_density_and_gradient(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        """The log density, (..., T), and its gradient in w, (..., T, N, D), in the closed forms of the guides' steps.
+        """The log density, (..., T), and its gradient in w, (..., T, N, D), by the closed forms of the steps.
 
         The gradient of KL(q || p_psi) in q's mean is -d log p_psi / d w where q is a point.
         """

@@ -1,0 +1,163 @@
+"""The gold standard: NUTS on w_t of a finished run's tasks, beside the guide."""
+
+import math
+import sys
+from time import perf_counter
+from typing import Any
+
+import torch
+import tyro
+from rich.table import Table
+
+from experiments.cli import run_command
+from experiments.figures import save_figure
+from experiments.gold_figure import gold_figure
+from experiments.gold_settings import GoldSettings
+from experiments.gold_task import CONDITIONS, GoldProgram, gold_task
+from experiments.progress import Advance, Reporter
+from experiments.restore import Restored, restore
+from experiments.results import commit, config_of, versions
+from pyro_sib.files import digest, digest_state, read_json, write_json
+from pyro_sib.metrics import expected_calibration_error, mean_interval
+
+R_HAT = 1.05
+"""Worst R-hat of a task above which the result says so."""
+SCORES = ("accuracy", "nll", "brier")
+MEASURES = (
+    *("direction_cosine", "scale_in_span", "scale_across_span", "guide_norm", "nuts_norm"),
+    *("log_likelihood", "guide_log_likelihood", "guide_elbo", "log_evidence", "gap", "ess_median", "seconds"),
+)
+
+
+def run(settings: GoldSettings, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Do the tasks that are left; returns the content of gold.json.
+
+    Raises:
+        InputError: what the user can mend.
+    """
+    settings.check()
+    reporter = reporter or Reporter()
+    restored = restore(settings.run, reporter, settings.cache_dir, settings.data_root, settings.features, "cpu")
+    tasks = _tasks(settings, restored, reporter)
+    result = {
+        **config_of(settings),
+        "guide": restored.settings.guide,
+        "kl_weight": restored.settings.kl_weight,
+        "split": restored.split,
+        "summary": summary(tasks),
+        "commit": commit(),
+        "versions": versions(),
+        "seconds": reporter.seconds,
+    }
+    write_json(settings.folder / "gold.json", result)
+    title = f"{restored.settings.guide} beside NUTS, {len(tasks)} tasks of {restored.split}"
+    save_figure(gold_figure(tasks, title), settings.folder / "gold.png")
+    _show(result, reporter)
+    reporter.say(f"{settings.folder}/: gold.json, gold.png, tasks/")
+    return result
+
+
+def _tasks(settings: GoldSettings, restored: Restored, reporter: Reporter) -> list[dict[str, Any]]:
+    """Every task's part, from its file where a file of the same content is there."""
+    program, modules = GoldProgram.of(restored), restored.program.modules()
+    state = [digest_state(module.state_dict()) for module in modules.values()]
+    identity = digest(settings.identity(), list(settings.targets), restored.ground.bank.fingerprint, state)
+    tasks, seconds = [], []
+    with reporter.stage("nuts", f"NUTS on {settings.tasks} tasks") as advance:
+        for task in range(settings.tasks):
+            path = settings.folder / "tasks" / f"{task:05d}-{identity[:12]}.json"
+            if not path.exists():
+                start = perf_counter()
+                write_json(path, gold_task(settings, restored, program, task, _within(advance, task, settings)))
+                seconds.append(perf_counter() - start)
+                left = sum(seconds) / len(seconds) * (settings.tasks - task - 1) / 60
+                reporter.say(f"  task {task + 1}/{settings.tasks}  {_line(read_json(path))}  {left:.1f} min left")
+            tasks.append(read_json(path))
+    return tasks
+
+
+def _within(advance: Advance, task: int, settings: GoldSettings) -> Advance:
+    """Progress of all tasks from that of one."""
+    return lambda done, total: advance(task * total + done, settings.tasks * total)
+
+
+def _line(task: dict[str, Any]) -> str:
+    parts = (
+        f"{name}: R-hat {part['r_hat_worst']:.3f}, ESS {part['ess_worst']:.0f}, {part['seconds']:.0f} s"
+        for name, part in task["parts"].items()
+    )
+    return "; ".join(parts)
+
+
+def summary(tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means with intervals over tasks of the guide's scores and of each part's scores and measures."""
+    parts = {name: [task["parts"][name] for task in tasks] for name in tasks[0]["parts"]}
+    return {
+        "guide": _scores([task["guide"] for task in tasks]),
+        "parts": {name: {**_scores(rows), **_measures(rows)} for name, rows in parts.items()},
+    }
+
+
+def _scores(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    confidence, correct = (torch.tensor([row[name] for row in rows]) for name in ("confidence", "correct"))
+    return {**{name: _mean(rows, name) for name in SCORES}, "ece": expected_calibration_error(confidence, correct)}
+
+
+def _measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "power": rows[0]["power"],
+        **{name: _mean(rows, name) for name in MEASURES},
+        "r_hat_worst": max(row["r_hat_worst"] for row in rows),
+        "r_hat_above": sum(row["r_hat_worst"] > R_HAT for row in rows),
+        "ess_worst": min(row["ess_worst"] for row in rows),
+        "divergences": sum(row["divergences"] for row in rows),
+    }
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> dict[str, float | int] | None:
+    """Over the tasks that have it; None where fewer than two have."""
+    values = [row[name] for row in rows if row[name] is not None and math.isfinite(row[name])]
+    if len(values) < 2:
+        return None
+    found = mean_interval(torch.tensor(values))
+    return {"mean": found.mean, "ci95": found.ci95, "tasks": len(values)}
+
+
+def _show(result: dict[str, Any], reporter: Reporter) -> None:
+    found = result["summary"]
+    table = Table(title=f"predictions of {result['tasks']} tasks of {result['split']}")
+    for column in ("posterior", "accuracy, %", "NLL", "ECE, %", "R-hat", "ESS", "divergent"):
+        table.add_column(column, justify="left" if column == "posterior" else "right")
+    table.add_row(result["guide"], *_score_cells(found["guide"]))
+    for name, row in found["parts"].items():
+        label = f"NUTS, {name}" + (" (sees labels)" if name.endswith(CONDITIONS[1]) else "")
+        chains = (f"{row['r_hat_worst']:.3f}", f"{row['ess_worst']:.0f}", str(row["divergences"]))
+        table.add_row(label, *_score_cells(row), *chains)
+    reporter.console.print(table)
+    beside = Table(title="the guide beside NUTS")
+    for column in ("posterior", "direction cosine", "scale in span", "across", "KL(q || p), nats", "s a task"):
+        beside.add_column(column, justify="left" if column == "posterior" else "right")
+    for name, row in found["parts"].items():
+        columns = ("direction_cosine", "scale_in_span", "scale_across_span", "gap", "seconds")
+        beside.add_row(name, *(_cell(row[column]) for column in columns))
+    reporter.console.print(beside)
+    if late := [name for name, row in found["parts"].items() if row["r_hat_above"]]:
+        reporter.say(f"R-hat above {R_HAT} in some task of {', '.join(late)}: raise --warmup and --samples")
+
+
+def _score_cells(row: dict[str, Any]) -> tuple[str, str, str]:
+    return _cell(row["accuracy"]), _cell(row["nll"], 3), f"{row['ece']:.1f}"
+
+
+def _cell(found: dict[str, float] | None, digits: int = 2) -> str:
+    return "" if found is None else f"{found['mean']:.{digits}f} ± {found['ci95']:.{digits}f}"
+
+
+def main() -> int:
+    """`python -m experiments.gold RUN`."""
+    settings = tyro.cli(GoldSettings, prog="python -m experiments.gold")
+    return run_command(lambda: run(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
