@@ -39,20 +39,47 @@ def predict(guide: Guide, evidence: Evidence, draws: int, theta: GaussianParamet
 @torch.no_grad()
 def predictions(guide: Guide, evidence: Evidence, draws: int, theta: GaussianParameters) -> Iterator[Tensor]:
     """The probabilities under each draw of w ~ q, one after another, (T, Q, [B' +] N); one at the mean for 0."""
-    likelihood, ids = guide.likelihood, evidence.joint_base_ids
-    base_loc = None if ids is None else guide.prior.base_locs(ids)
+    likelihood = guide.likelihood
     if not draws:
+        ids = evidence.joint_base_ids
+        base_loc = None if ids is None else guide.prior.base_locs(ids)
         yield likelihood.logits(theta.loc, evidence.query_x, base_loc).softmax(-1)
         return
-    assert evidence.task_ids is not None, "draws need task_ids"
-    base_scale = None if ids is None else guide.prior.base_distribution(ids).variance.sqrt()
-    scale = theta.log_scale.exp()
+    weights = PosteriorWeights(guide, evidence, theta)
     for draw in range(draws):
-        w = theta.loc + scale * _noise(evidence.task_ids, 2 * draw, theta.loc)
-        w_base = base_loc
-        if base_loc is not None and base_scale is not None:
-            w_base = base_loc + base_scale * _noise(evidence.task_ids, 2 * draw + 1, base_loc)
+        w, w_base = weights.draw(draw)
         yield likelihood.logits(w, evidence.query_x, w_base).softmax(-1)
+
+
+class PosteriorWeights:
+    """The draws of w ~ q, and in joint tasks of w_base, that predictions average over.
+
+    Draw s of a task is a function of (the task's number, s) alone.
+
+    Args:
+        guide: in evaluation mode.
+        evidence: T tasks with task_ids.
+        theta: q's parameters.
+    """
+
+    def __init__(self, guide: Guide, evidence: Evidence, theta: GaussianParameters):
+        assert evidence.task_ids is not None, "draws need task_ids"
+        self.task_ids, self.loc, self.scale = evidence.task_ids, theta.loc, theta.log_scale.exp()
+        ids = evidence.joint_base_ids
+        self.base_loc = None if ids is None else guide.prior.base_locs(ids)
+        self.base_scale = None if ids is None else guide.prior.base_distribution(ids).variance.sqrt()
+
+    def draw(self, draw: int) -> tuple[Tensor, Tensor | None]:
+        """Draw number `draw`: w, (T, N, D), and w_base, (T, B', D), or None."""
+        w = self.loc + self.scale * _noise(self.task_ids, 2 * draw, self.loc)
+        if self.base_loc is None or self.base_scale is None:
+            return w, None
+        return w, base_draw(self.task_ids, draw, self.base_loc, self.base_scale)
+
+
+def base_draw(task_ids: Tensor, draw: int, loc: Tensor, scale: Tensor) -> Tensor:
+    """Draw number `draw` of the base classes' weights, (T, B', D), from their components' loc and scale."""
+    return loc + scale * _noise(task_ids, 2 * draw + 1, loc)
 
 
 def _noise(task_ids: Tensor, stream: int, like: Tensor) -> Tensor:
