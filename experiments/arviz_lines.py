@@ -67,10 +67,12 @@ def psis(log_weights: Array) -> tuple[Array, Array]:
     """
     flat = np.asarray(log_weights, dtype=np.float64).reshape(-1, log_weights.shape[-1])
     named = xr.DataArray(flat, dims=("row", "__sample__"))
-    if hasattr(az, "psislw"):
-        smoothed, k = az.psislw(named)
-    else:
-        smoothed, k = named.azstats.psislw(dim="__sample__", r_eff=1.0)
+    # A tail with k far above 1 overflows inside the Pareto quantiles, and is cut at the largest raw weight.
+    with np.errstate(over="ignore"):
+        if hasattr(az, "psislw"):
+            smoothed, k = az.psislw(named)
+        else:
+            smoothed, k = named.azstats.psislw(dim="__sample__", r_eff=1.0)
     smoothed = smoothed.transpose("row", "__sample__").values
     # The two lines agree in this up to rounding; the sum is made exactly one.
     smoothed = smoothed - np.logaddexp.reduce(smoothed, -1)[..., None]
@@ -123,5 +125,5 @@ def convergence(draws: Array) -> tuple[Array, Array]:
 
 def _as_arviz(groups: Mapping[str, xr.Dataset]) -> Any:
     if hasattr(az, "InferenceData"):
-        return az.InferenceData(**groups)
+        return az.InferenceData(**dict[str, Any](groups))
     return xr.DataTree.from_dict(dict(groups))

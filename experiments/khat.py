@@ -135,9 +135,7 @@ def _defensive(
     log_p = torch.cat([log_p, prior.log_prob(w).sum(-1).double()])
     log_q = torch.cat([log_q, Normal(loc, scale).log_prob(w).double().sum((-1, -2))])
     log_ratio = -torch.logaddexp(torch.zeros(()), log_q - log_p) + torch.tensor(2.0).log()
-    queries, labeled = (
-        cosine_probabilities(posterior, task, w, w_base, name) for name in ("query_x", "support_x")
-    )
+    queries, labeled = (cosine_probabilities(posterior, task, w, w_base, name) for name in ("query_x", "support_x"))
     base = 0 if w_base is None else w_base.shape[-2]
     new = {
         "queries": _log_likelihood(queries, truth),

@@ -141,7 +141,7 @@ def _attributes(subject: Subject, tasks: int, draws: int) -> dict[str, str | int
 def parameters_of(guide: Guide) -> str:
     """Digest of psi, the likelihood's parameters and phi."""
     parts = (guide.prior, guide.likelihood, guide)
-    return digest_state({f"{i}.{n}": t for i, p in enumerate(parts) for n, t in p.state_dict().items()})  # type: ignore[union-attr, attr-defined]
+    return digest_state({f"{i}.{n}": t for i, p in enumerate(parts) for n, t in p.state_dict().items()})  # type: ignore[attr-defined]
 
 
 @torch.no_grad()

@@ -17,8 +17,8 @@ def stored(posterior: Posterior, name: str, task: int | None = None, group: str 
 def weights_of(posterior: Posterior, task: int) -> tuple[Tensor, Tensor | None]:
     """A task's draws of w, (S, N, D), and in joint tasks of w_base, (S, B', D).
 
-    The base classes' weights are not in the file draw by draw: they are many, drawn from the prior's components, and
-    a function of those and of the numbers of task and draw, by which they are drawn again here.
+    The base classes' weights are not in the file draw by draw: they are many, and a function of the prior's
+    components and the numbers of task and draw, by which they are drawn again here.
     """
     w = stored(posterior, "w", task, "posterior").flatten(0, 1)
     if "base_loc" not in posterior.groups["constant_data"]:

@@ -19,8 +19,8 @@ class Target:
     """pi(w) proportional to p_psi(w) * prod_i p(y_i | x_i, w)^power, over some labels of a task.
 
     The loss that trains a guide is the mean over its n labels of -log p(y | x, w) plus kl KL(q || p). Divided by kl
-    it is, up to a constant, KL(q || pi) with power 1 / (kl n): with a kl below 1 / n every label counts for more than
-    one, and pi is narrower than the posterior of the model as written, which has power 1.
+    it is, up to a constant, KL(q || pi) with power 1 / (kl n): with a kl below 1 / n every label counts for more
+    than one, and pi is narrower than the posterior of the model as written, which has power 1.
 
     Attributes:
         name: for tables.

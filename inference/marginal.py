@@ -53,7 +53,9 @@ class Marginal:
         """(..., r) -> (..., C) log densities."""
         difference = (a[..., None, :] - self.means).movedim(-2, 0).flatten(1, -2)
         scaled = torch.linalg.solve_triangular(self.cholesky, difference.transpose(1, 2), upper=False)
-        log_norm = self.cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * a.shape[-1] * math.log(2 * math.pi)
+        log_norm = self.cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * a.shape[-1] * math.log(
+            2 * math.pi
+        )
         return (-0.5 * scaled.square().sum(1) - log_norm[:, None]).movedim(0, -1).view(*a.shape[:-1], -1)
 
     def log_prob(self, a: Tensor) -> Tensor:
@@ -77,7 +79,9 @@ class Marginal:
         picks = (shares.cumsum(-1) < u[:, None])[:, :-1].sum(-1)
         factor = self.components.factor
         rank = 0 if factor is None else factor.shape[1]
-        noise = normal(_COMPLETION_KEY, task, 2 * stream, len(flat) * (width + rank))[0].double().view(len(flat), -1)
+        noise = (
+            normal(_COMPLETION_KEY, task, 2 * stream, len(flat) * (width + rank))[0].double().view(len(flat), -1)
+        )
         w = self.components.locs[picks] + self.components.variances[picks].sqrt() * noise[:, :width]
         if factor is not None:
             w = w + noise[:, width:] @ factor.T

@@ -56,10 +56,11 @@ def draw_block(guide: Guide, episode: Episode, theta: GaussianParameters, draws:
         probabilities = logits.softmax(-1)
         total = total + probabilities
         labels = drawn_labels(weights.task_ids, draw, probabilities)
-        log_support = support_log_likelihood(guide, evidence, w, w_base)
-        log_p, log_q = p.log_prob(w).sum(-1), q.log_prob(w).sum(-1)
-        rows.append((w, labels, outcome.log_prob(episode.query_y), log_support, log_p, log_q))
-    return DrawBlock(*(torch.stack(part) for part in zip(*rows, strict=True)), total)
+        of_support = support_log_likelihood(guide, evidence, w, w_base)
+        densities = (p.log_prob(w).sum(-1), q.log_prob(w).sum(-1))
+        rows.append((w, labels, outcome.log_prob(episode.query_y), of_support, *densities))
+    w, y, log_likelihood, log_support, log_p, log_q = (torch.stack(part) for part in zip(*rows, strict=True))
+    return DrawBlock(w, y, log_likelihood, log_support, log_p, log_q, total)
 
 
 def support_log_likelihood(guide: Guide, evidence: Evidence, w: Tensor, w_base: Tensor | None) -> Tensor:
