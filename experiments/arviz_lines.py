@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pyro_sib.errors import InputError
 
 Array = NDArray[Any]
+DATA_TREES = int(az.__version__.split(".")[0]) >= 1
+"""Whether this is ArviZ 1."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def open_posterior(path: Path) -> Iterator[Posterior]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no readable NetCDF file ({error}); write it again") from None
     try:
-        if hasattr(opened, "children"):
+        if DATA_TREES:
             groups = {name: node.to_dataset() for name, node in opened.children.items()}
         else:
             groups = {name: opened[name] for name in opened.groups()}
@@ -69,10 +71,10 @@ def psis(log_weights: Array) -> tuple[Array, Array]:
     named = xr.DataArray(flat, dims=("row", "__sample__"))
     # A tail with k far above 1 overflows inside the Pareto quantiles, and is cut at the largest raw weight.
     with np.errstate(over="ignore"):
-        if hasattr(az, "psislw"):
-            smoothed, k = az.psislw(named)
-        else:
+        if DATA_TREES:
             smoothed, k = named.azstats.psislw(dim="__sample__", r_eff=1.0)
+        else:
+            smoothed, k = az.psislw(named)
     smoothed = smoothed.transpose("row", "__sample__").values
     # The two lines agree in this up to rounding; the sum is made exactly one.
     smoothed = smoothed - np.logaddexp.reduce(smoothed, -1)[..., None]
@@ -105,11 +107,8 @@ def leave_one_out(log_likelihood: xr.Dataset) -> LeaveOneOut:
         # What it warns of is in `k`, and told to the user in our words.
         warnings.simplefilter("ignore")
         loo: Any = az.loo(data, pointwise=True, var_name="y", reff=1.0)
-    if hasattr(loo, "elpd_loo"):
-        return LeaveOneOut(
-            float(loo.elpd_loo), float(loo.se), float(loo.p_loo), loo.loo_i.values, loo.pareto_k.values
-        )
-    return LeaveOneOut(float(loo.elpd), float(loo.se), float(loo.p), loo.elpd_i.values, loo.pareto_k.values)
+    elpd, p, pointwise = (loo.elpd, loo.p, loo.elpd_i) if DATA_TREES else (loo.elpd_loo, loo.p_loo, loo.loo_i)
+    return LeaveOneOut(float(elpd), float(loo.se), float(p), pointwise.values, loo.pareto_k.values)
 
 
 def convergence(draws: Array) -> tuple[Array, Array]:
@@ -124,6 +123,6 @@ def convergence(draws: Array) -> tuple[Array, Array]:
 
 
 def _as_arviz(groups: Mapping[str, xr.Dataset]) -> Any:
-    if hasattr(az, "InferenceData"):
-        return az.InferenceData(**dict[str, Any](groups))
-    return xr.DataTree.from_dict(dict(groups))
+    if DATA_TREES:
+        return xr.DataTree.from_dict(dict(groups))
+    return az.InferenceData(**dict[str, Any](groups))

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from experiments.diagnostics import (
 )
 from experiments.figures import save_figure
 from experiments.khat import LEAST_DRAWS, THRESHOLD, KHat, summary, task_k_hats
-from experiments.posterior_file import NAME, Subject, exported, parameters_of, with_density, write_posterior
+from experiments.posterior_file import NAME, Subject, exported, parameters_of, write_posterior
 from experiments.progress import Reporter
 from experiments.restore import Restored, read_settings, restore
 from experiments.weight_figures import direction_figure, weights_density, weights_forest, weights_pair
@@ -118,7 +119,8 @@ def diagnose(settings: DiagnoseSettings, reporter: Reporter | None = None) -> di
 
 def subject_of(restored: Restored) -> Subject:
     """What is exported of a restored run."""
-    guide = with_density(restored.program.guide, restored.settings.guide)
+    guide = restored.program.guide
+    assert isinstance(guide, Guide), "a baseline has no posterior"
     fingerprint = restored.ground.bank.fingerprint
     return Subject(restored.settings, fingerprint, restored.split, restored.sources["evaluate"], guide)
 
@@ -167,7 +169,8 @@ def _measure(
         "k_hat": {
             "threshold": THRESHOLD,
             "rows": summary(found, unweighted),
-            "tasks": [asdict(f) for f in found],
+            # Infinite where no tail is left, for which JSON has no number.
+            "tasks": [asdict(f) | {"k": f.k if isfinite(f.k) else None} for f in found],
         },
         "loo": {
             "queries": int(scores.k.size),

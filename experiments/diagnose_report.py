@@ -121,7 +121,8 @@ def _checks(result: dict[str, Any]) -> str:
         f"Log predictive density of a query's label {loo['predictive']:.3f} nats, PSIS-LOO {loo['left_out']:.3f} "
         f"({loo['queries']} queries, elpd {loo['elpd']:.1f} ± {loo['se']:.1f}, p {loo['p']:.1f}, largest k-hat "
         f"{loo['largest_k']:.2f}). A guide that sees no query label predicts out of sample already; for it the "
-        "first number is the score, and the second says how far one label could move it.\n\n![leave-one-out](loo.png)"
+        "first number is the score, and the second says how far one label could move it.\n\n"
+        "![leave-one-out](loo.png)"
     )
 
 

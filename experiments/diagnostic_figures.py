@@ -19,6 +19,8 @@ SPACE_NAMES = dict(
         strict=True,
     )
 )
+HIGHEST = 1e3
+"""Where larger k-hats are drawn, infinite ones among them."""
 
 
 def checks_figure(checks: PredictiveChecks, task: int, names: Sequence[str], title: str) -> Figure:
@@ -34,7 +36,7 @@ def checks_figure(checks: PredictiveChecks, task: int, names: Sequence[str], tit
     first.set_xticks([])
     first.set_xlabel("tasks, by the surprise of their labels")
     first.set_ylabel("-log p(y | x, w), nats a query")
-    second.hist(checks.p_value, bins=np.linspace(0, 1, 11), color=PALETTE[0], alpha=0.8, edgecolor="white")
+    second.hist(checks.p_value, bins=np.linspace(0, 1, 21), color=PALETTE[0], alpha=0.8, edgecolor="white")
     second.axvspan(0, 0.05, color=PALETTE[3], alpha=0.15, lw=0)
     second.set_xlim(0, 1)
     second.set_xlabel("share of draws whose own labels\nare at least as surprising")
@@ -69,19 +71,20 @@ def khat_figure(found: Sequence[KHat], title: str) -> Figure:
             place -= 0.6
         previous = target
         k = np.array([f.k for f in found if (f.target, f.space) == (target, space)])
-        k = np.clip(k, 0.05, 1e3)
+        k = np.clip(k, 0.05, HIGHEST)
         colour = PALETTE[SPACES.index(space)]
         axes.scatter(k, np.full(len(k), place), s=16, color=colour, alpha=0.4, lw=0)
         axes.plot([np.median(k)], [place], "|", color="black", ms=11, mew=2)
         ticks.append((place, f"{target}: {SPACE_NAMES[space]}"))
         place -= 1
     axes.axvline(THRESHOLD, color=PALETTE[3], ls="--", lw=1.4)
-    axes.annotate(f"{THRESHOLD}", (THRESHOLD, 0.7), color=PALETTE[3], fontsize=9, ha="right")
+    axes.annotate(f"{THRESHOLD} ", (THRESHOLD, 0.6), color=PALETTE[3], fontsize=9, ha="right")
     axes.set_xscale("log")
     axes.set_ylim(place + 0.4, 1.3)
     axes.set_yticks([t[0] for t in ticks], [t[1] for t in ticks], fontsize=9)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("k-hat of each task (dots) and the median (bar); left of the dashes weights are to be trusted")
+    infinite = any(not np.isfinite(f.k) for f in found)
+    axes.set_xlabel("k-hat of each task, and the median" + f" ({HIGHEST:g}: no tail left)" * infinite)
     plain(axes)
     return figure
 

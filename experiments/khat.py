@@ -186,7 +186,9 @@ def summary(found: list[KHat], unweighted: list[dict[str, float]]) -> list[dict[
     for target, space in dict.fromkeys((f.target, f.space) for f in found):
         here = [f for f in found if (f.target, f.space) == (target, space)]
         k = torch.tensor([f.k for f in here], dtype=torch.float64)
-        low, middle, high = (float(q) for q in k.quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)))
+        # Nearest ranks, since some may be infinite; those stand as the largest finite float in JSON.
+        ranks = k.clamp_max(torch.finfo(torch.float32).max).sort().values
+        low, middle, high = (float(ranks[round(q * (len(k) - 1))]) for q in (0.1, 0.5, 0.9))
         after = {f"{n}_weighted": sum(getattr(f, n) for f in here) / len(here) for n in ("accuracy", "nll")}
         rows.append(
             {

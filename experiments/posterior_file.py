@@ -15,7 +15,7 @@ from experiments.netcdf import Array, GroupedFile
 from experiments.posterior_schema import Plan, schema, sizes_of
 from experiments.results import commit, config_of, versions
 from experiments.settings import RunSettings
-from inference import Baseline, Guide
+from inference import Guide
 from inference.evaluation import TaskSource
 from inference.posterior_draws import draw_block
 from pyro_sib.counter_rng import make_key
@@ -44,19 +44,6 @@ class Subject:
     split: str
     source: TaskSource
     guide: Guide
-
-
-def with_density(learner: Guide | Baseline, name: str) -> Guide:
-    """The learner, if it has a posterior over weights.
-
-    Raises:
-        InputError: a baseline, which has none.
-    """
-    if isinstance(learner, Guide):
-        return learner
-    raise InputError(
-        f"{name} has no density over weights, so no posterior to export or diagnose; take a run of sib"
-    )
 
 
 def write_posterior(
@@ -102,6 +89,12 @@ def exported(path: Path) -> dict[str, Any] | None:
             return {name: file.attrs[name] for name in ("parameters", "data_fingerprint", "tasks", "draws")}
     except (OSError, KeyError):
         return None
+
+
+def exported_tasks(path: Path) -> int:
+    """Tasks in the file; 0 where there is none."""
+    held = exported(path)
+    return 0 if held is None else int(held["tasks"])
 
 
 def _fill(path: Path, subject: Subject, tasks: int, draws: int, advance: Callable[[int, int], None]) -> None:

@@ -17,8 +17,8 @@ from pyro_sib.metrics import TaskScores, expected_calibration_error
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_WHERE_NOT_WHAT = ("out", "cache_dir", "device", "threads")
-"""Settings that say where to compute and to write, not what."""
+_WHERE_NOT_WHAT = ("out", "cache_dir", "device", "threads", "posterior_tasks")
+"""Settings that say where to compute and what to write beside the result, not what the result is."""
 
 
 def config_of(settings: "DataclassInstance") -> dict[str, Any]:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from experiments.cli import run_command
 from experiments.pictures import draw_pictures
+from experiments.posterior_file import NAME as POSTERIOR
+from experiments.posterior_file import Subject, exported_tasks, write_posterior
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
 from experiments.progress import Reporter
 from experiments.results import (
@@ -77,7 +79,8 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     split = choose_split(data, settings)
     make_sources(data, settings, split, torch.device("cpu"))  # refuses impossible sizes before long work
     done = settings.out / "result.json"
-    if done.exists() and read_json(done)["data"]["fingerprint"] == data.fingerprint:
+    whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
+    if whole and done.exists() and read_json(done)["data"]["fingerprint"] == data.fingerprint:
         reporter.say(f"{done} is complete; shown again")
         result = read_json(done)
         show(result, settings.out, reporter)
@@ -306,6 +309,11 @@ def _finish(
         "milliseconds_per_task": round(1000 * reporter.seconds["predict"] / tasks, 4),
         "seconds": reporter.seconds,
     }
+    if settings.posterior_tasks and isinstance(guide, Guide):
+        with reporter.stage("posterior", f"{POSTERIOR} of {settings.posterior_tasks} tasks") as advance:
+            subject = Subject(settings, ground.bank.fingerprint, split, source, guide)
+            path = settings.out / POSTERIOR
+            write_posterior(path, subject, settings.posterior_tasks, settings.draws, advance)
     with reporter.stage("figures", "figures"):
         draw_pictures(settings, ground.images, result, source, guide, split)
     write_json(settings.out / "result.json", result)

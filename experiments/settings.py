@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from inference import LEARNERS, GuideSettings, learner_named
+from inference import LEARNERS, Baseline, GuideSettings, learner_named
 from inference.initializers import INITIALIZERS
 from inference.synthetic_gradients import SYNTHETIC_GRADIENTS
 from inference.training import TrainSettings
@@ -134,6 +134,8 @@ class RunSettings:
     """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
     draws: int = 20
     """Posterior draws averaged in a prediction; 0 predicts at q's mean."""
+    posterior_tasks: int = 0
+    """Also write posterior.nc: those draws and all that is said of them, for so many tasks."""
     compare: bool = True
     """Also train and evaluate K = 0 beside the K asked for."""
     seed: int = 0
@@ -215,9 +217,16 @@ class RunSettings:
             ("pretrain_batch_size", 2),
             ("select_tasks", 2),
             ("draws", 0),
+            ("posterior_tasks", 0),
         ):
             if getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or more is needed")
+        if self.posterior_tasks and issubclass(learner_named(self.guide), Baseline):
+            raise InputError(
+                f"--posterior-tasks {self.posterior_tasks}: {self.guide} has no density over weights; leave it out"
+            )
+        if self.posterior_tasks and not self.draws:
+            raise InputError(f"--posterior-tasks {self.posterior_tasks} with --draws 0: 1 or more draws are needed")
         if self.eval_tasks is not None and self.eval_tasks < 2:
             raise InputError(f"--eval-tasks {self.eval_tasks}: 2 or more are needed for an interval")
         if not self.predictor_scale > 0:

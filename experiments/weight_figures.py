@@ -45,7 +45,7 @@ def weights_density(chosen: ChosenWeights, names: Sequence[str], title: str) -> 
     height = -(-count // columns)
     figure = Figure(figsize=(4.0 * columns, 1.2 + 2.3 * height), layout="constrained")
     figure.suptitle(title, fontsize=10)
-    panels = figure.subplots(height, columns, squeeze=False).flat
+    panels = figure.subplots(height, columns, squeeze=False).ravel()
     for f, axes in enumerate(panels):
         if f >= count:
             axes.set_visible(False)
@@ -58,7 +58,7 @@ def weights_density(chosen: ChosenWeights, names: Sequence[str], title: str) -> 
         axes.set_ylim(bottom=0)
         plain(axes)
         axes.spines["left"].set_visible(False)
-    for axes in list(panels)[-columns:]:
+    for axes in panels[-columns:]:
         axes.set_xlabel("weight")
     _legend(figure, names, colours)
     return figure
@@ -120,6 +120,7 @@ def direction_figure(directions: Directions, task: int, names: Sequence[str], ti
     right.set_title("all tasks and classes", fontsize=9)
     for axes in (left, right):
         axes.set_xlabel("cosine")
+        axes.set_xlim(right=1.0)
         plain(axes)
     right.spines["left"].set_visible(False)
     keys = [Line2D([], [], color=colour, lw=3, label=name) for name, _, colour in parts]
