@@ -72,7 +72,8 @@ def psis(log_weights: Array) -> tuple[Array, Array]:
     # A tail with k far above 1 overflows inside the Pareto quantiles, and is cut at the largest raw weight.
     with np.errstate(over="ignore"):
         if DATA_TREES:
-            smoothed, k = named.azstats.psislw(dim="__sample__", r_eff=1.0)
+            # It takes what weights are one over: the log likelihood, in leave-one-out.
+            smoothed, k = (-named).azstats.psislw(dim="__sample__", r_eff=1.0)
         else:
             smoothed, k = az.psislw(named)
     smoothed = smoothed.transpose("row", "__sample__").values
@@ -102,7 +103,7 @@ class LeaveOneOut:
 
 def leave_one_out(log_likelihood: xr.Dataset) -> LeaveOneOut:
     """Of the array `y`, (chain, draw, ...), of independent draws."""
-    data: Any = _as_arviz({"log_likelihood": log_likelihood})
+    data: Any = _as_arviz({"log_likelihood": log_likelihood.astype(np.float64)})
     with warnings.catch_warnings():
         # What it warns of is in `k`, and told to the user in our words.
         warnings.simplefilter("ignore")

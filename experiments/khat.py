@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal
 
 from experiments.arviz_lines import Posterior, psis
 from experiments.recompute import cosine_probabilities, probabilities_of, stored, weights_of
-from inference.importance import Target, log_weights, reweighted, span_draws
+from inference.importance import Target, defensive_log_ratio, log_weights, reweighted, span_draws
 from inference.marginal import Components, span
 from models.mixture import GaussianMixture
 from pyro_sib.cosine import unit
@@ -134,7 +134,7 @@ def _defensive(
     log_p, log_q = (stored(posterior, n, task, "sample_stats").double().flatten() for n in ("log_p", "log_q"))
     log_p = torch.cat([log_p, prior.log_prob(w).sum(-1).double()])
     log_q = torch.cat([log_q, Normal(loc, scale).log_prob(w).double().sum((-1, -2))])
-    log_ratio = -torch.logaddexp(torch.zeros(()), log_q - log_p) + torch.tensor(2.0).log()
+    log_ratio = defensive_log_ratio(log_p, log_q)
     queries, labeled = (cosine_probabilities(posterior, task, w, w_base, name) for name in ("query_x", "support_x"))
     base = 0 if w_base is None else w_base.shape[-2]
     new = {

@@ -1,5 +1,6 @@
 """Importance weights of a guide's draws against stated target densities (Yao et al. 2018)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -101,6 +102,11 @@ def log_weights(log_likelihood: Tensor, log_ratio: Tensor, power: float) -> tupl
     tempered = power * log_likelihood.double()
     mean = torch.logsumexp(tempered, 0) - torch.tensor(float(len(tempered))).log()
     return mean + log_ratio.double(), tempered.softmax(0)
+
+
+def defensive_log_ratio(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Log of p / (p / 2 + q / 2), at most log 2, for draws half of p and half of q (Hesterberg 1995)."""
+    return math.log(2.0) - torch.nn.functional.softplus(log_q.double() - log_p.double())
 
 
 def reweighted(probabilities: Callable[[int], Tensor], weights: Tensor, shares: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from experiments import diagnose as diagnose_module
+from experiments import run as run_module
 from experiments.arviz_lines import open_posterior
 from experiments.cli import run_command
 from experiments.compare import CompareSettings
@@ -48,9 +50,14 @@ def made(tmp_path_factory):
             initial_scale=0.3,
             compare=False,
         )
-        run(one)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run_module, "draw_pictures", lambda *args: None)
+            run(one)
         settings = DiagnoseSettings(one.out, tasks=3, draws=100, cache_dir=one.cache_dir)
-        found[setting] = (settings, diagnose(settings))
+        with pytest.MonkeyPatch.context() as patch:
+            if setting == "lwof":  # drawn, but not rendered, which takes the most time
+                patch.setattr(diagnose_module, "save_figure", lambda figure, path: path.touch())
+            found[setting] = (settings, diagnose(settings))
     return found
 
 
@@ -74,8 +81,9 @@ def test_it_leaves_what_it_promises(one):
     assert text.count("(oracle)") == 2 * len(SPACES)
 
 
-def test_the_file_is_kept_while_it_is_of_the_same_posterior(one):
-    settings, result = one
+def test_the_file_is_kept_while_it_is_of_the_same_posterior(made, monkeypatch):
+    monkeypatch.setattr(diagnose_module, "save_figure", lambda figure, path: None)
+    settings, result = made["standard"]
     path = settings.run / "diagnostics" / "posterior.nc"
     written = path.stat().st_mtime_ns
     again = diagnose(settings)
@@ -106,12 +114,6 @@ def test_its_numbers_fit_the_run_and_each_other(one):
     assert len(steps) == 4
     assert steps[0]["moved"] == 0
     assert steps[-1]["cosine_to_last"] == pytest.approx(1, abs=1e-5)
-
-
-def test_draws_beside_the_priors_have_bounded_weights(one):
-    rows = {(r["target"], r["space"]): r for r in one[1]["k_hat"]["rows"]}
-    assert rows["support", SPACES[3]]["k_median"] < 0.7
-    assert rows["support", SPACES[3]]["ess_percent"] > 1
 
 
 def test_warnings_name_what_is_wrong(one):
