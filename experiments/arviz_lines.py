@@ -109,7 +109,9 @@ def leave_one_out(log_likelihood: xr.Dataset) -> LeaveOneOut:
         warnings.simplefilter("ignore")
         loo: Any = az.loo(data, pointwise=True, var_name="y", reff=1.0)
     elpd, p, pointwise = (loo.elpd, loo.p, loo.elpd_i) if DATA_TREES else (loo.elpd_loo, loo.p_loo, loo.loo_i)
-    return LeaveOneOut(float(elpd), float(loo.se), float(p), pointwise.values, loo.pareto_k.values)
+    # Of the two lines' standard errors, ArviZ 1's: with the unbiased variance.
+    se = float(np.sqrt(pointwise.size * pointwise.values.var(ddof=1)))
+    return LeaveOneOut(float(elpd), se, float(p), pointwise.values, loo.pareto_k.values)
 
 
 def convergence(draws: Array) -> tuple[Array, Array]:

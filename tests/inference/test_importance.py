@@ -34,7 +34,7 @@ def near_prior(request):
     world = make_world(request.param)
     if request.param == "mixture":
         with torch.no_grad():
-            world.prior.log_scales.fill_(math.log(0.4))
+            world.prior.log_scales.fill_(math.log(0.7))
     world.guide.eval()
     episode = world.source.episodes(torch.arange(1))
     evidence = world.guide.sees(episode)
