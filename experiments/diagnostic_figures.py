@@ -9,16 +9,9 @@ from matplotlib.lines import Line2D
 
 from experiments.diagnostics import PredictiveChecks, QueryScores
 from experiments.figures import PALETTE
-from experiments.khat import SPACES, THRESHOLD, KHat
+from experiments.khat import SPACE_NAMES, SPACES, THRESHOLD, KHat
 from experiments.marks import CLASSES, interval, plain
 
-SPACE_NAMES = dict(
-    zip(
-        SPACES,
-        ("all of w", "span of all features", "span of the labels' features", "half from the prior"),
-        strict=True,
-    )
-)
 HIGHEST = 1e3
 """Where larger k-hats are drawn, infinite ones among them."""
 
@@ -75,7 +68,8 @@ def khat_figure(found: Sequence[KHat], title: str) -> Figure:
         colour = PALETTE[SPACES.index(space)]
         axes.scatter(k, np.full(len(k), place), s=16, color=colour, alpha=0.4, lw=0)
         axes.plot([np.median(k)], [place], "|", color="black", ms=11, mew=2)
-        ticks.append((place, f"{target}: {SPACE_NAMES[space]}"))
+        oracle = " (oracle)" if target.startswith("queries") else ""
+        ticks.append((place, f"{target}{oracle}: {SPACE_NAMES[space]}"))
         place -= 1
     axes.axvline(THRESHOLD, color=PALETTE[3], ls="--", lw=1.4)
     axes.annotate(f"{THRESHOLD} ", (THRESHOLD, 0.6), color=PALETTE[3], fontsize=9, ha="right")

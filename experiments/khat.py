@@ -20,10 +20,17 @@ LEAST_DRAWS = 100
 """Fewer leave too short a tail for a Pareto fit."""
 THRESHOLD = 0.7
 """Above it, importance sampling from q is not to be trusted (Yao et al. 2018; Vehtari et al. 2024)."""
-SPACES = ("w", "features", "evidence", "w, half from the prior")
-"""All of w; the span of all features of the task; the span of those whose labels the target conditions on; all of w
-with as many draws of the prior beside q's, weighted by their common mixture (Hesterberg 1995): then no weight
-exceeds twice its likelihood, and what draws count says how far q is from the target."""
+SPACE_NAMES = {
+    "w": "all of w",
+    "features": "span of all features",
+    "evidence": "span of the labels' features",
+    "with prior": "half from the prior",
+}
+"""Where draws are weighted: all of w; the span of all features of the task; the span of those whose labels the
+target conditions on; all of w with as many draws of the prior beside q's, weighted by their common mixture
+(Hesterberg 1995): then no weight exceeds twice its likelihood, and k-hat says whether prior and q together reach
+the target."""
+SPACES = tuple(SPACE_NAMES)
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,9 @@ def _defensive(
     found = []
     for target in targets:
         likelihood = torch.cat([_stored_likelihood(posterior, task, target), new[target.on]])[None]
-        found.append(_k_hat(task, target, SPACES[3], likelihood, log_ratio, [torch.cat([plain, queries])], truth))
+        found.append(
+            _k_hat(task, target, "with prior", likelihood, log_ratio, [torch.cat([plain, queries])], truth)
+        )
     return found
 
 
