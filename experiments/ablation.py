@@ -198,6 +198,8 @@ def labels(rows: list[Row]) -> list[str]:
         peers = [r for r in rows if r.form[0] == row.form[0]]
         words = [str(row.method["guide"])]
         for name in METHOD[1:]:
+            if name in ("synthetic_gradient", "support_gradient") and row.method["guide"] != "sib":
+                continue
             value = row.method.get(name)
             said = {repr(r.method.get(name)) for r in peers if r.method.get(name) is not None}
             if value is not None and len(said) > 1 and value != USUAL.get(name):
