@@ -285,7 +285,7 @@ def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] =
         ("--data mini-imagenet", "needs --data-root"),
         ("--prior cauchy", "unknown prior 'cauchy'; choose one of isotropic, diagonal, mixture"),
         ("--guide maml2", "unknown guide 'maml2'; choose one of sib, init-only"),
-        ("--query-balance even", "unknown query balance 'even'; choose balanced or dirichlet:ALPHA"),
+        ("--query-balance even", "unknown query balance 'even'; choose balanced, dirichlet:ALPHA or mixed:ALPHA"),
         ("--second-balance dirichlet:0", "unknown query balance 'dirichlet:0'"),
         ("--features {tmp}/good.npz --query-balance dirichlet:2", "needs 76"),
         ("--guide snail", "--guide snail cannot serve --setting lwof; choose standard, or one of sib"),
