@@ -15,7 +15,7 @@ from experiments.pictures import draw_pictures
 from experiments.posterior_file import NAME as POSTERIOR
 from experiments.posterior_file import Subject, exported_tasks, write_posterior
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
-from experiments.progress import Reporter
+from experiments.progress import Advance, Reporter
 from experiments.results import (
     calibration_of,
     claim_folder,
@@ -33,7 +33,17 @@ from inference.gradient_check import gradient_cosine
 from inference.training import Trainer
 from pyro_sib.bank import build_bank, fit_base_classifier
 from pyro_sib.cosine import unit
-from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet, read_features, read_images
+from pyro_sib.data import (
+    BASE_TEST,
+    BASE_TRAIN,
+    BASE_VAL,
+    TEST,
+    VAL,
+    DataSet,
+    hold_out_classes,
+    read_features,
+    read_images,
+)
 from pyro_sib.data.synthetic import synthetic_world
 from pyro_sib.errors import InputError
 from pyro_sib.files import digest, digest_state, read_json, write_json
@@ -119,13 +129,18 @@ def choose_device(name: str) -> torch.device:
 def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
     """The data set that the settings name."""
     with reporter.stage("data", f"data: {settings.source}") as advance:
-        assert settings.image_size is not None
-        if settings.features:
-            return read_features(settings.features)
-        if settings.data == "synthetic":
-            return synthetic_world(settings.data_seed, settings.image_size)
-        assert settings.data_root is not None
-        return read_images(settings.data_root, settings.image_size, settings.cache_dir / "images", advance)
+        data = _read(settings, advance)
+        return hold_out_classes(data, settings.hold_out_classes) if settings.hold_out_classes else data
+
+
+def _read(settings: RunSettings, advance: Advance) -> DataSet:
+    assert settings.image_size is not None
+    if settings.features:
+        return read_features(settings.features)
+    if settings.data == "synthetic":
+        return synthetic_world(settings.data_seed, settings.image_size)
+    assert settings.data_root is not None
+    return read_images(settings.data_root, settings.image_size, settings.cache_dir / "images", advance)
 
 
 def choose_split(data: DataSet, settings: RunSettings) -> str:

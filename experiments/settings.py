@@ -39,6 +39,9 @@ class RunSettings:
     """Your own features instead of images: .npz or .safetensors with train_x, train_y, val_x, val_y, ..."""
     split: Literal["val", "test"] | None = None
     """Classes to evaluate on; test where the data has it, unless said."""
+    hold_out_classes: int = 0
+    """Take so many of the base classes out of training and evaluate on them, in place of the data's own val and
+    test: for choosing settings without a look at those."""
 
     backbone: str = "c64f"
     """Feature network: c64f, c128f, resnet12 or wrn-28-10."""
@@ -187,7 +190,8 @@ class RunSettings:
         )
         full._check()
         name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{full.steps}"
-        return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}-seed{self.seed}")
+        held = f"-{self.hold_out_classes}held" if self.hold_out_classes else ""
+        return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}{held}-seed{self.seed}")
 
     def _check(self) -> None:
         if self.joint and not learner_named(self.guide).serves_joint:
@@ -201,6 +205,8 @@ class RunSettings:
         ):
             if value not in known:
                 raise InputError(f"unknown {kind} {value!r}; choose one of {', '.join(known)}")
+        if self.hold_out_classes and self.split == "test":
+            raise InputError("--hold-out-classes evaluates on the classes held out; leave --split test out")
         if self.features and self.data_root:
             raise InputError("--features and --data-root both given; choose one")
         if self.data == "mini-imagenet" and not self.features and self.data_root is None:
