@@ -180,7 +180,7 @@ def test_a_folder_from_before_a_setting_existed_is_of_its_default(small):
 
 
 def test_classes_held_out_are_what_is_evaluated_on(small):
-    result = run(replace(small, hold_out_classes=3, out=small.out / "held"))
+    result = run(replace(small, setting="standard", hold_out_classes=3, out=small.out / "held"))
     assert result["split"] == "val"
     assert "3 base classes held out as val" in result["data"]["base_holdout"]
 
