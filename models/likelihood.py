@@ -1,10 +1,12 @@
 """p_f(y | x, w): a categorical over cosine logits (eq. 2)."""
 
+from collections.abc import Callable
+
 import torch
 from pyro.distributions import Categorical
 from torch import Tensor, nn
 
-from pyro_sib.cosine import cosine_logits, cosine_vjp, unit
+from pyro_sib.cosine import cosine_logits, cosine_pull_back, unit
 
 
 class CosineCategorical(nn.Module):
@@ -40,11 +42,11 @@ class CosineCategorical(nn.Module):
 
     def step_outputs(self, w: Tensor, points: Tensor) -> Tensor:
         """Cosine logits of unit features, (..., T, P, N); the scale is a constant (footnote 3)."""
-        return self.scale.detach() * points @ unit(w).transpose(-1, -2)
+        return points @ (self.scale.detach() * unit(w)).transpose(-1, -2)
 
-    def step_gradient(self, w: Tensor, points: Tensor, output_gradient: Tensor) -> Tensor:
-        """output_gradient . d logits / d w, in closed form, (..., T, N, D)."""
-        return cosine_vjp(points, w, self.scale.detach(), output_gradient)
+    def pull_back(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """`step_outputs` and, in closed form, gradients in them -> in w, (..., T, P, N) -> (..., T, N, D)."""
+        return cosine_pull_back(points, w, self.scale.detach())
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """softmax(outputs) - onehot(y) over the novel classes; a negative y is a base class, no novel one."""
