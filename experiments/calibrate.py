@@ -4,23 +4,24 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 import tyro
 from torch import Tensor
 
+from experiments.calibrate_settings import CalibrateSettings
 from experiments.calibration_figures import reliabilities, risks, strangers_found
 from experiments.cli import run_command
 from experiments.compare import base_tasks
 from experiments.figures import save_figure
 from experiments.predictors import Predictor, predictors_of
 from experiments.progress import Reporter
-from experiments.restore import Restored, read_settings, restore
+from experiments.restore import Restored, restore
 from experiments.results import commit
 from experiments.run import eval_tasks
 from experiments.tables import markdown_table
-from inference import Guide, learner_named
+from inference import Guide
 from inference.evaluation import TaskSource
 from pyro_sib.calibration import area_under_risk, auroc, entropy, mutual_information, reliability
 from pyro_sib.errors import InputError
@@ -30,33 +31,6 @@ from pyro_sib.strangers import stranger_rows, with_strangers
 
 SCORES = ("max probability", "entropy", "mutual information")
 """By which unknown classes are told from known ones."""
-
-
-@dataclass(frozen=True)
-class CalibrateSettings:
-    """Put the point guide, the posterior and their tempered versions side by side, for each run given.
-
-    Temperatures and widths are fitted on tasks of the training classes, never on those evaluated.
-    """
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders that experiments.run wrote, of the same data and task size."""
-    tasks: int | None = None
-    """Evaluation tasks; as many as the run had, unless said."""
-    draws: int = 20
-    """Of w."""
-    fit_tasks: int = 200
-    """Tasks of the training classes for what is fitted."""
-    data_root: Path | None = None
-    """Where the images are now, if they have moved."""
-    features: Path | None = None
-    """Where the features are now, if they have moved."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    out: Path = Path("runs/calibration")
-    """For table.md, result.json and the figures."""
-    cache_dir: Path = Path("runs/cache")
-    """Of images, backbones and features."""
 
 
 @dataclass(frozen=True)
@@ -90,18 +64,26 @@ def calibrate(settings: CalibrateSettings, reporter: Reporter | None = None) -> 
         InputError: no run, one without a posterior, runs on other tasks, or impossible numbers.
     """
     reporter = reporter or Reporter()
-    _check(settings)
+    settings.check()
     measured: list[Measured] = []
     grounds = set()
-    for folder in settings.runs:
-        back = restore(folder, reporter, settings.cache_dir, settings.data_root, settings.features, settings.device)
+    for number, folder in enumerate(settings.runs):
+        back = _restored(folder, settings, reporter)
         grounds.add(back.ground.bank.fingerprint)
         if len(grounds) > 1:
             raise InputError(f"{folder} is of other data than {settings.runs[0]}; calibrate them apart")
-        measured += _measure(back, folder.name, settings, reporter)
+        fitted = _restored(settings.fit_on[number], settings, reporter) if settings.fit_on else None
+        measured += _measure(back, folder.name, settings, reporter, fitted)
     records = [_record(m, measured[0]) for m in measured]
     text = _table(measured, records)
-    result = {"tasks": len(measured[0].scores.nll), "rows": records, "commit": commit(), "draws": settings.draws}
+    result = {
+        "tasks": len(measured[0].scores.nll),
+        "rows": records,
+        "commit": commit(),
+        "draws": settings.draws,
+        "fit_on": [str(f) for f in settings.fit_on],
+        "fit_tasks": settings.fit_tasks,
+    }
     write_text(settings.out / "table.md", text)
     for name, figure in (
         ("reliability", reliabilities({m.name: (m.scores.confidence, m.scores.correct) for m in measured})),
@@ -116,36 +98,24 @@ def calibrate(settings: CalibrateSettings, reporter: Reporter | None = None) -> 
     return result
 
 
-def _check(settings: CalibrateSettings) -> None:
-    """What can be known before long work."""
-    if not settings.runs:
-        raise InputError("no run given; name a folder that `experiments.run` wrote")
-    for name, least in (("draws", 2), ("fit_tasks", 2)):
-        if getattr(settings, name) < least:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(settings, name)}: {least} or more are needed")
-    if settings.tasks is not None and settings.tasks < 2:
-        raise InputError(f"--tasks {settings.tasks}: 2 or more are needed")
-    forms = {}
-    for folder in settings.runs:
-        held = read_settings(folder).resolved()
-        if not issubclass(learner_named(held.guide), Guide):
-            raise InputError(f"{folder}: {held.guide} has no posterior over w; give a run with a guide")
-        if held.joint:
-            raise InputError(f"{folder} is a run of --setting lwof; calibration is of standard ones")
-        forms[(held.ways, held.shots, held.queries, held.query_balance, held.split)] = folder
-    if len(forms) > 1:
-        raise InputError(f"{' and '.join(map(str, forms.values()))} have other task sizes; calibrate them apart")
+def _restored(folder: Path, settings: CalibrateSettings, reporter: Reporter) -> Restored:
+    return restore(folder, reporter, settings.cache_dir, settings.data_root, settings.features, settings.device)
 
 
-def _measure(back: Restored, name: str, settings: CalibrateSettings, reporter: Reporter) -> list[Measured]:
+def _measure(
+    back: Restored, name: str, settings: CalibrateSettings, reporter: Reporter, fitted: Restored | None
+) -> list[Measured]:
     guide = back.program.guide
     assert isinstance(guide, Guide)
     tasks = settings.tasks or eval_tasks(back.settings, back.split)
+    teacher, what = guide, "base classes"
     source = base_tasks(back.ground.bank, back.settings, back.device)
-    with reporter.stage(
-        "fit", f"{name}: temperature and width, on {settings.fit_tasks} tasks of base classes"
-    ) as go:
-        predictors = predictors_of(guide, source, 0, settings.fit_tasks, settings.draws, go)
+    if fitted is not None:
+        assert isinstance(fitted.program.guide, Guide)
+        teacher, source = fitted.program.guide, fitted.sources["evaluate"]
+        what = f"{fitted.settings.hold_out_classes} base classes held out"
+    with reporter.stage("fit", f"{name}: temperature and width, on {settings.fit_tasks} tasks of {what}") as go:
+        predictors = predictors_of(teacher, source, 0, settings.fit_tasks, settings.draws, go)
     with reporter.stage("predict", f"{name}: {tasks} tasks of {back.split}") as go:
         return _predict(guide, predictors, back.sources["evaluate"], tasks, name, go)
 

@@ -95,3 +95,23 @@ def test_what_cannot_be_calibrated_is_refused(finished, small, tmp_path):
     run(replace(small, setting="standard", compare=False, guide="prototypical", out=baseline))
     with pytest.raises(InputError, match="prototypical has no posterior over w"):
         calibrate(settings_for(baseline))
+
+
+def test_what_is_fitted_may_come_from_classes_that_another_run_held_out(finished, small):
+    held = small.out.parent / "held"
+    like = replace(small, setting="standard", compare=False, ways=3)
+    run(replace(like, hold_out_classes=3, out=held))
+    with_own, with_held = (calibrate(settings_for(finished, fit_on=fit)) for fit in ((), (held,)))
+    assert with_own["rows"][0] == with_held["rows"][0]
+    assert with_own["rows"][2]["predictor"] != with_held["rows"][2]["predictor"]
+
+
+def test_a_run_to_fit_on_is_of_the_same_form_and_held_classes_out(finished, small):
+    with pytest.raises(InputError, match="held no classes out; run it with --hold-out-classes"):
+        calibrate(settings_for(finished, fit_on=(finished,)))
+    with pytest.raises(InputError, match="names 2 runs for 1"):
+        calibrate(settings_for(finished, fit_on=(finished, finished)))
+    other = small.out.parent / "other"
+    run(replace(small, setting="standard", compare=False, shots=2, hold_out_classes=3, out=other))
+    with pytest.raises(InputError, match=r"has other settings .*\(shots\)"):
+        calibrate(settings_for(finished, fit_on=(other,)))
