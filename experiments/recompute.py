@@ -18,14 +18,13 @@ def weights_of(posterior: Posterior, task: int) -> tuple[Tensor, Tensor | None]:
     """A task's draws of w, (S, N, D), and in joint tasks of w_base, (S, B', D).
 
     The base classes' weights are not in the file draw by draw: they are many, and a function of the prior's
-    components and the numbers of task and draw, by which they are drawn again here.
+    components and the draw's number, by which they are drawn again here.
     """
     w = stored(posterior, "w", task, "posterior").flatten(0, 1)
     if "base_loc" not in posterior.groups["constant_data"]:
         return w, None
     loc, scale = (stored(posterior, name)[None] for name in ("base_loc", "base_scale"))
-    number = torch.from_numpy(posterior.groups["posterior"]["task"].values[task : task + 1].copy())
-    return w, torch.cat([base_draw(number, draw, loc, scale) for draw in range(len(w))])
+    return w, torch.cat([base_draw(draw, loc, scale) for draw in range(len(w))])
 
 
 def probabilities_of(posterior: Posterior, task: int) -> Tensor:

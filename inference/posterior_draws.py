@@ -55,6 +55,7 @@ def draw_block(guide: Guide, episode: Episode, theta: GaussianParameters, draws:
         outcome = guide.likelihood.distribution(logits)
         probabilities = logits.softmax(-1)
         total = total + probabilities
+        assert weights.task_ids is not None
         labels = drawn_labels(weights.task_ids, draw, probabilities)
         of_support = support_log_likelihood(guide, evidence, w, w_base)
         densities = (p.log_prob(w).sum(-1), q.log_prob(w).sum(-1))

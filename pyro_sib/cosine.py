@@ -16,7 +16,14 @@ def unit(x: Tensor) -> Tensor:
 
 def cosine_logits(x: Tensor, w: Tensor, scale: Tensor) -> Tensor:
     """Scale * cos(x, w): (..., Q, D), (..., N, D) -> (..., Q, N); leading dimensions broadcast."""
-    return unit(x) @ (scale * unit(w)).transpose(-1, -2)
+    return unit_logits(unit(x), w, scale)
+
+
+def unit_logits(unit_x: Tensor, w: Tensor, scale: Tensor) -> Tensor:
+    """`cosine_logits` of features that are unit vectors already."""
+    weights = (scale * unit(w)).transpose(-1, -2)
+    # Weights that all tasks share make one product of it.
+    return unit_x @ (weights[0] if weights.ndim == 3 and len(weights) == 1 else weights)
 
 
 def cosine_pull_back(unit_x: Tensor, w: Tensor, scale: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

@@ -133,7 +133,7 @@ def test_values_are_those_of_the_guide(one):
             _close(stored["log_q"], q.log_prob(w).sum(-1))
             _close(posterior.values("posterior_predictive", "y", draw=draw)[0], _labels(weights, draw, logits))
             for task in range(TASKS if w_base is not None else 0):
-                _close(weights_of(posterior, task)[1][draw], w_base[task])
+                _close(weights_of(posterior, task)[1][draw], w_base.expand(TASKS, -1, -1)[task])
     _close(posterior.values("observed_data", "y"), episode.query_y)
     _close(posterior.values("constant_data", "q_loc"), theta.loc)
     _close(posterior.values("constant_data", "q_scale"), theta.log_scale.exp())
