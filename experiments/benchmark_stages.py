@@ -160,7 +160,7 @@ def easyfsl_peers(bench: Bench, case: TaskCase, mean: torch.Tensor) -> dict[str,
     tim = Comparator("tim", unit(mean), {"temperature": 10.0})
     return {
         "easyfsl_protonet": (EasyfslPrototypes(), min(case.tasks, 500)),
-        "easyfsl_tim": (tim, min(case.tasks, 10 if bench.quick else 20)),
+        "easyfsl_tim": (tim, min(case.tasks, 2 if bench.quick else 10)),
     }
 
 

@@ -73,14 +73,17 @@ def interleaved(
 def peak_mib(work: Work, device: torch.device, threads: int) -> float:
     """Most memory that `work` holds at a time in a fresh process, MiB: on a GPU what torch allocates there.
 
-    On a CPU it is the growth of the resident set over that of a process with torch loaded and used once.
+    On a CPU it is the growth of the resident set over that of a process with torch loaded and used once. The
+    process is forked from a server that has imported all and done nothing, since imports take seconds.
 
     Args:
         work: picklable.
         device: on which it works.
         threads: for torch.
     """
-    context = multiprocessing.get_context("spawn")
+    able = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if able else "spawn")
+    context.set_forkserver_preload(["experiments.benchmark_images", "experiments.benchmark_stages"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_peak_here, work, device.type, threads).result()
 

@@ -189,7 +189,8 @@ def one_task(episode: Episode, task: int) -> Episode:
 
 def _slice(evidence: Evidence, task: int) -> Evidence:
     parts: dict[str, Any] = {f.name: getattr(evidence, f.name) for f in fields(Evidence)}
-    return replace(evidence, **{n: v[task : task + 1] for n, v in parts.items() if isinstance(v, Tensor)})
+    sliced: dict[str, Any] = {n: v[task : task + 1] for n, v in parts.items() if isinstance(v, Tensor)}
+    return replace(evidence, **sliced)
 
 
 def _parts(program: Program) -> tuple[SIBGuide, DiagonalPrior, CosineCategorical]:

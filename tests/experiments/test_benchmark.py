@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from experiments.benchmark_case import TaskCase
 from experiments.benchmark_figures import growth
 from experiments.benchmark_floor import inference_flops, measure_rates, training_flops
 from experiments.benchmark_row import Bench, Row
+from experiments.benchmark_timing import peak_mib
 from experiments.cli import run_command
 from experiments.peers import DoubleBackwardBatched, DoubleBackwardLearner
 from inference.evaluation import evaluate
@@ -141,7 +143,15 @@ def test_the_count_of_arithmetic_is_that_of_the_matrix_products():
     assert training_flops(CASE) <= counter.get_total_flops() <= 1.01 * training_flops(CASE)
 
 
-def test_quick_writes_rows_a_machine_and_a_figure(tmp_path):
+def test_peak_memory_is_that_of_the_work_alone():
+    small, large = (peak_mib(partial(torch.ones, n * 2**20), CPU, 1) for n in (1, 64))
+    assert 0 <= small < 32
+    assert large == pytest.approx(256, abs=32)
+
+
+def test_quick_writes_rows_a_machine_and_a_figure(tmp_path, monkeypatch):
+    for module in (benchmark_stages, benchmark_images):
+        monkeypatch.setattr(module, "peak_mib", lambda work, device, threads: work() or 1.0)
     path = tmp_path / "new" / "bench.json"
     stages = "svi_step,evaluate,extract,decode"
     benchmark(BenchmarkSettings(quick=True, seconds=0.0, threads=1, device="cpu", json=path, stages=stages))
