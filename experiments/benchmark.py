@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +12,10 @@ from rich.table import Table
 
 from experiments.benchmark_figures import growth
 from experiments.benchmark_floor import measure_rates
-from experiments.benchmark_images import decode, extraction, pretrain, startup
+from experiments.benchmark_images import decode, extraction, pretrain
 from experiments.benchmark_row import Bench, Progress, Row
 from experiments.benchmark_stages import evaluate_lwof, evaluate_standard, svi_step
+from experiments.benchmark_startup import startup
 from experiments.benchmark_timing import machine
 from experiments.cli import run_command
 from experiments.figures import save_figure
@@ -57,7 +58,7 @@ class BenchmarkSettings:
     device: str = "auto"
     """auto, cpu or cuda."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """CPU threads; 2, unless said."""
+    """CPU threads; 2, or torch's choice beside a GPU, unless said."""
 
     def checked(self) -> tuple[list[str], tuple[str, ...]]:
         """The stages, and the backbones.
@@ -106,7 +107,7 @@ def benchmark(settings: BenchmarkSettings, reporter: Reporter | None = None) -> 
     stages, backbones = settings.checked()
     reporter = reporter or Reporter()
     device = choose_device(settings.device)
-    threads = settings.threads or 2
+    threads = settings.threads or (2 if device.type == "cpu" else torch.get_num_threads())
     torch.set_num_threads(threads)
     with reporter.stage("rates", "the machine's rates"):
         rates = measure_rates(device, settings.quick)
@@ -124,7 +125,7 @@ def benchmark(settings: BenchmarkSettings, reporter: Reporter | None = None) -> 
     _show(rows, reporter)
     if settings.json is not None:
         reporter.say(f"{settings.json}, {', '.join(str(p) for p in _beside(settings.json))}")
-    return [row.as_dict() for row in rows]
+    return _records(rows, here)
 
 
 def _beside(path: Path) -> list[Path]:
@@ -133,20 +134,25 @@ def _beside(path: Path) -> list[Path]:
     return [other for other in found if other.exists()]
 
 
+def _records(rows: list[Row], here: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows for JSON, each with the device and the threads in its params."""
+    common = {name: here[name] for name in ("device", "threads")}
+    return [replace(row, params={**row.params, **common}).as_dict() for row in rows]
+
+
 def _save(rows: list[Row], here: dict[str, Any], path: Path | None) -> None:
     if path is None:
         return
-    common = {"threads": here["threads"], "device": here["device"]}
-    write_json(path, [{**r, "params": {**r["params"], **common}} for r in (row.as_dict() for row in rows)])
+    write_json(path, _records(rows, here))
     write_json(path.with_suffix(".machine.json"), here)
-    if (figure := growth(rows, f"{here['device']}, {here['threads']} threads")) is not None:
+    if (figure := growth(rows, f"{here['device']}, threads: {here['threads']}")) is not None:
         save_figure(figure, path.with_suffix(".png"))
 
 
 def _cells(row: Row) -> list[str]:
     """Stage, params, ours, peer, its time, ratio, ours / floor, memory."""
-    params = " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-                      for name, value in row.params.items())  # fmt: skip
+    shown = {name: f"{v:.4g}" if isinstance(v, float) else v for name, v in row.params.items()}
+    params = " ".join(f"{name}={value}" for name, value in shown.items())
     beside = ["", "", ""] if row.peer is None else [row.peer, _time(row.peer_s), f"{row.ratio:.3f}"]
     floor = "" if row.floor_s is None else f"{row.ours_s / row.floor_s:.1f}"
     return [

@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.benchmark_case import BASE_CLASSES, TaskCase
 from experiments.benchmark_timing import Clock, Work
+from pyro_sib.backbones import make_backbone
 
 _BYTES = 4
 
@@ -102,11 +102,11 @@ def update_bytes(parameters: int) -> float:
     return 7.0 * _BYTES * parameters
 
 
-def network_flops(network: nn.Module, images: torch.Tensor, training: bool) -> float:
-    """Of convolutions and matrix products over a batch, (n, 3, S, S) floats; with the backward pass in training."""
+def network_flops(backbone: str, size: int, training: bool) -> float:
+    """Of a backbone's convolutions and matrix products for one image; with the backward pass in training."""
+    network = make_backbone(backbone, size).train(training).to("meta")  # shapes alone: nothing is computed
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(training):
-        features = network(images)
+        features = network(torch.empty(2, 3, size, size, device="meta"))
         if training:
             features.sum().backward()
-    network.zero_grad(set_to_none=True)
-    return float(counter.get_total_flops())
+    return counter.get_total_flops() / 2

@@ -1,10 +1,6 @@
-"""The stages that work on images: decoding, stage 1, feature extraction, and the way to a run's first step."""
+"""The stages that work on images: stage 1, feature extraction, decoding."""
 
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
@@ -21,7 +17,6 @@ from experiments.benchmark_timing import Clock, Work, interleaved, peak_mib
 from pyro_sib.augment import normalize
 from pyro_sib.backbones import make_backbone
 from pyro_sib.data import Split, read_images
-from pyro_sib.errors import InputError
 from pyro_sib.pretrain import PretrainSettings, extract
 from pyro_sib.pretrain import pretrain as train_backbone
 
@@ -34,8 +29,7 @@ def pretrain(bench: Bench, progress: Progress) -> Iterator[Row]:
     for done, (backbone, size) in enumerate(cases):
         batches = 6 if bench.quick else (40 if bench.device.type == "cuda" else 12)
         seconds = median(_batch_times(backbone, size, batches, bench.device)[2:])
-        network = make_backbone(backbone, size).train()
-        flops = network_flops(network, normalize(_images(_BATCH, size)), training=True)
+        flops = _BATCH * network_flops(backbone, size, training=True)
         peak = peak_mib(partial(_batch_times, backbone, size, 2, bench.device), bench.device, bench.threads)
         params = {"backbone": backbone, "size": size, "images": _BATCH, "images_per_s": round(_BATCH / seconds, 1)}
         floor = bench.rates.floor(flops, _BATCH * 3 * size**2, network=True)
@@ -77,7 +71,7 @@ def extraction(bench: Bench, progress: Progress) -> Iterator[Row]:
             "bare": partial(_forward, network, batches, bench.device),
         }
         times = interleaved(works, Clock(bench.device), bench.seconds)
-        flops = count * network_flops(network, batches[0][:1], training=False)
+        flops = count * network_flops(backbone, size, training=False)
         peak = peak_mib(partial(_extract_once, backbone, size, count, bench.device), bench.device, bench.threads)
         params = {
             "backbone": backbone,
@@ -162,63 +156,3 @@ def _read(root: Path, size: int, folder: str) -> None:
     """Read, and touch every pixel, since a cache is memory-mapped."""
     for split in read_images(root, size, Path(folder) / "cache").splits.values():
         split.x.sum()
-
-
-def startup(bench: Bench, progress: Progress) -> Iterator[Row]:
-    """A fresh `python -m experiments.run` on the synthetic world, from its start to the end of its first step.
-
-    First without a cache, then with what that left.
-    """
-    size, repetitions = (16, 1) if bench.quick else (32, 3)
-    with tempfile.TemporaryDirectory() as folder:
-        for done, cache in enumerate(("cold", "warm")):
-            times = [
-                first_step_seconds(Path(folder), f"{cache}{i}", size, bench)
-                for i in range(1 if cache == "cold" else repetitions)
-            ]
-            yield Row("startup", {"cache": cache, "size": size, "pretrain_epochs": 1}, median(times))
-            progress(done + 1, 2)
-
-
-def first_step_seconds(folder: Path, name: str, size: int, bench: Bench) -> float:
-    """Seconds until a fresh process reports its first training step, which 2 selection tasks have followed.
-
-    Raises:
-        InputError: the run ended before its first step.
-    """
-    options = {
-        "setting": "standard",
-        "image-size": size,
-        "pretrain-epochs": 1,
-        "iterations": 1,
-        "epochs": 1,
-        "select-tasks": 2,
-        "eval-tasks": 2,
-        "device": bench.device.type,
-        "threads": bench.threads,
-        "out": folder / name,
-        "cache-dir": folder / "cache",
-    }
-    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    command = [sys.executable, "-m", "experiments.run", *words, "--no-compare"]
-    here = Path(__file__).parent.parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), *_pythonpath()])}
-    start = time.perf_counter()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as child:
-        assert child.stdout is not None
-        last = ""
-        for line in child.stdout:
-            if line.strip().startswith("iteration 1 "):
-                seconds = time.perf_counter() - start
-                child.terminate()
-                child.stdout.read()
-                return seconds
-            last = line.strip() or last
-    raise InputError(f"`{' '.join(command)}` ended before its first step: {last}")
-
-
-def _pythonpath() -> list[str]:
-    given = os.environ.get("PYTHONPATH")
-    return [given] if given else []

@@ -15,14 +15,9 @@ from experiments.benchmark_floor import feature_bytes, inference_flops, training
 from experiments.benchmark_row import Bench, Progress, Row, rows_of
 from experiments.benchmark_timing import Clock, interleaved, peak_mib
 from experiments.comparators import Comparator
+from experiments.double_backward import DoubleBackwardLearner
 from experiments.easyfsl_peer import EasyfslPrototypes
-from experiments.peers import (
-    DoubleBackwardBatched,
-    DoubleBackwardLearner,
-    DoubleBackwardLoop,
-    PyroFree,
-    TrainingPeer,
-)
+from experiments.peers import DoubleBackwardBatched, DoubleBackwardLoop, PyroFree, TrainingPeer
 from inference.evaluation import evaluate
 from inference.learner import Learner
 from inference.training import Trainer, TrainSettings

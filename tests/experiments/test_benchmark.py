@@ -14,7 +14,8 @@ from experiments.benchmark_floor import inference_flops, measure_rates, training
 from experiments.benchmark_row import Bench, Row
 from experiments.benchmark_timing import peak_mib
 from experiments.cli import run_command
-from experiments.peers import DoubleBackwardBatched, DoubleBackwardLearner
+from experiments.double_backward import DoubleBackwardLearner
+from experiments.peers import DoubleBackwardBatched
 from inference.evaluation import evaluate
 from inference.training import Trainer, TrainSettings
 from pyro_sib.data import read_images
