@@ -68,11 +68,11 @@ class PyroFree(TrainingPeer):
         """One backward pass through the loss, to which the guide adds psi's route."""
         guide, prior, likelihood = _parts(self.program)
         evidence = episode.evidence
-        theta = guide.iterates(evidence)[-1]
+        theta, route = guide.fit(evidence, prior)
         w = theta.loc + theta.log_scale.exp() * noise
         nll = _nll(likelihood.logits(w, evidence.query_x), episode.query_y)
         divergence = _log_normal(w, *theta) - _log_normal(w, prior.loc, prior.log_scale)
-        if (route := guide.psi_route(evidence, prior)) is not None:
+        if route is not None:
             divergence = divergence + route.sum()
         loss = nll + guide.weights.kl / evidence.tasks * divergence
         loss.backward()
