@@ -34,6 +34,8 @@ METHOD = (
     "iterations",
 )
 """What a method is; of these a row names the ones that differ in its table."""
+USUAL = {"support_gradient": False, "propagation": 0.0}
+"""Of METHOD, what goes without saying, in a label and in results that do not mention it."""
 HEADER = (
     "method",
     *METRICS,
@@ -114,7 +116,7 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
             raise InputError(
                 f"{path} and {first_path} have other tasks or features ({', '.join(differing)}); leave one out"
             )
-        groups[form][tuple(repr(result.get(name)) for name in METHOD)].append((path.parent, result))
+        groups[form][tuple(repr(_value(result, name)) for name in METHOD)].append((path.parent, result))
     rows = []
     for form, methods in groups.items():
         first: tuple[Tensor, Tensor | None] | None = None
@@ -123,6 +125,11 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
             first = first or tasks
             rows.append(row)
     return rows
+
+
+def _value(result: dict[str, Any], name: str) -> Any:
+    """A setting of a result; None where the method has none such, as a comparator has no prior."""
+    return result.get(name, USUAL.get(name))
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
@@ -146,7 +153,7 @@ def _row(
     means = {name: [r["metrics"][name]["mean"] for r in results] for name in names}
     row = Row(
         form=form,
-        method={name: results[0].get(name) for name in METHOD},
+        method={name: _value(results[0], name) for name in METHOD},
         oracle=bool(results[0].get("oracle")),
         seeds=tuple(sorted(r["seed"] for r in results)),
         metrics={name: mean_interval(values) for name, values in per_task.items()},
@@ -185,14 +192,18 @@ def _paired(values: Tensor, reference: Tensor | None) -> MeanInterval | None:
 
 
 def labels(rows: list[Row]) -> list[str]:
-    """Each row's name: its guide, and whatever else differs among the rows that share a setting."""
+    """Each row's name: its guide, and whatever else differs among the rows that share a setting and have it."""
     found = []
     for row in rows:
         peers = [r for r in rows if r.form[0] == row.form[0]]
         words = [str(row.method["guide"])]
         for name in METHOD[1:]:
-            if len({repr(r.method.get(name)) for r in peers}) > 1 and row.method.get(name) is not None:
-                words.append(_word(name, row.method[name]))
+            if name in ("synthetic_gradient", "support_gradient") and row.method["guide"] != "sib":
+                continue
+            value = row.method.get(name)
+            said = {repr(r.method.get(name)) for r in peers if r.method.get(name) is not None}
+            if value is not None and len(said) > 1 and value != USUAL.get(name):
+                words.append(_word(name, value))
         found.append(", ".join(words) + (" (oracle)" if row.oracle else ""))
     return found
 

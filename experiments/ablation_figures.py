@@ -11,30 +11,43 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def accuracies(rows: list[Row]) -> Figure:
-    """One panel a setting and task size: each method's accuracy and 95% interval, oracles hollow."""
+    """One panel a setting and task size: each method's accuracy and 95% interval, oracles hollow or in words."""
     forms = list(dict.fromkeys(row.form for row in rows))
     deepest = max(sum(row.form == form for row in rows) for form in forms)
-    figure = Figure(figsize=(6.4 * len(forms), 1.4 + 0.3 * deepest), layout="constrained")
+    figure = Figure(figsize=(7.2 * len(forms), 1.6 + 0.3 * deepest), layout="constrained")
     panels = figure.subplots(1, len(forms), squeeze=False)[0]
     for axes, form in zip(panels, forms, strict=True):
         members = [row for row in rows if row.form == form]
+        low, high = _range(members)
         for height, row in enumerate(members):
             value = row.metrics[row.main]
-            fill = "white" if row.oracle else PALETTE[0]
-            axes.errorbar(
-                value.mean, height, xerr=value.ci95, fmt="o", color=PALETTE[0], mfc=fill, capsize=3, label="_"
-            )
-            if row.second is not None:
-                axes.errorbar(
-                    row.second.mean, height, xerr=row.second.ci95, fmt="s", color=PALETTE[3], mfc=fill, capsize=3
-                )
+            if not low <= value.mean <= high:
+                axes.text(high, height, f"{value.mean:.1f} → ", ha="right", va="center", fontsize=8)
+                continue
+            drawn = [(value, "o", PALETTE[0]), (row.second, "s", PALETTE[3])]
+            for interval, mark, color in drawn:
+                if interval is not None:
+                    fill = "white" if row.oracle else color
+                    shown, half = interval.mean, interval.ci95
+                    axes.errorbar(shown, height, xerr=half, fmt=mark, color=color, mfc=fill, capsize=3)
+        axes.set_xlim(low, high)
         axes.set_yticks(range(len(members)), labels(members), fontsize=8)
         axes.invert_yaxis()
-        second = " (squares: under the other balance)" if any(r.second for r in members) else ""
+        second = "\nsquares: under the other balance" if any(r.second for r in members) else ""
         axes.set_xlabel(f"{members[0].main} accuracy (%), 95% interval{second}", fontsize=8)
         axes.set_title(f"{form[0]}, {form[1]}-way {form[2]}-shot", fontsize=10)
         axes.grid(axis="x", alpha=0.3)
     return figure
+
+
+def _range(rows: list[Row]) -> tuple[float, float]:
+    """What the axis shows: all but oracles, which are far above everything."""
+    shown = [row for row in rows if not row.oracle] or rows
+    intervals = [i for row in shown for i in (row.metrics[row.main], row.second) if i is not None]
+    low = min(i.mean - i.ci95 for i in intervals)
+    high = max(i.mean + i.ci95 for i in intervals)
+    margin = 0.06 * (high - low) + 0.1
+    return low - margin, high + margin
 
 
 def against_steps(rows: list[Row]) -> Figure | None:

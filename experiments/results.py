@@ -3,7 +3,7 @@
 import csv
 import io
 import subprocess
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from pyro_sib.metrics import TaskScores, expected_calibration_error
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_WHERE_NOT_WHAT = ("out", "cache_dir", "device", "threads")
-"""Settings that say where to compute and to write, not what."""
+_WHERE_NOT_WHAT = ("out", "cache_dir", "device", "threads", "posterior_tasks")
+"""Settings that say where to compute and what to write beside the result, not what the result is."""
 
 
 def config_of(settings: "DataclassInstance") -> dict[str, Any]:
@@ -38,7 +38,7 @@ def claim_folder(out: Path, settings: "DataclassInstance") -> None:
     """
     config, path = config_of(settings), out / "config.json"
     if path.exists():
-        held = read_json(path)
+        held = {**_defaults(settings), **read_json(path)}
         differing = sorted(k for k in config.keys() | held.keys() if held.get(k) != config.get(k))
         if differing:
             raise InputError(
@@ -52,6 +52,13 @@ def claim_folder(out: Path, settings: "DataclassInstance") -> None:
             write_json(path, config)
         except OSError as error:
             raise InputError(f"cannot write to --out {out} ({error.strerror}); choose another folder") from None
+
+
+def _defaults(settings: "DataclassInstance") -> dict[str, Any]:
+    """What a folder written before a setting existed says of it."""
+    return {
+        f.name: f.default for f in fields(settings) if f.default is not MISSING and f.name not in _WHERE_NOT_WHAT
+    }
 
 
 def commit() -> str | None:

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from experiments.cli import run_command
 from experiments.pictures import draw_pictures
+from experiments.posterior_file import NAME as POSTERIOR
+from experiments.posterior_file import Subject, exported_tasks, write_posterior
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
-from experiments.progress import Reporter
+from experiments.progress import Advance, Reporter
 from experiments.results import (
     calibration_of,
     claim_folder,
@@ -31,7 +33,17 @@ from inference.gradient_check import gradient_cosine
 from inference.training import Trainer
 from pyro_sib.bank import build_bank, fit_base_classifier
 from pyro_sib.cosine import unit
-from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet, read_features, read_images
+from pyro_sib.data import (
+    BASE_TEST,
+    BASE_TRAIN,
+    BASE_VAL,
+    TEST,
+    VAL,
+    DataSet,
+    hold_out_classes,
+    read_features,
+    read_images,
+)
 from pyro_sib.data.synthetic import synthetic_world
 from pyro_sib.errors import InputError
 from pyro_sib.files import digest, digest_state, read_json, write_json
@@ -77,7 +89,8 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     split = choose_split(data, settings)
     make_sources(data, settings, split, torch.device("cpu"))  # refuses impossible sizes before long work
     done = settings.out / "result.json"
-    if done.exists() and read_json(done)["data"]["fingerprint"] == data.fingerprint:
+    whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
+    if whole and done.exists() and read_json(done)["data"]["fingerprint"] == data.fingerprint:
         reporter.say(f"{done} is complete; shown again")
         result = read_json(done)
         show(result, settings.out, reporter)
@@ -116,13 +129,18 @@ def choose_device(name: str) -> torch.device:
 def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
     """The data set that the settings name."""
     with reporter.stage("data", f"data: {settings.source}") as advance:
-        assert settings.image_size is not None
-        if settings.features:
-            return read_features(settings.features)
-        if settings.data == "synthetic":
-            return synthetic_world(settings.data_seed, settings.image_size)
-        assert settings.data_root is not None
-        return read_images(settings.data_root, settings.image_size, settings.cache_dir / "images", advance)
+        data = _read(settings, advance)
+        return hold_out_classes(data, settings.hold_out_classes) if settings.hold_out_classes else data
+
+
+def _read(settings: RunSettings, advance: Advance) -> DataSet:
+    assert settings.image_size is not None
+    if settings.features:
+        return read_features(settings.features)
+    if settings.data == "synthetic":
+        return synthetic_world(settings.data_seed, settings.image_size)
+    assert settings.data_root is not None
+    return read_images(settings.data_root, settings.image_size, settings.cache_dir / "images", advance)
 
 
 def choose_split(data: DataSet, settings: RunSettings) -> str:
@@ -306,6 +324,11 @@ def _finish(
         "milliseconds_per_task": round(1000 * reporter.seconds["predict"] / tasks, 4),
         "seconds": reporter.seconds,
     }
+    if settings.posterior_tasks and isinstance(guide, Guide):
+        with reporter.stage("posterior", f"{POSTERIOR} of {settings.posterior_tasks} tasks") as advance:
+            subject = Subject(settings, ground.bank.fingerprint, split, source, guide)
+            path = settings.out / POSTERIOR
+            write_posterior(path, subject, settings.posterior_tasks, settings.draws, advance)
     with reporter.stage("figures", "figures"):
         draw_pictures(settings, ground.images, result, source, guide, split)
     write_json(settings.out / "result.json", result)

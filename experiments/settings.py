@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from inference import LEARNERS, GuideSettings, learner_named
+from inference import LEARNERS, Baseline, GuideSettings, learner_named
 from inference.initializers import INITIALIZERS
 from inference.synthetic_gradients import SYNTHETIC_GRADIENTS
 from inference.training import TrainSettings
@@ -39,6 +39,9 @@ class RunSettings:
     """Your own features instead of images: .npz or .safetensors with train_x, train_y, val_x, val_y, ..."""
     split: Literal["val", "test"] | None = None
     """Classes to evaluate on; test where the data has it, unless said."""
+    hold_out_classes: int = 0
+    """Take so many of the base classes out of training and evaluate on them, in place of the data's own val and
+    test: for choosing settings without a look at those."""
 
     backbone: str = "c64f"
     """Feature network: c64f, c128f, resnet12 or wrn-28-10."""
@@ -134,6 +137,8 @@ class RunSettings:
     """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
     draws: int = 20
     """Posterior draws averaged in a prediction; 0 predicts at q's mean."""
+    posterior_tasks: int = 0
+    """Also write posterior.nc: those draws and all that is said of them, for so many tasks."""
     compare: bool = True
     """Also train and evaluate K = 0 beside the K asked for."""
     seed: int = 0
@@ -185,7 +190,8 @@ class RunSettings:
         )
         full._check()
         name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{full.steps}"
-        return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}-seed{self.seed}")
+        held = f"-{self.hold_out_classes}held" if self.hold_out_classes else ""
+        return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}{held}-seed{self.seed}")
 
     def _check(self) -> None:
         if self.joint and not learner_named(self.guide).serves_joint:
@@ -199,6 +205,8 @@ class RunSettings:
         ):
             if value not in known:
                 raise InputError(f"unknown {kind} {value!r}; choose one of {', '.join(known)}")
+        if self.hold_out_classes and self.split == "test":
+            raise InputError("--hold-out-classes evaluates on the classes held out; leave --split test out")
         if self.features and self.data_root:
             raise InputError("--features and --data-root both given; choose one")
         if self.data == "mini-imagenet" and not self.features and self.data_root is None:
@@ -215,9 +223,16 @@ class RunSettings:
             ("pretrain_batch_size", 2),
             ("select_tasks", 2),
             ("draws", 0),
+            ("posterior_tasks", 0),
         ):
             if getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or more is needed")
+        if self.posterior_tasks and issubclass(learner_named(self.guide), Baseline):
+            raise InputError(
+                f"--posterior-tasks {self.posterior_tasks}: {self.guide} has no density over weights; leave it out"
+            )
+        if self.posterior_tasks and not self.draws:
+            raise InputError(f"--posterior-tasks {self.posterior_tasks} with --draws 0: 1 or more draws are needed")
         if self.eval_tasks is not None and self.eval_tasks < 2:
             raise InputError(f"--eval-tasks {self.eval_tasks}: 2 or more are needed for an interval")
         if not self.predictor_scale > 0:

@@ -15,7 +15,7 @@ class ExactGradientGuide(UnrolledGuide):
         """The labels too."""
         return task.oracle() if isinstance(task, Episode) else task
 
-    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence, frozen: bool) -> Tensor:
+    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence) -> Tensor:
         """Gradient of -log p(y_t | x_t, w) in the outputs, (..., T, Q, N)."""
         return self.likelihood.output_gradient(outputs, novel_labels(evidence), base)
 

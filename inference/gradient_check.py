@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from inference.exact_gradient import novel_labels
+from inference.psi import constant
 from inference.sib import SIBGuide
 from pyro_sib.types import Episode
 
@@ -26,14 +27,14 @@ def gradient_cosine(guide: SIBGuide, episode: Episode) -> Tensor:
     was_training = guide.training
     guide.eval()
     evidence, labels = episode.evidence, novel_labels(episode.oracle())
-    points = guide.points(evidence, queries=True)
+    points = guide.look(evidence, constant)
     cosines = []
     for theta in guide.iterates(evidence)[:-1]:
-        outputs = guide.likelihood.step_outputs(theta.loc, points.x)
+        outputs, pull_back = guide.likelihood.pull_back(theta.loc, points.x)
         synthetic, true = (
-            guide.likelihood.step_gradient(theta.loc, points.x, towards).flatten(1)
+            pull_back(towards).flatten(1)
             for towards in (
-                guide.output_gradient(outputs, points.base, evidence, frozen=False),
+                guide.output_gradient(outputs, points.base, evidence),
                 guide.likelihood.output_gradient(outputs, labels, points.base),
             )
         )

@@ -68,14 +68,14 @@ class Guide(Learner):
         thetas = self.iterates(evidence)
         return [predict(self, evidence, draws, thetas[k]) for k in iterates]
 
-    def psi_route(self, evidence: Evidence, prior: PriorLike) -> Tensor | None:
-        """(..., T) zeros that carry a gradient of the KL to psi beyond that of log p_psi(w), or None.
+    def fit(self, evidence: Evidence, prior: PriorLike) -> tuple[GaussianParameters, Tensor | None]:
+        """theta^K, and (T,) zeros that carry a gradient of the KL to psi beyond that of log p_psi(w), or None.
 
         Args:
             evidence: the tasks.
             prior: against which the KL is; where psi is latent, p at its draw.
         """
-        return None
+        return self.iterates(evidence)[-1], None
 
     def base_logsumexp(self, evidence: Evidence, points: Tensor, attach_prior: bool = False) -> Tensor | None:
         """(T, P, 1) logsumexp of the base classes' logits at their most probable weights, in joint tasks."""
@@ -93,10 +93,10 @@ class Guide(Learner):
         with self.weights.shared():
             prior = self.prior.with_psi_from_posterior()
         tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
-        posterior = self.posterior(evidence)
+        theta, route = self.fit(evidence, prior)
         with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
-            pyro.sample("w", posterior)
-        if (route := self.psi_route(evidence, prior)) is not None:
+            pyro.sample("w", as_distribution(theta))
+        if route is not None:
             with tasks, self.weights.latent(evidence.tasks):
                 pyro.factor("psi_route", route[..., None], has_rsample=True)
         if (base_ids := evidence.joint_base_ids) is not None:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from inference.unrolled import UnrolledGuide
+from inference.unrolled import Points, UnrolledGuide
 from pyro_sib.types import Evidence
 
 
@@ -17,10 +17,12 @@ class MAMLGuide(UnrolledGuide):
     first_order = False
     """Take the gradient inside the steps as a constant, Finn et al.'s first-order approximation."""
 
-    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence, frozen: bool) -> Tensor:
+    def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
+        """A constant, if first-order."""
+        return super().gradient(w.detach() if self.first_order else w, points, evidence, k)
+
+    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence) -> Tensor:
         """Gradient of -log p(d_t^l | w) in the outputs, (..., T, M, N)."""
-        if self.first_order:
-            outputs = outputs.detach()
         return self.likelihood.output_gradient(outputs, evidence.support_y, base)
 
 

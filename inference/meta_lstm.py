@@ -48,7 +48,7 @@ class MetaLSTMGuide(Guide):
 
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0 .. theta^K."""
-        thetas = [self.initializer(evidence)]
+        thetas = [self.initializer(evidence).expanded()]
         points = self.likelihood.points(evidence.support_x.detach())
         base = self.base_logsumexp(evidence, points)
         state = None
@@ -64,9 +64,8 @@ class MetaLSTMGuide(Guide):
         self, w: Tensor, evidence: Evidence, points: Tensor, base: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Gradient, (T, N, D), and value, (T,), of the labeled examples' mean loss; base classes count as one."""
-        outputs, y = self.likelihood.step_outputs(w, points), evidence.support_y
-        towards = self.likelihood.output_gradient(outputs, y, base)
-        gradient = self.likelihood.step_gradient(w, points, towards) / points.shape[-2]
+        (outputs, pull_back), y = self.likelihood.pull_back(w, points), evidence.support_y
+        gradient = pull_back(self.likelihood.output_gradient(outputs, y, base) / points.shape[-2])
         if base is not None:
             outputs, y = torch.cat([base, outputs], dim=-1), y + 1
         return gradient, -self.likelihood.distribution(outputs).log_prob(y).mean(-1)

@@ -39,21 +39,56 @@ def predict(guide: Guide, evidence: Evidence, draws: int, theta: GaussianParamet
 @torch.no_grad()
 def predictions(guide: Guide, evidence: Evidence, draws: int, theta: GaussianParameters) -> Iterator[Tensor]:
     """The probabilities under each draw of w ~ q, one after another, (T, Q, [B' +] N); one at the mean for 0."""
-    likelihood, ids = guide.likelihood, evidence.joint_base_ids
-    base_loc = None if ids is None else guide.prior.base_locs(ids)
-    if not draws:
-        yield likelihood.logits(theta.loc, evidence.query_x, base_loc).softmax(-1)
-        return
-    assert evidence.task_ids is not None, "draws need task_ids"
-    base_scale = None if ids is None else guide.prior.base_distribution(ids).variance.sqrt()
-    scale = theta.log_scale.exp()
-    for draw in range(draws):
-        w = theta.loc + scale * _noise(evidence.task_ids, 2 * draw, theta.loc)
-        w_base = base_loc
-        if base_loc is not None and base_scale is not None:
-            w_base = base_loc + base_scale * _noise(evidence.task_ids, 2 * draw + 1, base_loc)
-        yield likelihood.logits(w, evidence.query_x, w_base).softmax(-1)
+    likelihood, weights = guide.likelihood, PosteriorWeights(guide, evidence, theta)
+    points = likelihood.points(evidence.query_x)
+    for w, w_base in (weights.draw(draw) for draw in range(draws)) if draws else [weights.means]:
+        logits = likelihood.step_outputs(w, points)
+        if w_base is not None:
+            logits = torch.cat([likelihood.step_outputs(w_base, points), logits], -1)
+        yield logits.softmax(-1)
+
+
+class PosteriorWeights:
+    """The draws of w ~ q, and in joint tasks of w_base, that predictions average over.
+
+    Draw s of a task is a function of (the task's number, s) alone.
+
+    Args:
+        guide: in evaluation mode.
+        evidence: T tasks; with draws, they carry task_ids.
+        theta: q's parameters.
+    """
+
+    def __init__(self, guide: Guide, evidence: Evidence, theta: GaussianParameters):
+        self.task_ids, self.loc, self.scale = evidence.task_ids, theta.loc, theta.log_scale.exp()
+        ids = evidence.joint_base_ids
+        if ids is not None and bool((ids == ids[:1]).all()):
+            ids = ids[:1]
+        self.base_loc = None if ids is None else guide.prior.base_locs(ids)
+        self.base_scale = None if ids is None else guide.prior.base_distribution(ids).variance.sqrt()
+
+    @property
+    def means(self) -> tuple[Tensor, Tensor | None]:
+        """What is drawn about, in the same shapes."""
+        return self.loc, self.base_loc
+
+    def draw(self, draw: int) -> tuple[Tensor, Tensor | None]:
+        """Draw number `draw`: w, (T, N, D), and w_base, (T, B', D), or (1, B', D) where all tasks have the same."""
+        assert self.task_ids is not None, "draws need task_ids"
+        w = self.loc + self.scale * _noise(self.task_ids, 2 * draw, self.loc)
+        if self.base_loc is None or self.base_scale is None:
+            return w, None
+        return w, base_draw(draw, self.base_loc, self.base_scale)
+
+
+def base_draw(draw: int, loc: Tensor, scale: Tensor) -> Tensor:
+    """Draw number `draw` of the base classes' weights, (T, B', D), from their components' loc and scale.
+
+    The noise is the same for all tasks, whose base classes are the same: drawing it apart for each would take most
+    of the time of a prediction.
+    """
+    return loc + scale * _noise(torch.zeros(1, dtype=torch.int64, device=loc.device), 2 * draw + 1, loc)
 
 
 def _noise(task_ids: Tensor, stream: int, like: Tensor) -> Tensor:
-    return normal(_DRAW_KEY, task_ids, stream, like[0].numel()).view_as(like)
+    return normal(_DRAW_KEY, task_ids, stream, like[0].numel()).view(-1, *like.shape[1:])

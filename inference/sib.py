@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from inference.psi import PsiEnters
 from inference.settings import GuideSettings, TaskForm
 from inference.synthetic_gradients import make_synthetic_gradient
 from inference.unrolled import Points, UnrolledGuide
@@ -43,29 +43,29 @@ class SIBGuide(UnrolledGuide):
         if settings.steps and settings.support_gradient:
             self.log_support_weight = nn.Parameter(torch.full((settings.steps,), _SUPPORT_WEIGHT).log())
 
-    def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int, frozen: bool) -> Tensor:
+    def look(self, evidence: Evidence, psi: PsiEnters) -> Points:
+        """The queries and, where settings say so, the labeled examples."""
+        points = super().look(evidence, psi)
+        return (
+            points._replace(labeled=self.points(evidence, False, psi)) if self.settings.support_gradient else points
+        )
+
+    def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
         """The queries' synthetic gradient and, where settings say so, the labeled examples' true one."""
-        gradient = super().gradient(w, points, evidence, k, frozen)
-        if not self.settings.support_gradient:
+        gradient = super().gradient(w, points, evidence, k)
+        if (labeled := points.labeled) is None:
             return gradient
-        weight = self.log_support_weight[k].exp()
-        labeled = self.points(evidence, queries=False, attach_prior=frozen)
-        outputs = self.likelihood.step_outputs(w, labeled.x)
+        outputs, pull_back = self.likelihood.pull_back(w, labeled.x)
         base = None if labeled.base is None else labeled.base.expand(*outputs.shape[:-1], 1)
         towards = self.likelihood.output_gradient(outputs, evidence.support_y, base)
-        pulled = self.likelihood.step_gradient(w, labeled.x, towards) / labeled.x.shape[-2]
-        return gradient + (weight.detach() if frozen else weight) * pulled
+        return gradient + self.log_support_weight[k].exp() * pull_back(towards / labeled.x.shape[-2])
 
-    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence, frozen: bool) -> Tensor:
+    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence) -> Tensor:
         """xi(outputs), (..., T, Q, N)."""
-        inputs: tuple[Tensor | None, ...] = (outputs, base)
-        if getattr(self.xi, "wants_likeness", False):
-            x = self.likelihood.points(evidence.query_x.detach())
-            inputs = (*inputs, x @ x.transpose(-1, -2))
-        if not frozen:
-            return self.xi(*inputs)
-        constants = {name: p.detach() for name, p in self.xi.named_parameters()}
-        return functional_call(self.xi, constants, inputs)
+        if not getattr(self.xi, "wants_likeness", False):
+            return self.xi(outputs, base)
+        x = self.likelihood.points(evidence.query_x.detach())
+        return self.xi(outputs, base, x @ x.transpose(-1, -2))
 
 
 class InitOnlyGuide(SIBGuide):

@@ -1,7 +1,7 @@
 """What the guides of K unrolled steps share (eq. 7, 8 and 9): they differ in what stands for d loss / d logits."""
 
 from abc import abstractmethod
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from inference.guide import Guide
 from inference.initializers import make_initializer
 from inference.noise import standard_normal
+from inference.psi import PsiEnters, Taps, constant
 from inference.settings import GuideSettings, TaskForm
 from pyro_sib.counter_rng import make_key
 from pyro_sib.objective import ObjectiveWeights
@@ -24,6 +25,8 @@ class Points(NamedTuple):
     """(T, P, D), as `LikelihoodLike.points` gives them."""
     base: Tensor | None
     """(T, P, 1) logsumexp of the base logits, in joint tasks."""
+    labeled: "Points | None" = None
+    """The labeled examples, where the steps look at them besides."""
 
 
 class UnrolledGuide(Guide):
@@ -57,57 +60,67 @@ class UnrolledGuide(Guide):
             self.log_step_size = nn.Parameter(log_step, requires_grad=settings.learn_step_size)
 
     @abstractmethod
-    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence, frozen: bool) -> Tensor:
+    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence) -> Tensor:
         """What stands for d loss / d outputs.
 
         Args:
             outputs: (..., T, P, N) of the P points that the steps look at.
             base: (..., T, P, 1) logsumexp of the base logits, in joint tasks.
             evidence: the tasks.
-            frozen: take the guide's own parameters as constants.
         """
 
-    def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int, frozen: bool) -> Tensor:
+    def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
         """Step k's gradient of the loss at w, (..., T, N, D): the mean over the points."""
-        outputs = self.likelihood.step_outputs(w, points.x)
+        outputs, pull_back = self.likelihood.pull_back(w, points.x)
         base = None if points.base is None else points.base.expand(*outputs.shape[:-1], 1)
-        towards = self.output_gradient(outputs, base, evidence, frozen)
-        return self.likelihood.step_gradient(w, points.x, towards) / points.x.shape[-2]
+        return pull_back(self.output_gradient(outputs, base, evidence) / points.x.shape[-2])
 
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0 .. theta^K; psi is a constant inside the steps."""
-        return self._unroll(evidence, learn="phi")
+        return self.unroll(evidence, constant)
 
-    def psi_route(self, evidence: Evidence, prior: PriorLike) -> Tensor | None:
-        """Zeros whose gradient in psi is d KL / d theta^K . d theta^K / d psi (Algorithm 1, line 10).
+    def fit(self, evidence: Evidence, prior: PriorLike) -> tuple[GaussianParameters, Tensor | None]:
+        """theta^K with psi a constant, and the way of the KL's gradient to psi through the steps.
 
-        The likelihood must not reach psi, so this path is unrolled apart, with phi constant. The steps have a
-        latent psi at its mean.
+        That is d KL / d theta^K . d theta^K / d psi (Algorithm 1, line 10), with phi constant. The likelihood must
+        not go the same way, so it is taken here, at once. The steps have a latent psi at its mean.
         """
-        wanted = self.training and self.settings.psi_through_steps and self.kl_in_steps
+        wanted = self.training and self.settings.psi_through_steps and self.kl_in_steps and torch.is_grad_enabled()
         if not (wanted and self.settings.steps and self.weights.kl > 0):
-            return None
-        theta = self._unroll(evidence, learn="psi")[-1]
+            return self.iterates(evidence)[-1], None
+        taps = Taps()
+        theta = self.unroll(evidence, taps)[-1]
         with torch.no_grad():
             precision, shift = prior.kl_gradient(theta, evidence.base_ids)
-            grad_loc = precision * theta.loc - shift
-            grad_log_scale = precision * (2 * theta.log_scale).exp() - 1
-        term = (grad_loc * theta.loc + grad_log_scale * theta.log_scale).sum((-1, -2))
-        return term - term.detach()
+            of_loc = precision * theta.loc - shift
+            of_log_scale = (precision * (2 * theta.log_scale).exp() - 1).expand_as(of_loc)
+            # Draws of a latent psi come first; one theta serves them all.
+            in_theta = [
+                g.expand(*g.shape[:-3], *theta.loc.shape).reshape(-1, *theta.loc.shape).mean(0)
+                for g in (of_loc, of_log_scale)
+            ]
+        term = taps.carry(theta, in_theta) / evidence.tasks
+        return theta, (term - term.detach()).expand(evidence.tasks)
 
-    def _unroll(self, evidence: Evidence, learn: Literal["phi", "psi"]) -> list[GaussianParameters]:
-        theta = self.initializer(evidence)
-        thetas = [theta if learn == "phi" else GaussianParameters(*(t.detach() for t in theta))]
-        if not self.settings.steps:
-            return thetas
-        points = self.points(evidence, queries=self.steps_on_queries, attach_prior=learn == "psi")
-        step_sizes = self.log_step_size.exp()
-        for k in range(self.settings.steps):
-            step_size = step_sizes[k] if learn == "phi" else step_sizes[k].detach()
-            w, noise = self._draw(thetas[-1], evidence, k)
-            gradient = self.gradient(w, points, evidence, k, frozen=learn == "psi")
-            thetas.append(self._step(thetas[-1], step_size, gradient, noise, evidence, learn == "psi"))
-        return thetas
+    def unroll(self, evidence: Evidence, psi: PsiEnters) -> list[GaussianParameters]:
+        """theta^0 .. theta^K.
+
+        Args:
+            evidence: the tasks.
+            psi: how psi enters the steps.
+        """
+        thetas = [self.initializer(evidence)]
+        if self.settings.steps:
+            points, step_sizes = self.look(evidence, psi), self.log_step_size.exp()
+            for k in range(self.settings.steps):
+                w, noise = self._draw(thetas[-1], evidence, k)
+                gradient = self.gradient(w, points, evidence, k)
+                thetas.append(self._step(thetas[-1], step_sizes[k], gradient, noise, evidence, psi))
+        return [theta.expanded() for theta in thetas]
+
+    def look(self, evidence: Evidence, psi: PsiEnters) -> Points:
+        """What the steps look at."""
+        return self.points(evidence, self.steps_on_queries, psi)
 
     def _draw(self, theta: GaussianParameters, evidence: Evidence, k: int) -> tuple[Tensor, Tensor | None]:
         """w(theta, epsilon), (S, T, N, D), and scale * epsilon; the mean and None where eq. (9) is taken there."""
@@ -125,7 +138,7 @@ class UnrolledGuide(Guide):
         gradient: Tensor,
         noise: Tensor | None,
         evidence: Evidence,
-        attach_prior: bool,
+        psi: PsiEnters,
     ) -> GaussianParameters:
         """theta^{k+1}."""
         loc, log_scale = theta
@@ -138,7 +151,11 @@ class UnrolledGuide(Guide):
                 loc - step_size * loc_gradient,
                 log_scale if noise is None else log_scale - step_size * log_scale_gradient,
             )
-        precision, shift = self.prior.kl_gradient(theta, evidence.base_ids, detach=not attach_prior)
+
+        def kl_gradient(*theta: Tensor, detach: bool) -> tuple[Tensor, Tensor]:
+            return self.prior.kl_gradient(GaussianParameters(*theta), evidence.base_ids, detach)
+
+        precision, shift = psi(kl_gradient, *theta)
         pull = step_size * self.weights.kl
         new_log_scale = log_scale - step_size * log_scale_gradient
         if self.settings.kl_step == "explicit":
@@ -147,10 +164,19 @@ class UnrolledGuide(Guide):
         new_loc = (loc - step_size * loc_gradient + pull * shift) / (1 + pull * precision)
         return GaussianParameters(new_loc, _implicit_log_scale(new_log_scale, precision, pull))
 
-    def points(self, evidence: Evidence, queries: bool, attach_prior: bool = False) -> Points:
+    def points(self, evidence: Evidence, queries: bool, psi: PsiEnters) -> Points:
         """The queries, or else the labeled examples, in the form that the steps use."""
         x = self.likelihood.points((evidence.query_x if queries else evidence.support_x).detach())
-        return Points(x, self.base_logsumexp(evidence, x, attach_prior))
+        if evidence.joint_base_ids is None:
+            return Points(x, None)
+
+        def base_logsumexp(x: Tensor, *, detach: bool) -> tuple[Tensor]:
+            base = self.base_logsumexp(evidence, x, attach_prior=not detach)
+            assert base is not None
+            return (base,)
+
+        (base,) = psi(base_logsumexp, x)
+        return Points(x, base)
 
 
 def _implicit_log_scale(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """p_f(y | x, w): a categorical over cosine logits (eq. 2)."""
 
+from collections.abc import Callable
+
 import torch
 from pyro.distributions import Categorical
 from torch import Tensor, nn
 
-from pyro_sib.cosine import cosine_logits, cosine_vjp, unit
+from pyro_sib.cosine import cosine_pull_back, unit, unit_logits
 
 
 class CosineCategorical(nn.Module):
@@ -25,10 +27,13 @@ class CosineCategorical(nn.Module):
 
     def logits(self, w: Tensor, query_x: Tensor, w_base: Tensor | None = None) -> Tensor:
         """(..., T, N, D), (T, Q, D) [, (..., T, B', D)] -> (..., T, Q, [B' +] N), base classes first."""
-        if w_base is not None:
-            shape = torch.broadcast_shapes(w.shape[:-2], w_base.shape[:-2])
-            w = torch.cat([w_base.expand(*shape, *w_base.shape[-2:]), w.expand(*shape, *w.shape[-2:])], dim=-2)
-        return cosine_logits(query_x, w, self.scale)
+        points, scale = unit(query_x), self.scale
+        novel = unit_logits(points, w, scale)
+        if w_base is None:
+            return novel
+        base = unit_logits(points, w_base, scale)
+        shape = torch.broadcast_shapes(base.shape[:-1], novel.shape[:-1])
+        return torch.cat([base.expand(*shape, -1), novel.expand(*shape, -1)], dim=-1)
 
     def distribution(self, outputs: Tensor) -> Categorical:
         """Categorical(softmax(outputs)), batch (..., T, Q)."""
@@ -40,11 +45,11 @@ class CosineCategorical(nn.Module):
 
     def step_outputs(self, w: Tensor, points: Tensor) -> Tensor:
         """Cosine logits of unit features, (..., T, P, N); the scale is a constant (footnote 3)."""
-        return self.scale.detach() * points @ unit(w).transpose(-1, -2)
+        return unit_logits(points, w, self.scale.detach())
 
-    def step_gradient(self, w: Tensor, points: Tensor, output_gradient: Tensor) -> Tensor:
-        """output_gradient . d logits / d w, in closed form, (..., T, N, D)."""
-        return cosine_vjp(points, w, self.scale.detach(), output_gradient)
+    def pull_back(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """`step_outputs` and, in closed form, gradients in them -> in w, (..., T, P, N) -> (..., T, N, D)."""
+        return cosine_pull_back(points, w, self.scale.detach())
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """softmax(outputs) - onehot(y) over the novel classes; a negative y is a base class, no novel one."""

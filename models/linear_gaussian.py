@@ -1,5 +1,7 @@
 """p_f(y | x, w) of few-shot regression: a Gaussian about a linear function of the features (eq. 2)."""
 
+from collections.abc import Callable
+
 import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
@@ -45,9 +47,9 @@ class LinearGaussian(nn.Module):
         """The means, (..., T, P, 1)."""
         return self.logits(w, points)
 
-    def step_gradient(self, w: Tensor, points: Tensor, output_gradient: Tensor) -> Tensor:
-        """Sum over points of output_gradient . f(x), (..., T, 1, D)."""
-        return output_gradient.transpose(-1, -2) @ points
+    def pull_back(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The means, and gradients in them -> in w: the sum over points of gradient . f(x), (..., T, 1, D)."""
+        return self.step_outputs(w, points), lambda output_gradient: output_gradient.transpose(-1, -2) @ points
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """(outputs - y) / sigma^2, (..., T, P, 1); sigma is a constant (footnote 3)."""

@@ -51,7 +51,7 @@ class LowRankPrior(PretrainedBasePrior):
         precision = (1 - (factor * shrunk.T).sum(-1)) / scale.square()
         offset = (theta.loc - loc) / scale
         gradient = (offset - offset @ factor @ shrunk) / scale
-        return precision.expand_as(theta.loc), precision * theta.loc - gradient
+        return precision, precision * theta.loc - gradient
 
 
 @register_kl(Independent, LowRankMultivariateNormal)

@@ -126,7 +126,7 @@ class MixturePrior(Prior):
         locs, scales = self._components(base_ids)
         if detach:
             locs, scales = locs.detach(), scales.detach()
-        kls = component_kls(theta.loc, theta.log_scale.exp(), locs, scales)
+        kls = component_kls(theta.loc, theta.expanded().log_scale.exp(), locs, scales)
         weights = torch.softmax(-kls, -1)
         precision = scales[:, 0].square().reciprocal()
         return weights @ precision, weights @ (precision * locs[:, 0])

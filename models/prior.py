@@ -23,9 +23,10 @@ class Prior(nn.Module, ABC):
     def kl_gradient(
         self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of KL(N(loc, s^2) || p_psi), as a precision P and a shift m, each (T, N, D).
+        """The gradient of KL(N(loc, s^2) || p_psi), as a precision P and a shift m.
 
-        d KL / d loc = P loc - m and d KL / d log s = P s^2 - 1 (the second term of eq. 9).
+        d KL / d loc = P loc - m and d KL / d log s = P s^2 - 1 (the second term of eq. 9). Each is (T, N, D), or
+        of a shape that broadcasts to it; so may theta.log_scale be.
         With `detach`, psi is a constant.
         """
 
@@ -89,9 +90,8 @@ class GaussianPrior(PretrainedBasePrior):
     ) -> tuple[Tensor, Tensor]:
         """P = 1 / scale^2 and m = P loc."""
         loc, log_scale = (p.detach() if detach else p for p in (self.loc, self.log_scale))
-        shape = torch.broadcast_shapes(loc.shape, theta.loc.shape)
         precision = (-2 * log_scale).exp()
-        return precision.expand(shape), (precision * loc).expand(shape)
+        return precision, precision * loc
 
 
 def initial_moments(base_weights: Tensor | None, features: int) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """The cosine predictor and its closed-form vector-Jacobian product."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -14,27 +16,40 @@ def unit(x: Tensor) -> Tensor:
 
 def cosine_logits(x: Tensor, w: Tensor, scale: Tensor) -> Tensor:
     """Scale * cos(x, w): (..., Q, D), (..., N, D) -> (..., Q, N); leading dimensions broadcast."""
-    return scale * unit(x) @ unit(w).transpose(-1, -2)
+    return unit_logits(unit(x), w, scale)
 
 
-def cosine_vjp(unit_x: Tensor, w: Tensor, scale: Tensor, grad_logits: Tensor) -> Tensor:
-    """grad_logits . d logits / d w, in closed form: what eq. (9) needs without a second backward pass.
+def unit_logits(unit_x: Tensor, w: Tensor, scale: Tensor) -> Tensor:
+    """`cosine_logits` of features that are unit vectors already."""
+    weights = (scale * unit(w)).transpose(-1, -2)
+    # Weights that all tasks share make one product of it.
+    return unit_x @ (weights[0] if weights.ndim == 3 and len(weights) == 1 else weights)
 
-    With v = w / |w|: d logits_qn / d w_n = scale / |w_n| * (x_q - (x_q . v_n) v_n).
+
+def cosine_pull_back(unit_x: Tensor, w: Tensor, scale: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Logits, and their vector-Jacobian product in closed form: what eq. (9) needs without a second backward pass.
+
+    With v = w / |w|: d logits_qn / d w_n = scale / |w_n| * (x_q - (x_q . v_n) v_n). The sum over queries of
+    grad_qn x_q . v_n is that of grad_qn logits_qn / scale, so the weights are normalized and met with the features
+    once for both.
 
     Args:
         unit_x: (..., Q, D) normalized features.
         w: (..., N, D) weights.
         scale: the predictor's scale, a scalar.
-        grad_logits: (..., Q, N).
 
     Returns:
-        (..., N, D).
+        (..., Q, N) logits, and grad_logits (..., Q, N) -> grad_logits . d logits / d w, (..., N, D).
     """
-    inverse_norm = (w.square().sum(-1, keepdim=True) + EPSILON**2).rsqrt()
-    v = w * inverse_norm
-    pulled = grad_logits.transpose(-1, -2) @ unit_x
-    return scale * inverse_norm * (pulled - (pulled * v).sum(-1, keepdim=True) * v)
+    inverse_square = (w.square().sum(-1, keepdim=True) + EPSILON**2).reciprocal()
+    slope = scale * inverse_square.sqrt()
+    logits = unit_x @ (slope * w).transpose(-1, -2)
+
+    def pull_back(grad_logits: Tensor) -> Tensor:
+        along = (grad_logits * logits).sum(-2)[..., None] * inverse_square
+        return slope * (grad_logits.transpose(-1, -2) @ unit_x) - along * w
+
+    return logits, pull_back
 
 
 class CosineClassifier(nn.Module):

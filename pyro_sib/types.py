@@ -1,5 +1,6 @@
 """What flows between the layers: the evidence of a batch of tasks, the episode, a Gaussian's parameters."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Protocol
 
@@ -15,6 +16,10 @@ class GaussianParameters(NamedTuple):
     """(T, N, D)."""
     log_scale: Tensor
     """(T, N, D), log of the standard deviation."""
+
+    def expanded(self) -> "GaussianParameters":
+        """With log_scale in loc's shape, where it came in one that broadcasts to it."""
+        return GaussianParameters(self.loc, self.log_scale.expand_as(self.loc))
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,10 @@ class PriorLike(Protocol):
     def kl_gradient(
         self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Precision P and shift m, each (T, N, D): d KL / d loc = P loc - m, d KL / d log_scale = P s^2 - 1."""
+        """Precision P and shift m, each broadcastable to (T, N, D).
+
+        d KL / d loc = P loc - m, d KL / d log_scale = P s^2 - 1. theta.log_scale may be of a shape that broadcasts.
+        """
 
     def with_psi_from_posterior(self) -> "PriorLike":
         """Outside all plates: the prior at a psi drawn from q(psi), as Pyro sites; itself without a hyper-prior."""
@@ -148,8 +156,8 @@ class LikelihoodLike(Protocol):
     def step_outputs(self, w: Tensor, points: Tensor) -> Tensor:
         """(..., T, N, D), (T, P, D) -> (..., T, P, N); the likelihood's own parameters are constants."""
 
-    def step_gradient(self, w: Tensor, points: Tensor, output_gradient: Tensor) -> Tensor:
-        """output_gradient . d outputs / d w, summed over points: (..., T, P, N) -> (..., T, N, D)."""
+    def pull_back(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """`step_outputs`, and what takes a gradient in them to one in w: (..., T, P, N) -> (..., T, N, D)."""
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """Gradient of -log p(y | outputs) in the outputs, (..., T, P, N).

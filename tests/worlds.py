@@ -15,6 +15,11 @@ from pyro_sib.objective import ObjectiveWeights
 FEATURES, BASE_CLASSES = 7, 9
 
 
+def psi_attached(function, *arguments):
+    """Psi in the steps as autograd alone would have it."""
+    return function(*arguments, detach=False)
+
+
 def clusters(classes: int, rows: int, seed: int, features: int = FEATURES, spread: float = 0.6) -> Split:
     """Gaussian clusters, `rows` in each class, float32."""
     generator = torch.Generator().manual_seed(seed)

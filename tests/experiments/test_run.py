@@ -168,6 +168,23 @@ def test_a_finished_run_is_shown_again_and_another_configuration_is_refused(smal
         run(replace(small, learning_rate=0.1))
 
 
+def test_a_folder_from_before_a_setting_existed_is_of_its_default(small):
+    first = run(small)
+    path = small.out / "config.json"
+    config = json.loads(path.read_text())
+    del config["hold_out_classes"]
+    path.write_text(json.dumps(config))
+    assert run(small) == json.loads(json.dumps(first))
+    with pytest.raises(InputError, match="other settings \\(hold_out_classes\\)"):
+        run(replace(small, hold_out_classes=2))
+
+
+def test_classes_held_out_are_what_is_evaluated_on(small):
+    result = run(replace(small, setting="standard", hold_out_classes=3, out=small.out / "held"))
+    assert result["split"] == "val"
+    assert "3 base classes held out as val" in result["data"]["base_holdout"]
+
+
 def test_images_and_tuned_features(tmp_path, monkeypatch):
     """From pixels: a tiny synthetic world, f pretrained and tuned on."""
     from pyro_sib.data.synthetic import synthetic_world
@@ -285,7 +302,7 @@ def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] =
         ("--data mini-imagenet", "needs --data-root"),
         ("--prior cauchy", "unknown prior 'cauchy'; choose one of isotropic, diagonal, mixture"),
         ("--guide maml2", "unknown guide 'maml2'; choose one of sib, init-only"),
-        ("--query-balance even", "unknown query balance 'even'; choose balanced or dirichlet:ALPHA"),
+        ("--query-balance even", "unknown query balance 'even'; choose balanced, dirichlet:ALPHA or mixed:ALPHA"),
         ("--second-balance dirichlet:0", "unknown query balance 'dirichlet:0'"),
         ("--features {tmp}/good.npz --query-balance dirichlet:2", "needs 76"),
         ("--guide snail", "--guide snail cannot serve --setting lwof; choose standard, or one of sib"),
@@ -307,6 +324,8 @@ def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] =
         ("--features {tmp}/good.npz --ways 9", "has 8 classes, fewer than --ways 9"),
         ("--features {tmp}/good.npz --shots 20", "needs 35"),
         ("--features {tmp}/notest.npz --split test", "no test data"),
+        ("--features {tmp}/good.npz --split test --hold-out-classes 5", "leave --split test out"),
+        ("--features {tmp}/good.npz --hold-out-classes 7", "of which 2 to 6 can be held out"),
         ("--features {tmp}/good.npz --tune-features", "--tune-features needs images"),
         ("--features {tmp}/good.npz --out {tmp}/good.npz", "is a file"),
     ],

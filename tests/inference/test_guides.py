@@ -16,7 +16,7 @@ from inference.synthetic_gradients import SYNTHETIC_GRADIENTS, make_synthetic_gr
 from pyro_sib.cosine import cosine_logits, unit
 from pyro_sib.errors import InputError
 from pyro_sib.types import Episode, Evidence, GaussianParameters
-from tests.worlds import BASE_CLASSES, FEATURES, make_world
+from tests.worlds import BASE_CLASSES, FEATURES, make_world, psi_attached
 
 PRIORS = ("isotropic", "diagonal", "mixture", "low-rank")
 D64 = torch.float64
@@ -102,7 +102,7 @@ def test_no_steps_gives_lambda():
     theta = world.guide.posterior(evidence)
     start = world.guide.initializer(evidence)
     assert torch.equal(theta.mean, start.loc)
-    torch.testing.assert_close(theta.stddev, start.log_scale.exp())
+    torch.testing.assert_close(theta.stddev, start.expanded().log_scale.exp())
 
 
 def test_lambda_is_the_scaled_class_mean():
@@ -181,7 +181,7 @@ def test_psi_learns_from_the_kl_alone(prior):
     loss = TraceMeanField_ELBO(max_plate_nesting=2).differentiable_loss(world.model, world.guide, episode)
     ours = torch.autograd.grad(loss, psi)
 
-    theta = world.guide._unroll(episode.evidence, learn="psi")[-1]
+    theta = world.guide.unroll(episode.evidence, psi_attached)[-1]
     kl = kl_divergence(as_distribution(theta), world.prior.distribution(episode.evidence.base_ids))
     expected = torch.autograd.grad(world.weights.kl * kl.sum(-1).mean(), psi)
     for mine, theirs in zip(ours, expected, strict=True):
@@ -218,7 +218,7 @@ def test_the_equivariant_xi_permutes_with_the_classes_and_serves_any_number(name
 def test_initializers_give_theta_of_every_class(name):
     world = make_world(initializer=name)
     theta = world.guide.initializer(world.source.episodes(torch.arange(4)).evidence)
-    assert theta.loc.shape == theta.log_scale.shape == (4, 3, FEATURES)
+    assert theta.loc.shape == theta.expanded().log_scale.shape == (4, 3, FEATURES)
 
 
 def test_the_queries_draw_the_class_means_of_both():

@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from inference.guide import as_distribution
 from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
-from tests.worlds import FEATURES, make_world
+from tests.worlds import FEATURES, make_world, psi_attached
 
 D64 = torch.float64
 HYPER = {"psi_loc": (0.0, FEATURES**-0.5), "psi_log_scale": (-0.5 * torch.tensor(FEATURES).double().log(), 1.0)}
@@ -98,7 +98,7 @@ def test_psi_learns_through_the_steps_too(particles):
     )
     psi, q_psi = _psi(world, noise)
     p_w = Independent(Normal(psi["psi_loc"], psi["psi_log_scale"].exp()), 1)
-    kl_w = kl_divergence(as_distribution(world.guide._unroll(episode.evidence, learn="psi")[-1]), p_w)
+    kl_w = kl_divergence(as_distribution(world.guide.unroll(episode.evidence, psi_attached)[-1]), p_w)
     kl_psi = sum(kl_divergence(q_psi[name], Normal(*map(torch.as_tensor, HYPER[name]))).sum() for name in HYPER)
     expected = world.weights.kl * (kl_w.sum(-1).mean() + kl_psi / 40)
     for mine, theirs in zip(ours, torch.autograd.grad(expected, list(world.prior.parameters())), strict=True):

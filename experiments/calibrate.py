@@ -1,0 +1,255 @@
+"""How far to trust a run's predictions: calibration, selective prediction, and queries of unknown classes."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch import Tensor
+
+from experiments.calibrate_settings import CalibrateSettings
+from experiments.calibration_figures import reliabilities, risks, strangers_found
+from experiments.cli import run_command
+from experiments.compare import base_tasks
+from experiments.figures import save_figure
+from experiments.predictors import Predictor, predictors_of
+from experiments.progress import Reporter
+from experiments.restore import Restored, restore
+from experiments.results import commit
+from experiments.run import eval_tasks
+from experiments.tables import markdown_table
+from inference import Guide
+from inference.evaluation import TaskSource
+from pyro_sib.calibration import area_under_risk, auroc, entropy, mutual_information, reliability
+from pyro_sib.errors import InputError
+from pyro_sib.files import write_json, write_text
+from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval, score
+from pyro_sib.strangers import stranger_rows, with_strangers
+
+SCORES = ("max probability", "entropy", "mutual information")
+"""By which unknown classes are told from known ones."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A predictor on one run's evaluation tasks.
+
+    Attributes:
+        run: name of the run's folder.
+        predictor: what predicted.
+        scores: of the tasks' own queries.
+        known: by score, (T, Q) of the tasks' own queries when strangers were among them; larger is stranger.
+        unknown: by score, (T, U) of the strangers.
+    """
+
+    run: str
+    predictor: Predictor
+    scores: TaskScores
+    known: dict[str, Tensor]
+    unknown: dict[str, Tensor]
+
+    @property
+    def name(self) -> str:
+        """In figures."""
+        return f"{self.run}: {self.predictor.name}"
+
+
+def calibrate(settings: CalibrateSettings, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Measure every run; returns what result.json holds.
+
+    Raises:
+        InputError: no run, one without a posterior, runs on other tasks, or impossible numbers.
+    """
+    reporter = reporter or Reporter()
+    settings.check()
+    measured: list[Measured] = []
+    grounds = set()
+    for number, folder in enumerate(settings.runs):
+        back = _restored(folder, settings, reporter)
+        grounds.add(back.ground.bank.fingerprint)
+        if len(grounds) > 1:
+            raise InputError(f"{folder} is of other data than {settings.runs[0]}; calibrate them apart")
+        fitted = _restored(settings.fit_on[number], settings, reporter) if settings.fit_on else None
+        measured += _measure(back, folder.name, settings, reporter, fitted)
+    records = [_record(m, measured[0]) for m in measured]
+    text = _table(measured, records)
+    result = {
+        "tasks": len(measured[0].scores.nll),
+        "rows": records,
+        "commit": commit(),
+        "draws": settings.draws,
+        "fit_on": [str(f) for f in settings.fit_on],
+        "fit_tasks": settings.fit_tasks,
+    }
+    write_text(settings.out / "table.md", text)
+    for name, figure in (
+        ("reliability", reliabilities({m.name: (m.scores.confidence, m.scores.correct) for m in measured})),
+        ("risk_coverage", risks({m.name: (m.scores.confidence, m.scores.correct) for m in measured})),
+        ("strangers", strangers_found({m.name: (m.known, m.unknown) for m in measured if m.known})),
+    ):
+        if figure is not None:
+            save_figure(figure, settings.out / f"{name}.png")
+    write_json(settings.out / "result.json", result)
+    reporter.say(text)
+    reporter.say(f"{settings.out}/: table.md, result.json, reliability.png, risk_coverage.png, strangers.png")
+    return result
+
+
+def _restored(folder: Path, settings: CalibrateSettings, reporter: Reporter) -> Restored:
+    return restore(folder, reporter, settings.cache_dir, settings.data_root, settings.features, settings.device)
+
+
+def _measure(
+    back: Restored, name: str, settings: CalibrateSettings, reporter: Reporter, fitted: Restored | None
+) -> list[Measured]:
+    guide = back.program.guide
+    assert isinstance(guide, Guide)
+    tasks = settings.tasks or eval_tasks(back.settings, back.split)
+    teacher, what = guide, "base classes"
+    source = base_tasks(back.ground.bank, back.settings, back.device)
+    if fitted is not None:
+        assert isinstance(fitted.program.guide, Guide)
+        teacher, source = fitted.program.guide, fitted.sources["evaluate"]
+        what = f"{fitted.settings.hold_out_classes} base classes held out"
+    with reporter.stage("fit", f"{name}: temperature and width, on {settings.fit_tasks} tasks of {what}") as go:
+        predictors = predictors_of(teacher, source, 0, settings.fit_tasks, settings.draws, go)
+    with reporter.stage("predict", f"{name}: {tasks} tasks of {back.split}") as go:
+        return _predict(guide, predictors, back.sources["evaluate"], tasks, name, go)
+
+
+@torch.no_grad()
+def _predict(
+    guide: Guide,
+    predictors: list[Predictor],
+    source: TaskSource,
+    tasks: int,
+    name: str,
+    advance: Callable[[int, int], None],
+    batch_size: int = 50,
+) -> list[Measured]:
+    parts: list[list[TaskScores]] = [[] for _ in predictors]
+    known: list[dict[str, list[Tensor]]] = [{s: [] for s in SCORES} for _ in predictors]
+    unknown: list[dict[str, list[Tensor]]] = [{s: [] for s in SCORES} for _ in predictors]
+    bare = replace(source, propagation=None)
+    for indices in torch.arange(tasks).split(batch_size):
+        episode = source.episodes(indices)
+        own = source.sampler.novel.y[source.sampler.sample(indices).support[:, :: source.sampler.shape.shots]]
+        rows = stranger_rows(source.sampler.novel, own, indices, episode.evidence.queries)
+        mixed = with_strangers(bare.episodes(indices), source.novel[rows.to(source.novel.device)])
+        mixed = mixed if source.propagation is None else source.propagation(mixed)
+        queries = episode.evidence.queries
+        for i, predictor in enumerate(predictors):
+            draws = predictor(guide, guide.sees(episode))
+            parts[i].append(score(draws.mean(0), episode.query_y, 0))
+            strange = _strangeness(predictor(guide, guide.sees(mixed)))
+            for s, values in strange.items():
+                known[i][s].append(values[:, :queries].cpu())
+                unknown[i][s].append(values[:, queries:].cpu())
+        advance(int(indices[-1]) + 1, tasks)
+    return [
+        Measured(
+            name,
+            predictor,
+            TaskScores.join(parts[i]),
+            {s: torch.cat(v) for s, v in known[i].items()},
+            {s: torch.cat(v) for s, v in unknown[i].items()},
+        )
+        for i, predictor in enumerate(predictors)
+    ]
+
+
+def _strangeness(draws: Tensor) -> dict[str, Tensor]:
+    """(draws, T, Q, C) -> by score, (T, Q)."""
+    mean = draws.mean(0)
+    return dict(zip(SCORES, (-mean.amax(-1), entropy(mean), mutual_information(draws)), strict=True))
+
+
+def _record(measured: Measured, first: Measured) -> dict[str, Any]:
+    """One row of result.json; differences are paired with the first row, task by task."""
+    scores = measured.scores
+    curve = reliability(scores.confidence, scores.correct)
+    means = {
+        "accuracy": mean_interval(scores.novel),
+        "nll": mean_interval(scores.nll),
+        "brier": mean_interval(scores.brier),
+        "accuracy_difference": mean_interval(scores.novel - first.scores.novel),
+        "nll_difference": mean_interval(scores.nll - first.scores.nll),
+    }
+    return {
+        "run": measured.run,
+        **{name: asdict(value) for name, value in means.items()},
+        "predictor": asdict(measured.predictor),
+        "ece": curve.error,
+        "ece_standard_error": curve.standard_error,
+        "aurc": area_under_risk(scores.confidence, scores.correct),
+        "auroc": {s: 100 * auroc(measured.unknown[s], measured.known[s]) for s in measured.known},
+        "reliability": {
+            "confidence": _numbers(curve.confidence),
+            "accuracy": _numbers(curve.accuracy),
+            "count": curve.count.tolist(),
+        },
+    }
+
+
+def _numbers(values: Tensor) -> list[float | None]:
+    """None for what an empty bin lacks: JSON has no NaN."""
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _table(measured: list[Measured], records: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    header = (
+        "predictor",
+        "accuracy",
+        "paired",
+        "ECE",
+        "NLL",
+        "paired",
+        "Brier",
+        "AURC",
+        *(f"AUROC, {s}" for s in SCORES),
+    )
+    rows = []
+    several = len({m.run for m in measured}) > 1
+    for m, r in zip(measured, records, strict=True):
+        fitted = [f"T {m.predictor.temperature:.2f}"] if m.predictor.temperature != 1 else []
+        fitted += [f"width x {m.predictor.widen:g}"] if m.predictor.widen != 1 else []
+        name = (m.name if several else m.predictor.name) + (f" ({', '.join(fitted)})" if fitted else "")
+        rows.append(
+            [
+                name,
+                _interval(r["accuracy"], 2),
+                _interval(r["accuracy_difference"], 2, sign=True),
+                f"{r['ece']:.2f} ± {1.96 * r['ece_standard_error']:.2f}",
+                _interval(r["nll"], 3),
+                _interval(r["nll_difference"], 4, sign=True),
+                _interval(r["brier"], 3),
+                f"{r['aurc']:.2f}",
+                *(f"{r['auroc'][s]:.1f}" for s in SCORES),
+            ]
+        )
+    notes = (
+        "Accuracy, ECE, AURC and AUROC in percent, NLL in nats; ± is the 95% interval over tasks. Paired "
+        "differences are from the first row. AUROC: of queries of unknown classes, as many as a task's own and "
+        "mixed into them."
+    )
+    return f"{markdown_table(header, rows)}\n\n{notes}\n"
+
+
+def _interval(value: dict[str, float], digits: int, sign: bool = False) -> str:
+    interval = MeanInterval(**value)
+    mean = f"{interval.mean:+.{digits}f}" if sign else f"{interval.mean:.{digits}f}"
+    return f"{mean} ± {interval.ci95:.{digits}f}"
+
+
+def main() -> int:
+    """`python -m experiments.calibrate`."""
+    settings = tyro.cli(CalibrateSettings, prog="python -m experiments.calibrate")
+    return run_command(lambda: calibrate(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

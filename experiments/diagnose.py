@@ -1,0 +1,242 @@
+"""Is a run's posterior to be trusted? Its draws in ArviZ's groups, tables and figures about them."""
+
+import sys
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from experiments.arviz_lines import Posterior, open_posterior
+from experiments.cli import run_command
+from experiments.diagnose_report import markdown, warnings_of
+from experiments.diagnostic_figures import checks_figure, khat_figure, loo_figure, steps_figure
+from experiments.diagnostics import (
+    chain_table,
+    chosen_weights,
+    class_directions,
+    predictive_checks,
+    query_scores,
+    step_table,
+)
+from experiments.figures import save_figure
+from experiments.khat import LEAST_DRAWS, THRESHOLD, KHat, summary, task_k_hats
+from experiments.posterior_file import NAME, Subject, exported, parameters_of, write_posterior
+from experiments.progress import Reporter
+from experiments.restore import Restored, read_settings, restore
+from experiments.weight_figures import direction_figure, weights_density, weights_forest, weights_pair
+from inference import Baseline, Guide, learner_named
+from inference.importance import targets_of
+from pyro_sib.errors import InputError
+from pyro_sib.files import write_json, write_text
+
+FEATURES = 4
+"""Chosen weights are those of so many features."""
+
+
+@dataclass(frozen=True)
+class DiagnoseSettings:
+    """Diagnose a finished run's posterior over the tasks' weights: posterior.nc, tables and figures."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder, as `experiments.run` left it."""
+    tasks: int = 50
+    """Evaluation tasks, from the first."""
+    draws: int = 400
+    """Posterior draws of each; the first ones are those that the run's predictions average over."""
+    task: int = 0
+    """The task whose weights are drawn."""
+    chains: Path | None = None
+    """Another file of draws with several chains (as an MCMC sampler leaves them): its ESS and R-hat."""
+    out: Path | None = None
+    """Where to write; RUN/diagnostics, unless said."""
+    data_root: Path | None = None
+    """Where the images are now, if they have moved."""
+    features: Path | None = None
+    """Where the features are now, if they have moved."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    threads: int | None = None
+    """CPU threads; torch's choice, unless said."""
+    cache_dir: Path = Path("runs/cache")
+    """Where decoded images, trained backbones and features are kept, by content."""
+
+    def check(self) -> None:
+        """Whatever can be known before the run is read.
+
+        Raises:
+            InputError: what is wrong, what would be right.
+        """
+        if self.tasks < 1:
+            raise InputError(f"--tasks {self.tasks}: 1 or more is needed")
+        if self.draws < LEAST_DRAWS:
+            raise InputError(f"--draws {self.draws}: k-hat needs {LEAST_DRAWS} or more")
+        if not 0 <= self.task < self.tasks:
+            raise InputError(f"--task {self.task}: it must be one of --tasks {self.tasks}, counted from 0")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"--threads {self.threads}: 1 or more is needed")
+        if self.chains is not None and not self.chains.is_file():
+            raise InputError(f"--chains {self.chains} does not exist")
+        guide = read_settings(self.run).guide
+        if issubclass(learner_named(guide), Baseline):
+            raise InputError(
+                f"{self.run} is a run of {guide}, which has no density over weights and so no k-hat; "
+                f"name a run of a guide, such as sib"
+            )
+
+
+def diagnose(settings: DiagnoseSettings, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Do it all; returns the content of diagnostics.json.
+
+    Raises:
+        InputError: no finished run there, a learner without a density, or too few draws.
+    """
+    settings.check()
+    reporter = reporter or Reporter()
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    out = settings.out or settings.run / "diagnostics"
+    where = (settings.cache_dir, settings.data_root, settings.features, settings.device)
+    restored = restore(settings.run, reporter, *where)
+    subject = subject_of(restored)
+    path = out / NAME
+    wanted = {"parameters": parameters_of(subject.guide), "data_fingerprint": subject.fingerprint}
+    if exported(path) != wanted | {"tasks": settings.tasks, "draws": settings.draws}:
+        with reporter.stage("posterior", f"{settings.draws} draws for each of {settings.tasks} tasks") as advance:
+            write_posterior(path, subject, settings.tasks, settings.draws, advance)
+    with open_posterior(path) as posterior:
+        result = _measure(settings, restored, posterior, out, reporter)
+    result["warnings"] = warnings_of(result)
+    write_json(out / "diagnostics.json", result)
+    write_text(out / "diagnostics.md", markdown(result))
+    for warning in result["warnings"]:
+        reporter.say(f"warning: {warning}")
+    reporter.say(f"{out}/: diagnostics.md, diagnostics.json, {NAME}, {len(list(out.glob('*.png')))} figures")
+    return result
+
+
+def subject_of(restored: Restored) -> Subject:
+    """What is exported of a restored run."""
+    guide = restored.program.guide
+    assert isinstance(guide, Guide), "a baseline has no posterior"
+    fingerprint = restored.ground.bank.fingerprint
+    return Subject(restored.settings, fingerprint, restored.split, restored.sources["evaluate"], guide)
+
+
+def _measure(
+    settings: DiagnoseSettings, restored: Restored, posterior: Posterior, out: Path, reporter: Reporter
+) -> dict[str, Any]:
+    run = restored.settings
+    what = f"{run.ways}-way {run.shots}-shot, {run.guide}, {restored.split}"
+    names = [str(name) for name in posterior.values("constant_data", "class_name", task=settings.task)]
+    with reporter.stage("k-hat", f"k-hat of {settings.tasks} tasks") as advance:
+        found, unweighted = _k_hats(settings, restored, posterior, advance)
+    with reporter.stage("diagnostics", "weights, predictive checks, leave-one-out, steps"):
+        chosen = chosen_weights(posterior, settings.task, FEATURES)
+        directions = class_directions(posterior, settings.tasks)
+        checks, scores = predictive_checks(posterior, settings.tasks), query_scores(posterior)
+        steps = step_table(restored, settings.tasks)
+        chains = chain_table(posterior)
+        if settings.chains is not None:
+            with open_posterior(settings.chains) as other:
+                chains = chain_table(other)
+    title = f"{what}, task {settings.task}: the {len(chosen.features)} features that the evidence moved most"
+    for name, figure in {
+        "weights_forest": weights_forest(chosen, names, title),
+        "weights_density": weights_density(chosen, names, title),
+        "weights_pair": weights_pair(chosen, names, title),
+        "class_directions": direction_figure(
+            directions, settings.task, names, f"directions of the weights: {what}"
+        ),
+        "predictive_checks": checks_figure(checks, settings.task, names, f"posterior predictive checks: {what}"),
+        "k_hat": khat_figure(found, f"PSIS k-hat, {settings.tasks} tasks, {settings.draws} draws: {what}"),
+        "loo": loo_figure(scores, f"leave-one-out over the queries, {settings.tasks} tasks: {what}"),
+        "steps": steps_figure(steps, f"q after k steps, {settings.tasks} tasks: {what}"),
+    }.items():
+        save_figure(figure, out / f"{name}.png")
+    mean = torch.from_numpy(directions.with_truth)
+    return {
+        "run": str(settings.run),
+        "guide": run.guide,
+        "oracle": restored.program.guide.oracle,
+        "split": restored.split,
+        "kl_weight": run.kl_weight,
+        "tasks": settings.tasks,
+        "draws": settings.draws,
+        "attributes": {name: str(value) for name, value in posterior.attributes.items()},
+        "k_hat": {
+            "threshold": THRESHOLD,
+            "rows": summary(found, unweighted),
+            # Infinite where no tail is left, for which JSON has no number.
+            "tasks": [asdict(f) | {"k": f.k if isfinite(f.k) else None} for f in found],
+        },
+        "loo": {
+            "queries": int(scores.k.size),
+            "predictive": float(scores.predictive.mean()),
+            "left_out": float(scores.left_out.mean()),
+            "elpd": scores.elpd,
+            "se": scores.se,
+            "p": scores.p,
+            "above_threshold_percent": 100 * float((scores.k > THRESHOLD).mean()),
+            "largest_k": float(scores.k.max()),
+        },
+        "predictive_checks": {
+            "observed_surprise": float(checks.observed.mean()),
+            "replicated_surprise": float(checks.replicated.mean()),
+            "p_values": [float(p) for p in checks.p_value],
+            "p_below_5_percent": 100 * float((checks.p_value < 0.05).mean()),
+            "fullest_class_p_values": [float(p) for p in checks.p_spread],
+        },
+        "directions": {
+            "draw_with_mean": float(directions.with_mean.mean()),
+            "draw_with_queries": float(mean.nanmean()),
+            "prior_with_queries": float(torch.from_numpy(directions.prior_with_truth).nanmean()),
+            "mean_with_queries": float(torch.from_numpy(directions.mean_with_truth).nanmean()),
+        },
+        "weights": {
+            "task": settings.task,
+            "classes": names,
+            "features": chosen.features.tolist(),
+            "kl": chosen.kl.tolist(),
+            "prior_mean": chosen.prior.mean(0).tolist(),
+            "prior_sd": chosen.prior.std(0).tolist(),
+            "posterior_mean": chosen.posterior.mean(0).tolist(),
+            "posterior_sd": chosen.posterior.std(0).tolist(),
+        },
+        "steps": steps,
+        "chains": chains,
+    }
+
+
+@torch.no_grad()
+def _k_hats(
+    settings: DiagnoseSettings, restored: Restored, posterior: Posterior, advance: Any
+) -> tuple[list[KHat], list[dict[str, float]]]:
+    guide, first = restored.program.guide, restored.sources["evaluate"].episodes(torch.arange(1)).evidence
+    assert isinstance(guide, Guide)
+    # The file's arrays are on the CPU, so the prior is brought there.
+    prior = restored.program.prior
+    assert prior is not None
+    ids = None if first.base_ids is None else first.base_ids.cpu()
+    p = prior.cpu().distribution(ids)
+    targets = targets_of(guide.weights.kl, first.support_y.shape[1], first.queries)
+    found, unweighted = [], []
+    for task in range(settings.tasks):
+        rows, scores = task_k_hats(posterior, task, targets, p)
+        found += rows
+        unweighted.append(scores)
+        advance(task + 1, settings.tasks)
+    prior.to(restored.device)
+    return found, unweighted
+
+
+def main() -> int:
+    """`python -m experiments.diagnose`."""
+    settings = tyro.cli(DiagnoseSettings, prog="python -m experiments.diagnose")
+    return run_command(lambda: diagnose(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
