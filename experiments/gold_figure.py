@@ -1,6 +1,7 @@
 """The figure of the gold standard: a guide's posteriors beside NUTS's, task by task."""
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def gold_figure(tasks: list[Row], title: str) -> Figure:
     figure.suptitle(title, fontsize=10)
     panels = figure.subplots(2, 3)
     for axes, score, label in zip(panels[0], ("accuracy", "nll"), ("accuracy (%)", "NLL (nats)"), strict=False):
-        _strips(axes, tasks, names, lambda part, score=score: part[score])
+        _strips(axes, tasks, names, itemgetter(score))
         guide = float(np.mean([task["guide"][score] for task in tasks]))
         axes.axhline(guide, color=PALETTE[3], lw=1.4, ls="--", label=f"the guide: {guide:.3g}")
         axes.legend(fontsize=8, frameon=False)

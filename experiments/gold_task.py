@@ -51,9 +51,9 @@ class GoldProgram:
         assert isinstance(program.guide, Guide)
         assert program.prior is not None
         assert program.likelihood is not None
-        prior, likelihood = (
-            copy.deepcopy(part).cpu().double().requires_grad_(False) for part in (program.prior, program.likelihood)
-        )
+        prior, likelihood = copy.deepcopy(program.prior), copy.deepcopy(program.likelihood)
+        for part in (prior, likelihood):
+            part.cpu().double().requires_grad_(False)
         return GoldProgram(program.guide, prior, likelihood)
 
 
@@ -77,10 +77,15 @@ def gold_task(
             power = power_of(target, restored.settings, seen.query_y.shape[1])
             posterior = TaskPosterior(program.prior, program.likelihood, seen, power)
             parts[f"{target} {condition}"] = _held_to(
-                posterior, episode, theta, w, settings, lambda n, _, before=done: on_draw(before + n, total)
+                posterior, episode, theta, w, settings, _after(done, total, on_draw)
             )
             done += each
     return {"task": task, "guide": _scores(program.likelihood, episode, w), "parts": parts}
+
+
+def _after(before: int, total: int, on_draw: OnDraw) -> OnDraw:
+    """Progress of all parts from that of one."""
+    return lambda done, _: on_draw(before + done, total)
 
 
 def _guide_draws(theta: GaussianParameters, episode: Episode, settings: GoldSettings) -> Tensor:
@@ -163,8 +168,8 @@ def diagnostics(posterior: TaskPosterior, episode: Episode, w: Tensor) -> dict[s
 def moments_beside(episode: Episode, guide: Tensor, nuts: Tensor) -> dict[str, float]:
     """The guide's moments beside NUTS's, from draws (S, 1, N, D) of each, averaged over classes.
 
-    `direction_cosine` is between the mean directions E[w / |w|]; the scale ratios, guide over NUTS, are of root mean
-    square standard deviations, in the span of the task's points and across it; the norms are E|w|.
+    `direction_cosine` is between the mean directions E[w / |w|]; the scale ratios, guide over NUTS, are of root
+    mean square standard deviations, in the span of the task's points and across it; the norms are E|w|.
     """
     mean_directions = [unit(unit(w[:, 0]).mean(0)) for w in (guide, nuts)]
     basis = span(torch.cat([episode.evidence.support_x[0], episode.evidence.query_x[0]]))
@@ -199,7 +204,8 @@ def log_evidence(
 ) -> float | None:
     """The chains' mean estimate by bridge sampling from the standard normal of the coordinates.
 
-    None where they are more than a nat apart: the bridge is then too long. KL(q || posterior) is this less q's ELBO.
+    None where they are more than a nat apart: the bridge is then too long. This less q's ELBO is
+    KL(q || posterior).
     """
     generator = torch.Generator().manual_seed(settings.seed)
     noise = torch.randn(settings.draws, *coordinates.loc.shape, generator=generator, dtype=torch.float64)

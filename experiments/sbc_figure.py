@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from experiments.figures import GREY, PALETTE
 from pyro_sib.uniformity import Array, ecdf_band, histogram_band
@@ -29,7 +30,7 @@ def sbc_figure(places: dict[str, dict[str, Array]], worst: dict[str, str], title
     panels[0, 0].set_ylabel("simulated tasks")
     panels[1, 0].set_ylabel("ECDF minus uniform")
     figure.text(0.01, 0.002, "grey: 95% under calibration, of one bin above, of a whole curve below", fontsize=8)
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))  # type: ignore[union-attr]
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, 0.03, 1, 0.97)))
     return figure
 
 
@@ -37,7 +38,7 @@ def _histogram(axes: Axes, numbers: Array) -> None:
     low, high = histogram_band(len(numbers), BINS)
     axes.axhspan(low, high, color=GREY, alpha=0.3, lw=0)
     axes.axhline(len(numbers) / BINS, color=GREY, lw=1)
-    axes.hist(numbers, bins=np.linspace(0, 1, BINS + 1), color=PALETTE[0], alpha=0.85, rwidth=0.92)
+    axes.hist(numbers, bins=np.linspace(0, 1, BINS + 1).tolist(), color=PALETTE[0], alpha=0.85, rwidth=0.92)
     axes.spines[["top", "right"]].set_visible(False)
 
 

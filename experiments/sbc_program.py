@@ -50,8 +50,11 @@ class Simulation:
             torch.manual_seed(make_key("sbc", settings.seed) & (2**63 - 1))
             evidence = self._evidence()
             trace = poutine.trace(model).get_trace(evidence)
-        self.w: Tensor = trace.nodes["w"]["value"]
-        self.episode = Episode(evidence, trace.nodes["y"]["value"])
+        w, y = (trace.nodes[name]["value"] for name in ("w", "y"))
+        assert w is not None
+        assert y is not None
+        self.w: Tensor = w
+        self.episode = Episode(evidence, y)
         self.posterior = TaskPosterior(self.prior, self.likelihood, self.episode)
 
     def _evidence(self) -> Evidence:

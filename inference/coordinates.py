@@ -104,14 +104,13 @@ def _curvature(posterior: TaskPosterior, w: Tensor, scale: Tensor) -> tuple[Tens
     likelihood, evidence = posterior.likelihood, posterior.episode.evidence
     weights = w.unflatten(-1, posterior.shape[1:])
     points = likelihood.points(evidence.query_x)
-    outputs = likelihood.step_outputs(weights, points)
-    towards = likelihood.output_gradient(outputs, posterior.episode.query_y)
-    gradient = likelihood.step_gradient(weights, points, towards).flatten(2)
+    outputs, pull_back = likelihood.pull_back(weights, points)
+    gradient = pull_back(likelihood.output_gradient(outputs, posterior.episode.query_y)).flatten(2)
     values, vectors = torch.linalg.eigh(_second_derivative(posterior, outputs[0]))
     roots = (values.clamp_min(0).sqrt()[..., None] * vectors.mT) * posterior.power**0.5
     # Row (i, p) of B: the pull-back of root i of point p alone.
     rows = torch.diag_embed(roots.permute(2, 0, 3, 1)).permute(0, 3, 1, 4, 2)
-    jacobian = likelihood.step_gradient(weights[0], points, rows.flatten(0, 1)).flatten(2)
+    jacobian = likelihood.pull_back(weights[0], points)[1](rows.flatten(0, 1)).flatten(2)
     return posterior.power * scale * gradient, jacobian.transpose(0, 1) * scale[:, None]
 
 

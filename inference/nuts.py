@@ -104,7 +104,7 @@ def sample(
     def energy(sites: dict[str, Tensor]) -> Tensor:
         nonlocal evaluations
         evaluations += 1
-        return Potential.apply(sites["t"], posterior, coordinates)  # type: ignore[no-any-return]
+        return Potential.apply(sites["t"], posterior, coordinates)
 
     def advance(kernel: NUTS, *_: object) -> None:
         nonlocal done, step_size

@@ -65,10 +65,10 @@ class TaskPosterior:
         """
         evidence, y = self.episode.evidence, self.episode.query_y
         points = self.likelihood.points(evidence.query_x)
-        outputs = self.likelihood.step_outputs(w, points)
+        outputs, pull_back = self.likelihood.pull_back(w, points)
         prior = self.prior.distribution(evidence.base_ids).log_prob(w).sum(-1)
         value = prior + self.power * self.likelihood.distribution(outputs).log_prob(y).sum(-1)
-        pull = self.likelihood.step_gradient(w, points, self.likelihood.output_gradient(outputs, y))
+        pull = pull_back(self.likelihood.output_gradient(outputs, y))
         point = GaussianParameters(w, torch.full_like(w, _POINT))
         precision, shift = self.prior.kl_gradient(point, evidence.base_ids, detach=True)
         return value, shift - precision * w - self.power * pull
