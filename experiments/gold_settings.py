@@ -31,9 +31,9 @@ class GoldSettings:
     1 / (P kl_weight) that the run's objective implies for P labels), or any power."""
     chains: int = 2
     """NUTS chains, 2 or more for R-hat."""
-    warmup: int = 75
+    warmup: int = 100
     """Iterations of a chain in which the step size adapts."""
-    samples: int = 150
+    samples: int = 400
     """Draws kept of a chain."""
     draws: int = 300
     """Draws of the guide, and of the evidence's estimate."""
