@@ -10,6 +10,8 @@ from pyro_sib.types import PriorLike
 
 STEPS = 15
 """Newton steps of the fit."""
+WHOLE = 5
+"""Of them, those before averaging."""
 DRAWS = 4
 """Of each step, with their mirror images."""
 LEAST = 0.1
@@ -77,10 +79,14 @@ def fit_coordinates(posterior: TaskPosterior, seed: int) -> Coordinates:
         drawn = z + fit.shrink(torch.cat([noise, -noise]))
         gradient, root = _curvature(posterior, mean + scale * drawn, scale)
         # The curvature is that of earlier draws: a step by their own would be biased towards the flatter ones.
-        step_size = 2 / (step + 3)
-        z = z - step_size * fit.shrink(fit.shrink((drawn + gradient).mean(0)))
+        z = z - _step_size(step) * fit.shrink(fit.shrink((drawn + gradient).mean(0)))
         directions, factors = _shrinkage(root)
     return Coordinates(mean + scale * z, scale, directions, factors, shape)
+
+
+def _step_size(step: int) -> float:
+    """None at first, where no curvature is known; then whole Newton steps, then shorter ones that average draws."""
+    return min(1.0, 2 / (step - WHOLE + 2)) if step > WHOLE else float(step > 0)
 
 
 def moments(prior: PriorLike, base_ids: Tensor | None) -> tuple[Tensor, Tensor]:

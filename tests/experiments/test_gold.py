@@ -1,0 +1,103 @@
+"""The gold standard's command from end to end on small features."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments import gold as command
+from experiments.gold import run as gold
+from experiments.gold_settings import GoldSettings
+from experiments.run import run
+from pyro_sib.errors import InputError
+from pyro_sib.files import read_json
+from tests.experiments.test_run import small
+
+__all__ = ["small"]
+
+
+@pytest.fixture
+def finished(small) -> Path:
+    run(replace(small, setting="standard", compare=False, kl_weight=0.01))
+    return small.out
+
+
+def settings_for(out: Path, **changes) -> GoldSettings:
+    plain = GoldSettings(
+        run=out, tasks=2, warmup=20, samples=50, draws=60, out=out.parent / "gold", cache_dir=out.parent / "cache"
+    )
+    return replace(plain, **changes)
+
+
+def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkeypatch):
+    settings = settings_for(finished, targets=("literal", "objective"))
+    result = gold(settings)
+    parts = result["summary"]["parts"]
+    assert list(parts) == ["literal support", "literal queries", "objective support", "objective queries"]
+    assert parts["objective support"]["power"] == pytest.approx(1 / (3 * 0.01))
+    assert parts["literal support"]["power"] == 1
+    for part in parts.values():
+        assert 0 <= part["accuracy"]["mean"] <= 100
+        assert -1 <= part["direction_cosine"]["mean"] <= 1
+        assert part["gap"] is None or part["gap"]["mean"] > -1
+    # The labels of the queries say more of the queries than those of three examples.
+    assert parts["objective queries"]["nll"]["mean"] < parts["objective support"]["nll"]["mean"]
+    assert {p.name for p in settings.out.iterdir()} == {"gold.json", "gold.png", "tasks"}
+
+    first = sorted((settings.out / "tasks").iterdir())[0]
+    again = {"task": 0, "kept": True} | read_json(first)
+    first.write_text(json.dumps(again))
+    sampled = []
+    original = command.gold_task
+    monkeypatch.setattr(command, "gold_task", lambda *args: sampled.append(args[3]) or original(*args))
+    more = gold(replace(settings, tasks=3))
+    assert sampled == [2]
+    assert more["summary"]["parts"]["literal support"]["nll"]["tasks"] == 3
+    gold(replace(settings, seed=1, targets=("literal",)))
+    assert sampled == [2, 0, 1]
+
+
+def test_the_seed_reproduces_every_number(finished):
+    results = []
+    for folder in ("a", "b"):
+        summary = gold(replace(settings_for(finished), out=finished.parent / folder))["summary"]
+        for part in summary["parts"].values():
+            del part["seconds"]
+        results.append(summary)
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tasks": 1}, "--tasks 1: 2 or more"),
+        ({"chains": 1}, "--chains 1: R-hat needs 2"),
+        ({"samples": 10}, "--samples 10: R-hat and ESS need"),
+        ({"draws": 10}, "--draws 10"),
+        ({"targets": ()}, "name at least one"),
+        ({"targets": ("cold",)}, "--targets cold: literal, objective or a positive power"),
+        ({"targets": ("-2",)}, "--targets -2"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_run_is_read(finished, changes, says):
+    with pytest.raises(InputError, match=says):
+        gold(settings_for(finished, **changes))
+
+
+def test_runs_without_a_posterior_are_refused(small, tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        gold(settings_for(tmp_path / "nowhere"))
+    plain = replace(small, setting="standard", compare=False)
+    run(replace(plain, kl_weight=0.0, out=tmp_path / "point"))
+    with pytest.raises(InputError, match="implies no posterior; name --targets literal"):
+        gold(settings_for(tmp_path / "point", targets=("objective",)))
+    run(replace(plain, guide="prototypical", out=tmp_path / "baseline"))
+    with pytest.raises(InputError, match="has no weights w to sample"):
+        gold(settings_for(tmp_path / "baseline"))
+    run(replace(small, compare=False, out=tmp_path / "joint"))
+    with pytest.raises(InputError, match="name a standard run"):
+        gold(settings_for(tmp_path / "joint"))
+    (tmp_path / "point" / "sib.safetensors").unlink()
+    with pytest.raises(InputError, match="is missing; finish the run"):
+        gold(settings_for(tmp_path / "point"))
