@@ -23,6 +23,10 @@ def finished(small) -> Path:
     return small.out
 
 
+def _stop():
+    raise InterruptedError
+
+
 def settings_for(out: Path, **changes) -> GoldSettings:
     plain = GoldSettings(
         run=out, tasks=2, warmup=20, samples=50, draws=60, out=out.parent / "gold", cache_dir=out.parent / "cache"
@@ -54,8 +58,11 @@ def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkey
     more = gold(replace(settings, tasks=3))
     assert sampled == [2]
     assert more["summary"]["parts"]["literal support"]["nll"]["tasks"] == 3
-    gold(replace(settings, seed=1, targets=("literal",)))
-    assert sampled == [2, 0, 1]
+    sampled.clear()
+    with pytest.raises(InterruptedError):
+        monkeypatch.setattr(command, "gold_task", lambda *args: sampled.append(args[3]) or _stop())
+        gold(replace(settings, seed=1))
+    assert sampled == [0], "another seed's tasks are not these"
 
 
 def test_the_seed_reproduces_every_number(finished):

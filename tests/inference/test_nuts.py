@@ -1,6 +1,7 @@
 """NUTS on a task's weights, its coordinates and the evidence from its draws, held to what is known exactly."""
 
 import math
+from dataclasses import replace
 
 import pyro
 import pytest
@@ -99,19 +100,19 @@ def test_the_coordinates_of_linear_regression_are_those_of_its_posterior():
 
 
 def test_nuts_and_the_bridge_find_the_exact_posterior_and_evidence():
-    """Means within 5 standard errors, variances within a quarter, the log evidence within 0.1 nats."""
+    """Means within 5 standard errors, variances within a third, the log evidence within 0.1 nats."""
     posterior, exact = linear_posterior()
     x, y = posterior.episode.evidence.query_x, posterior.episode.query_y
     coordinates = fit_coordinates(posterior, seed=0)
-    settings = ChainSettings(chains=2, warmup=100, samples=600)
+    settings = ChainSettings(chains=2, warmup=40, samples=300)
     chains = sample(posterior, coordinates, settings)
-    assert chains.t.shape == (2, 600, T, D)
+    assert chains.t.shape == (2, 300, T, D)
     assert chains.divergences == 0
     w = coordinates.weights(chains.t)[..., 0, :].flatten(0, 1)
     q = exact.posterior(x, y)
     error = q.variance.sqrt() * (w.shape[0] / 4) ** -0.5
     assert ((w.mean(0) - q.mean).abs() < 5 * error).all()
-    torch.testing.assert_close(w.var(0), q.variance, rtol=0.25, atol=0)
+    torch.testing.assert_close(w.var(0), q.variance, rtol=0.34, atol=0)
     noise = torch.randn(600, *coordinates.loc.shape, dtype=D64)
 
     def log_ratio(t):
@@ -120,8 +121,15 @@ def test_nuts_and_the_bridge_find_the_exact_posterior_and_evidence():
 
     found = [bridge(log_ratio(chains.t.flatten(0, 1))[:, t], log_ratio(noise)[:, t]) for t in range(T)]
     torch.testing.assert_close(torch.tensor(found, dtype=D64), exact.log_evidence(x, y), rtol=0, atol=0.1)
-    again = sample(posterior, coordinates, settings)
-    assert torch.equal(again.t, chains.t)
+
+
+def test_a_seed_reproduces_every_draw():
+    posterior, _ = linear_posterior()
+    coordinates = fit_coordinates(posterior, seed=0)
+    settings = ChainSettings(chains=1, warmup=20, samples=20, seed=4)
+    first, again = (sample(posterior, coordinates, settings).t for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, sample(posterior, coordinates, replace(settings, seed=5)).t)
 
 
 def test_the_bridge_finds_a_known_normalizer():
