@@ -59,8 +59,8 @@ def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkey
     assert sampled == [2]
     assert more["summary"]["parts"]["literal support"]["nll"]["tasks"] == 3
     sampled.clear()
+    monkeypatch.setattr(command, "gold_task", lambda *args: sampled.append(args[3]) or _stop())
     with pytest.raises(InterruptedError):
-        monkeypatch.setattr(command, "gold_task", lambda *args: sampled.append(args[3]) or _stop())
         gold(replace(settings, seed=1))
     assert sampled == [0], "another seed's tasks are not these"
 
