@@ -28,9 +28,9 @@ class SupportInitializer(nn.Module):
         self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
-        """theta^0: loc (T, N, D), log_scale (D,)."""
+        """theta^0: loc (T, N, D), log_scale (1, D)."""
         loc = evidence.class_means(unit(evidence.support_x)) * self.weight
-        return GaussianParameters(loc, self.log_scale)
+        return GaussianParameters(loc, self.log_scale[None])
 
 
 class BothInitializer(nn.Module):
@@ -55,7 +55,7 @@ class BothInitializer(nn.Module):
         self.threshold, self.log_query_weight = (nn.Parameter(torch.tensor(0.0)) for _ in range(2))
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
-        """theta^0: loc (T, N, D), log_scale (D,)."""
+        """theta^0: loc (T, N, D), log_scale (1, D)."""
         means, queries = evidence.class_means(unit(evidence.support_x)), unit(evidence.query_x.detach())
         cosine = queries @ unit(means).transpose(1, 2)
         belongs = (self.log_sharpness.exp() * cosine).softmax(-1)
@@ -64,7 +64,7 @@ class BothInitializer(nn.Module):
         labeled = torch.nn.functional.one_hot(evidence.support_y, evidence.ways).sum(1)[..., None]
         total = labeled * means + counts.transpose(1, 2) @ queries
         loc = self.weight * total / (labeled + counts.sum(1)[..., None])
-        return GaussianParameters(loc, self.log_scale)
+        return GaussianParameters(loc, self.log_scale[None])
 
 
 class GlobalInitializer(nn.Module):
@@ -82,9 +82,9 @@ class GlobalInitializer(nn.Module):
         self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
-        """theta^0: loc (T, N, D), log_scale (D,)."""
+        """theta^0: loc (T, N, D), log_scale (1, D)."""
         loc: Tensor = self.loc.expand(evidence.tasks, -1, -1)
-        return GaussianParameters(loc, self.log_scale)
+        return GaussianParameters(loc, self.log_scale[None])
 
 
 INITIALIZERS: dict[str, Callable[[int, int, float], nn.Module]] = {

@@ -25,13 +25,13 @@ class RidgeInitializer(nn.Module):
         self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
-        """theta^0: loc (T, N, D), by a system of the M < D labeled examples, and log_scale (D,)."""
+        """theta^0: loc (T, N, D), by a system of the M < D labeled examples, and log_scale (1, D)."""
         x = evidence.support_x
         spread = x * self.log_gain.exp()
         kernel = spread @ x.transpose(1, 2) + torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         residual = _targets(evidence, x) - (x @ self.loc)[..., None]
         loc = self.loc + torch.linalg.solve(kernel, residual).transpose(1, 2) @ spread
-        return GaussianParameters(loc, self.log_scale)
+        return GaussianParameters(loc, self.log_scale[None])
 
 
 def _targets(evidence: Evidence, like: Tensor) -> Tensor:
