@@ -9,9 +9,11 @@ import tyro
 
 from experiments.cli import run_command
 from experiments.progress import Reporter
+from experiments.report import report
 from experiments.run import run
-from experiments.settings import RunSettings
+from experiments.settings import RunSettings, said
 from pyro_sib.errors import InputError
+from pyro_sib.files import write_text
 
 KL_WEIGHTS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)
 """The sweep, from no KL to the literal one."""
@@ -22,34 +24,69 @@ OTHER_XI = ("equivariant", "marginal")
 
 @dataclass(frozen=True)
 class ReproduceSettings:
-    """Run every row of the results: K by shots by setting, seeds of K = 3, other xi, the sweep of kl_weight."""
+    """Run every row of the results: K by shots by setting, seeds of K = 3, other xi, the sweep of kl_weight.
 
+    With `table`, the paper's table at full size instead: 84 px, the paper's epochs and iterations, every K with
+    every seed. Stopped at any moment, the same command goes on with the epoch that it was at.
+    """
+
+    table: Literal[1, 2] | None = None
+    """The paper's table: 1 (validation classes) or 2 (test classes)."""
     data_root: Path | None = None
     """Folder of mini-ImageNet; without it the synthetic world serves."""
-    image_size: int = 42
-    """Pixels a side."""
+    image_size: int | None = None
+    """Pixels a side; 84 with --table and 42 otherwise, unless said."""
     backbone: str = "c64f"
     """Feature network."""
-    pretrain_epochs: int = 25
-    """Epochs of stage 1."""
-    iterations: int = 3000
-    """SVI steps of each row."""
+    pretrain_epochs: int | None = None
+    """Epochs of stage 1; 60 with --table and 25 otherwise, unless said."""
+    iterations: int | None = None
+    """SVI steps of each row; the paper's 60000 with --table and 3000 otherwise, unless said."""
     synthetic_gradient: str = "mlp"
     """xi."""
-    split: Literal["val", "test"] = "val"
-    """Classes to evaluate on."""
+    split: Literal["val", "test"] | None = None
+    """Classes to evaluate on; those of the table, or val."""
     steps: tuple[int, ...] = (0, 1, 3, 5)
     """K."""
     shots: tuple[int, ...] = (1, 5)
     """S."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of K = 3; the other K have the first one only."""
-    parts: tuple[Literal["standard", "lwof", "xi", "kl"], ...] = ("standard", "lwof", "xi", "kl")
-    """Which rows."""
-    out: Path = Path("runs/results")
-    """One folder below it for each row."""
+    """Seeds of K = 3; the other K have the first one only, or all of them with --table."""
+    parts: tuple[Literal["standard", "lwof", "xi", "kl"], ...] | None = None
+    """Which rows; standard and lwof with --table and all otherwise, unless said."""
+    out: Path | None = None
+    """One folder below it for each row; runs/results or runs/table-TABLE-BACKBONE, unless said."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    threads: int | None = None
+    """CPU threads; torch's choice, unless said."""
     cache_dir: Path = field(default=Path("runs/cache"))
     """Shared by all rows."""
+
+    def filled(self) -> "ReproduceSettings":
+        """All defaults filled in.
+
+        Raises:
+            InputError: a table without the images that it is of, or of other classes than are asked for.
+        """
+        full = self.table is not None
+        if full and self.data_root is None:
+            raise InputError(
+                f"--table {self.table} is of mini-ImageNet; give --data-root, the folder with its images"
+            )
+        classes: Literal["val", "test"] = "test" if self.table == 2 else "val"
+        if full and self.split not in (None, classes):
+            raise InputError(f"--table {self.table} is of the {classes} classes; leave --split {self.split} out")
+        out = Path("runs") / (f"table-{self.table}-{self.backbone}" if full else "results")
+        return replace(
+            self,
+            image_size=said(self.image_size, 84 if full else 42),
+            pretrain_epochs=said(self.pretrain_epochs, 60 if full else 25),
+            iterations=said(self.iterations, 60_000 if full else 3000),
+            split=self.split or classes,
+            parts=self.parts if self.parts is not None else SETTINGS if full else (*SETTINGS, "xi", "kl"),
+            out=self.out or out,
+        )
 
 
 def rows(settings: ReproduceSettings) -> list[RunSettings]:
@@ -58,6 +95,9 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
     Raises:
         InputError: no row is left.
     """
+    settings = settings.filled()
+    assert settings.parts is not None
+    assert settings.out is not None
     common = RunSettings(
         setting="standard",
         data="mini-imagenet" if settings.data_root else "synthetic",
@@ -70,6 +110,8 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
         split=settings.split,
         compare=False,
         cache_dir=settings.cache_dir,
+        device=settings.device,
+        threads=settings.threads,
     )
     found: list[RunSettings] = []
     for setting in SETTINGS:
@@ -77,7 +119,7 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
             continue
         for shots in settings.shots:
             for steps in settings.steps:
-                for seed in settings.seeds if steps == 3 else settings.seeds[:1]:
+                for seed in settings.seeds if steps == 3 or settings.table else settings.seeds[:1]:
                     name = f"{setting}-{shots}shot-K{steps}-seed{seed}"
                     row = replace(common, setting=setting, shots=shots, steps=steps, seed=seed)
                     found.append(replace(row, out=settings.out / name))
@@ -104,6 +146,11 @@ def reproduce(settings: ReproduceSettings) -> None:
     for number, row in enumerate(everything, 1):
         reporter.say(f"row {number} of {len(everything)}: {row.out}")
         run(row, Reporter(reporter.console))
+    if settings.table is not None:
+        out = settings.filled().out
+        assert out is not None
+        write_text(out / "table.md", report([out]))
+        reporter.say(f"{out}/table.md: the paper's Table {settings.table}, its own figures beside ours")
 
 
 def main() -> int:

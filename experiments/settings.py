@@ -171,22 +171,22 @@ class RunSettings:
             InputError: what is wrong, what would be right.
         """
         mini, synthetic = self.source == "mini-imagenet", self.source == "synthetic"
-        prior = _said(self.prior, "mixture" if self.joint else "diagonal")
+        prior = said(self.prior, "mixture" if self.joint else "diagonal")
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
         fixed_steps = learner_named(self.guide).fixed_steps
         full = replace(
             self,
-            image_size=_said(self.image_size, 84 if mini else 32),
-            pretrain_epochs=_said(self.pretrain_epochs, 60 if mini else 10),
+            image_size=said(self.image_size, 84 if mini else 32),
+            pretrain_epochs=said(self.pretrain_epochs, 60 if mini else 10),
             iterations=iterations,
-            epochs=_said(self.epochs, 12 if short else 60),
-            learning_rate=_said(self.learning_rate, 3e-3 if short else 1e-3),
-            schedule=_said(self.schedule, "cosine" if short else "step"),
+            epochs=said(self.epochs, 12 if short else 60),
+            learning_rate=said(self.learning_rate, 3e-3 if short else 1e-3),
+            schedule=said(self.schedule, "cosine" if short else "step"),
             prior=prior,
             steps=self.steps if fixed_steps is None else fixed_steps,
-            train_query_balance=_said(self.train_query_balance, self.query_balance),
-            kl_weight=_said(self.kl_weight, 0.0 if prior == "mixture" else 1e-4),
+            train_query_balance=said(self.train_query_balance, self.query_balance),
+            kl_weight=said(self.kl_weight, 0.0 if prior == "mixture" else 1e-4),
         )
         full._check()
         name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{full.steps}"
@@ -316,6 +316,6 @@ class RunSettings:
         )
 
 
-def _said(value: Value | None, otherwise: Value) -> Value:
+def said(value: Value | None, otherwise: Value) -> Value:
     """What the user said, or the default."""
     return otherwise if value is None else value

@@ -1,7 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
+from experiments import reproduce as reproduce_module
 from experiments.reproduce import KL_WEIGHTS, ReproduceSettings, rows
 from experiments.sweep import HEADER, sweep
 from pyro_sib.errors import InputError
@@ -46,3 +48,49 @@ def test_reproduce_has_every_row(tmp_path):
     assert {(row.steps, row.shots) for row in standard} >= {(k, s) for k in (0, 1, 3, 5) for s in (1, 5)}
     with pytest.raises(InputError, match="no row"):
         rows(ReproduceSettings(parts=()))
+
+
+def test_a_table_is_at_full_size_with_every_seed(tmp_path):
+    found = rows(ReproduceSettings(table=2, backbone="wrn-28-10", data_root=tmp_path))
+    assert {(row.setting, row.shots, row.steps, row.seed) for row in found} == {
+        (setting, shots, steps, seed)
+        for setting in ("standard", "lwof")
+        for shots in (1, 5)
+        for steps in (0, 1, 3, 5)
+        for seed in (0, 1, 2)
+    }
+    full = {(r.image_size, r.pretrain_epochs, r.iterations, r.split, r.backbone) for r in found}
+    assert full == {(84, 60, 60_000, "test", "wrn-28-10")}
+    assert found[0].out.parent == Path("runs/table-2-wrn-28-10")
+    assert found[0].resolved().schedule == "step"
+
+
+def test_a_table_of_what_it_is_not_of_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--table 1 is of mini-ImageNet; give --data-root"):
+        rows(ReproduceSettings(table=1))
+    with pytest.raises(InputError, match="--table 1 is of the val classes; leave --split test out"):
+        rows(ReproduceSettings(table=1, data_root=tmp_path, split="test"))
+    with pytest.raises(InputError, match="--iterations 0"):
+        rows(ReproduceSettings(iterations=0, out=tmp_path))[0].resolved()
+
+
+def test_a_table_is_run_row_by_row_and_written(tmp_path, monkeypatch):
+    seen = []
+
+    def one(settings, reporter):
+        seen.append(settings.out.name)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    written = []
+    monkeypatch.setattr(reproduce_module, "run", one)
+    monkeypatch.setattr(reproduce_module, "report", lambda folders: written.append(folders) or "the table\n")
+    settings = ReproduceSettings(table=1, data_root=tmp_path, out=tmp_path, seeds=(0,), shots=(5,), steps=(0, 3))
+    with pytest.raises(KeyboardInterrupt):
+        reproduce_module.reproduce(settings)
+    assert not written
+    reproduce_module.reproduce(settings)
+    assert seen[3:] == [f"{s}-5shot-K{k}-seed0" for s in ("standard", "lwof") for k in (0, 3)]
+    assert (tmp_path / "table.md").read_text() == "the table\n"
+    assert written == [[tmp_path]]
