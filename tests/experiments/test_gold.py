@@ -65,6 +65,7 @@ def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkey
     assert sampled == [0], "another seed's tasks are not these"
 
 
+@pytest.mark.slow
 def test_the_seed_reproduces_every_number(finished):
     results = []
     for folder in ("a", "b"):
