@@ -6,13 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.figures import (
-    accuracy_against_steps,
-    save_figure,
-    task_picture,
-    task_scatter,
-    training_curve,
-)
 from experiments.settings import RunSettings
 from inference import Guide
 from inference.evaluation import TaskSource
@@ -40,24 +33,29 @@ def draw_pictures(
         guide: trained.
         split: the evaluation split's name.
     """
+    # Here, since matplotlib takes a second to import, and a run needs it at its end alone.
+    from experiments import figures
+
     assert settings.out is not None
     what = f"{settings.ways}-way {settings.shots}-shot, {result['data']['name']} {split}, {settings.setting}"
     curves = {name: [(k[name]["mean"], k[name]["ci95"]) for k in result["iterates"]] for name in result["metrics"]}
     zero = result["comparison"]
     bands = zero and {name: (m["mean"], m["ci95"]) for name, m in zero["metrics"].items()}
-    figure = accuracy_against_steps(curves, bands, f"{what}, {result['tasks']} tasks")
-    save_figure(figure, settings.out / "accuracy_against_K.png")
+    figure = figures.accuracy_against_steps(curves, bands, f"{what}, {result['tasks']} tasks")
+    figures.save_figure(figure, settings.out / "accuracy_against_K.png")
     log = result["train_log"]
     iterations, losses, accuracies = ([r[key] for r in log] for key in ("iteration", "loss", "accuracy"))
-    save_figure(training_curve(iterations, losses, accuracies, what), settings.out / "training.png")
+    figures.save_figure(figures.training_curve(iterations, losses, accuracies, what), settings.out / "training.png")
     if images is not None or isinstance(guide, Guide):
-        save_figure(_task(settings, images, source, guide, split, what), settings.out / "task.png")
+        figures.save_figure(_task(settings, images, source, guide, split, what), settings.out / "task.png")
 
 
 def _task(
     settings: RunSettings, images: DataSet | None, source: TaskSource, guide: Learner, split: str, what: str
 ) -> Any:
     """Task 0: its support, its queries before and after the K steps."""
+    from experiments import figures
+
     index = source.sampler.sample(torch.arange(1))
     episode = gather(index, source.novel, source.base, source.sampler.shape)
     evidence = guide.sees(episode)
@@ -73,7 +71,7 @@ def _task(
         rows = images.split(split).x
         support = _pixels(rows[index.support[0]]).reshape(settings.ways, settings.shots, *_shape(rows))
         queries = _pixels(rows[index.query[0]])
-        return task_picture(support, queries, labels, before, after, names, title)
+        return figures.task_picture(support, queries, labels, before, after, names, title)
     support_x, query_x = unit(evidence.support_x[0]), unit(evidence.query_x[0, :novel])
     assert isinstance(guide, Guide), "only weights can be drawn among features"
     thetas = guide.iterates(evidence)
@@ -82,7 +80,7 @@ def _task(
     queries, support, start, end = (
         ((t - query_x.mean(0)) @ axes).detach().cpu().numpy() for t in (query_x, support_x, *weights)
     )
-    return task_scatter(queries, support, start, end, labels, before, after, names, title)
+    return figures.task_scatter(queries, support, start, end, labels, before, after, names, title)
 
 
 def _guess(probabilities: Tensor, offset: int) -> np.ndarray:
