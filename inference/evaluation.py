@@ -15,6 +15,10 @@ from pyro_sib.metrics import TaskScores, score
 from pyro_sib.propagation import Propagation
 from pyro_sib.types import Episode
 
+CACHE = 6 * 2**20
+"""Bytes of features that a batch of tasks may have: about a core's share of the cache."""
+SMALLEST_BATCH, LARGEST_BATCH = 16, 100
+
 
 @dataclass(frozen=True)
 class TaskSource:
@@ -37,6 +41,15 @@ class TaskSource:
         episode = gather(self.sampler.sample(indices), self.novel, self.base, self.sampler.shape)
         return episode if self.propagation is None else self.propagation(episode)
 
+    def fitting_batch(self) -> int:
+        """Tasks whose features stay in a processor's cache while K steps pass over them; many on a GPU."""
+        if self.novel.device.type != "cpu":
+            return LARGEST_BATCH
+        shape = self.sampler.shape
+        rows = shape.ways * (shape.shots + shape.queries) + shape.base_queries
+        size = rows * self.novel[0].numel() * self.novel.element_size()
+        return max(SMALLEST_BATCH, min(LARGEST_BATCH, CACHE // size))
+
     def batch(self, iteration: int, size: int) -> Episode:
         """The iteration's batch of training tasks."""
         return self.episodes(torch.arange(iteration * size, (iteration + 1) * size))
@@ -57,7 +70,7 @@ def evaluate(
     tasks: int,
     draws: int = 0,
     iterates: Sequence[int] = (-1,),
-    batch_size: int = 100,
+    batch_size: int | None = None,
     on_tasks: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[TaskScores]:
     """Score the learner's predictions on tasks 0 .. tasks - 1.
@@ -68,7 +81,7 @@ def evaluate(
         tasks: how many.
         draws: posterior draws averaged in a prediction; 0 predicts at q's mean.
         iterates: which theta^k to score, -1 being the last.
-        batch_size: tasks at a time, which changes speed and memory only.
+        batch_size: tasks at a time, which changes speed and memory only; what the cache holds, unless said.
         on_tasks: told (tasks done, tasks in all).
 
     Returns:
@@ -77,7 +90,7 @@ def evaluate(
     was_training = learner.training
     learner.eval()
     parts: list[list[TaskScores]] = [[] for _ in iterates]
-    for indices in torch.arange(tasks).split(batch_size):
+    for indices in torch.arange(tasks).split(batch_size or source.fitting_batch()):
         episode = source.episodes(indices)
         evidence = learner.sees(episode)
         ids = evidence.joint_base_ids
