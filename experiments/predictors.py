@@ -12,6 +12,7 @@ from inference.guide import Guide
 from pyro_sib.calibration import fit_temperature, mean_nll, tempered
 from pyro_sib.types import Evidence
 
+TEMPERED_POINT = "point, tempered"
 WIDTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """Factors on q's standard deviation among which the tempered posterior chooses."""
 
@@ -70,7 +71,7 @@ def predictors_of(
     return [
         Predictor("point", 0),
         Predictor("posterior", draws),
-        Predictor("point, tempered", 0, temperature=temperature),
+        Predictor(TEMPERED_POINT, 0, temperature=temperature),
         Predictor("posterior, tempered", draws, widen, together),
     ]
 

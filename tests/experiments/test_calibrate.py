@@ -41,6 +41,9 @@ def test_a_run_is_measured_and_drawn(finished):
     point, _, scaled, _ = result["rows"]
     assert point["accuracy"] == scaled["accuracy"]
     assert point["nll_difference"]["mean"] == 0
+    assert scaled["nll_less_tempered_point"]["mean"] == 0
+    expected = point["nll"]["mean"] - scaled["nll"]["mean"]
+    assert point["nll_less_tempered_point"]["mean"] == pytest.approx(expected, abs=1e-5)
     assert point["auroc"]["mutual information"] == pytest.approx(50)
     assert {p.name for p in settings.out.iterdir()} == {
         "table.md",
@@ -102,7 +105,8 @@ def test_what_is_fitted_may_come_from_classes_that_another_run_held_out(finished
     like = replace(small, setting="standard", compare=False, ways=3)
     run(replace(like, hold_out_classes=3, out=held))
     with_own, with_held = (calibrate(settings_for(finished, fit_on=fit)) for fit in ((), (held,)))
-    assert with_own["rows"][0] == with_held["rows"][0]
+    for name in ("accuracy", "nll", "ece"):
+        assert with_own["rows"][0][name] == with_held["rows"][0][name]
     assert with_own["rows"][2]["predictor"] != with_held["rows"][2]["predictor"]
 
 
