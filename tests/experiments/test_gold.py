@@ -35,12 +35,11 @@ def settings_for(out: Path, **changes) -> GoldSettings:
 
 
 def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkeypatch):
-    settings = settings_for(finished, targets=("literal", "objective"))
+    settings = settings_for(finished, targets=("objective",))
     result = gold(settings)
     parts = result["summary"]["parts"]
-    assert list(parts) == ["literal support", "literal queries", "objective support", "objective queries"]
+    assert list(parts) == ["objective support", "objective queries"]
     assert parts["objective support"]["power"] == pytest.approx(1 / (3 * 0.01))
-    assert parts["literal support"]["power"] == 1
     for part in parts.values():
         assert 0 <= part["accuracy"]["mean"] <= 100
         assert -1 <= part["direction_cosine"]["mean"] <= 1
@@ -57,7 +56,7 @@ def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkey
     monkeypatch.setattr(command, "gold_task", lambda *args: sampled.append(args[3]) or original(*args))
     more = gold(replace(settings, tasks=3))
     assert sampled == [2]
-    assert more["summary"]["parts"]["literal support"]["nll"]["tasks"] == 3
+    assert more["summary"]["parts"]["objective support"]["nll"]["tasks"] == 3
     sampled.clear()
     monkeypatch.setattr(command, "gold_task", lambda *args: sampled.append(args[3]) or _stop())
     with pytest.raises(InterruptedError):

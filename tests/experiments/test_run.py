@@ -242,27 +242,40 @@ def unbroken(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_and_run_again_gives_the_same_bits(tmp_path, unbroken, stop):
-    features, broken = unbroken / "features.npz", tmp_path / "broken"
+def _epochs(out: Path) -> int:
+    checkpoint = out / "sib.safetensors"
+    return len(read_tensors(checkpoint)[1]["log"]) if checkpoint.exists() else 0
+
+
+def _stopped(command: list[str], out: Path, stop: signal.Signals) -> bytes:
+    """Start it, stop it after another epoch, and see that it left as it should; what it said on stderr."""
+    done = _epochs(out)
     # A shell that runs the tests in the background has Ctrl-C ignored, which children inherit.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(_command(broken, features), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
-    while not (broken / "sib.safetensors").exists():
+    while _epochs(out) == done:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(stop)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
-    assert not (broken / "result.json").exists()
-    if stop != signal.SIGKILL:
+    assert not (out / "result.json").exists()
+    assert done < _epochs(out) < 40
+    return stderr
+
+
+def test_killed_and_run_again_gives_the_same_bits(tmp_path, unbroken):
+    """Stopped by kill -9, by SIGTERM and by Ctrl-C, one after another, and then left to end."""
+    features, broken = unbroken / "features.npz", tmp_path / "broken"
+    command = _command(broken, features)
+    _stopped(command, broken, signal.SIGKILL)
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        stderr = _stopped(command, broken, stop)
         assert b"the same command goes on" in stderr
         assert b"Traceback" not in stderr
-    done = len(read_tensors(broken / "sib.safetensors")[1]["log"])
-    assert 0 < done < 40
-    subprocess.run(_command(broken, features), check=True, cwd=ROOT, capture_output=True)
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     tensors = [read_tensors(folder / "sib.safetensors") for folder in (unbroken / "out", broken)]
     assert tensors[0][1] == tensors[1][1]
     assert all(torch.equal(value, tensors[1][0][name]) for name, value in tensors[0][0].items())
