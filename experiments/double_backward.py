@@ -11,7 +11,7 @@ from experiments.program import Program
 from inference.learner import Learner
 from inference.sib import SIBGuide
 from models.gaussian import DiagonalPrior
-from pyro_sib.cosine import cosine_logits
+from pyro_sib.cosine import EPSILON
 from pyro_sib.types import Evidence, GaussianParameters
 
 
@@ -41,7 +41,7 @@ class DoubleBackwardLearner(Learner):
         w = unroll(self.parts[0], evidence).loc
         if (ids := evidence.joint_base_ids) is not None:
             w = torch.cat([prior.base_locs(ids), w], dim=1)
-        return cosine_logits(evidence.query_x, w, likelihood.scale).softmax(-1).detach()
+        return plain_cosine_logits(evidence.query_x, w, likelihood.scale).softmax(-1).detach()
 
 
 def unroll(program: Program, evidence: Evidence) -> GaussianParameters:
@@ -54,10 +54,10 @@ def unroll(program: Program, evidence: Evidence) -> GaussianParameters:
     loc, log_scale = guide.initializer(evidence)
     base = None
     if (ids := evidence.joint_base_ids) is not None:
-        base = cosine_logits(queries, prior.base_locs(ids), scale).logsumexp(-1, keepdim=True).detach()
+        base = plain_cosine_logits(queries, prior.base_locs(ids), scale).logsumexp(-1, keepdim=True).detach()
     for k in range(guide.settings.steps):
         eta = guide.log_step_size[k].exp()
-        logits = cosine_logits(queries, loc, scale)
+        logits = plain_cosine_logits(queries, loc, scale)
         gradient = torch.autograd.grad(logits, loc, guide.xi(logits, base), create_graph=True)[0] / queries.shape[1]
         if kl:
             assert isinstance(prior, DiagonalPrior)
@@ -74,6 +74,12 @@ def _log_scale_step(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tenso
     excess = precision * (2 * log_scale).exp()
     newton = log_scale - pull * (excess - 1) / (1 + 2 * pull * excess)
     return torch.minimum(newton, torch.maximum(log_scale, -0.5 * precision.log()))
+
+
+def plain_cosine_logits(x: Tensor, w: Tensor, scale: Tensor) -> Tensor:
+    """Scale * cos(x, w), (T, Q, D), (T, N, D) -> (T, Q, N), its derivatives left to autograd."""
+    x, w = (v * (v.square().sum(-1, keepdim=True) + EPSILON**2).rsqrt() for v in (x, w))
+    return x @ (scale * w).transpose(-1, -2)
 
 
 def one_of(evidence: Evidence, task: int) -> Evidence:

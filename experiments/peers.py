@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.double_backward import one_of, unroll
+from experiments.double_backward import one_of, plain_cosine_logits, unroll
 from experiments.program import Program
 from inference.optimizer import JointAdam
 from inference.sib import SIBGuide
 from models import CosineCategorical
 from models.gaussian import DiagonalPrior
-from pyro_sib.cosine import cosine_logits
 from pyro_sib.types import Episode, GaussianParameters
 
 
@@ -93,7 +92,7 @@ class DoubleBackwardBatched(TrainingPeer):
         weight = guide.weights.kl / evidence.tasks
         theta = unroll(self.program, evidence)
         w = theta.loc + theta.log_scale.exp() * noise
-        logits = cosine_logits(evidence.query_x, w, likelihood.scale)
+        logits = plain_cosine_logits(evidence.query_x, w, likelihood.scale)
         log_q, constant = _log_normal(w, *theta), (prior.loc.detach(), prior.log_scale.detach())
         value = _nll(logits, episode.query_y) + weight * (log_q - _log_normal(w, *constant))
         of_psi = _kl(theta, *constant) - _log_normal(w.detach(), prior.loc, prior.log_scale)

@@ -32,7 +32,9 @@ class MLPGradient(nn.Module):
 
     def forward(self, logits: Tensor, base: Tensor | None) -> Tensor:
         """(..., Q, N) logits and (..., Q, 1) base logsumexp -> (..., Q, N)."""
-        return self.layers(logits if base is None else torch.cat([logits, base], dim=-1))
+        inputs = logits if base is None else torch.cat([logits, base], dim=-1)
+        gradient: Tensor = self.layers(inputs.flatten(0, -2))
+        return gradient.view_as(logits)
 
 
 class EquivariantGradient(nn.Module):

@@ -168,7 +168,7 @@ class Trainer:
         for iteration in range(first, last):
             rate = settings.learning_rate * SCHEDULES[settings.schedule](iteration / settings.iterations)
             self.optimizer.set_learning_rate(rate)
-            torch.manual_seed(make_key("svi", settings.seed, iteration) & (2**63 - 1))
+            _seed(make_key("svi", settings.seed, iteration) & (2**63 - 1))
             losses.append(svi.step(batch(iteration)))
             on_iteration(iteration + 1, settings.iterations)
         for module in self.modules.values():
@@ -203,6 +203,13 @@ class Trainer:
         self.best = parts["best"]
         self.optimizer.set_state(parts["adam"])
         self.log = [EpochRecord(**record) for record in meta["log"]]
+
+
+def _seed(seed: int) -> None:
+    """What `torch.manual_seed` does to the devices in use; looking for others, it takes a twentieth of a step."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def load_state(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor]) -> None:

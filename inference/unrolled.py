@@ -1,12 +1,14 @@
 """What the guides of K unrolled steps share (eq. 7, 8 and 9): they differ in what stands for d loss / d logits."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from inference.guide import Guide
+from inference.implicit_step import implicit_loc, implicit_log_scale
 from inference.initializers import make_initializer
 from inference.noise import standard_normal
 from inference.psi import PsiEnters, Taps, constant
@@ -27,6 +29,10 @@ class Points(NamedTuple):
     """(T, P, 1) logsumexp of the base logits, in joint tasks."""
     labeled: "Points | None" = None
     """The labeled examples, where the steps look at them besides."""
+
+
+KLGradient = Callable[[GaussianParameters], tuple[Tensor, ...]]
+"""theta -> precision and shift, as `PriorLike.kl_gradient` gives them."""
 
 
 class UnrolledGuide(Guide):
@@ -111,11 +117,12 @@ class UnrolledGuide(Guide):
         """
         thetas = [self.initializer(evidence)]
         if self.settings.steps:
-            points, step_sizes = self.look(evidence, psi), self.log_step_size.exp()
+            points, step_sizes = self.look(evidence, psi), self.log_step_size.exp().unbind()
+            kl_gradient = self._kl_gradient(evidence, psi, thetas[0])
             for k in range(self.settings.steps):
                 w, noise = self._draw(thetas[-1], evidence, k)
                 gradient = self.gradient(w, points, evidence, k)
-                thetas.append(self._step(thetas[-1], step_sizes[k], gradient, noise, evidence, psi))
+                thetas.append(self._step(thetas[-1], step_sizes[k], gradient, noise, kl_gradient))
         return [theta.expanded() for theta in thetas]
 
     def look(self, evidence: Evidence, psi: PsiEnters) -> Points:
@@ -137,32 +144,39 @@ class UnrolledGuide(Guide):
         step_size: Tensor,
         gradient: Tensor,
         noise: Tensor | None,
-        evidence: Evidence,
-        psi: PsiEnters,
+        kl_gradient: KLGradient | None,
     ) -> GaussianParameters:
         """theta^{k+1}."""
         loc, log_scale = theta
         if noise is None:
-            loc_gradient, log_scale_gradient = gradient, torch.zeros(())
+            loc_gradient, loss_log_scale = gradient, log_scale
         else:
-            loc_gradient, log_scale_gradient = gradient.mean(0), (gradient * noise).mean(0)
-        if self.weights.kl == 0 or not self.kl_in_steps:
+            loc_gradient, loss_log_scale = gradient.mean(0), log_scale - step_size * (gradient * noise).mean(0)
+        if kl_gradient is None:
+            return GaussianParameters(loc - step_size * loc_gradient, loss_log_scale)
+        precision, shift = kl_gradient(theta)
+        kl_weight = self.weights.kl
+        if self.settings.kl_step == "implicit":
             return GaussianParameters(
-                loc - step_size * loc_gradient,
-                log_scale if noise is None else log_scale - step_size * log_scale_gradient,
+                implicit_loc(loc, loc_gradient, step_size, kl_weight, precision, shift),
+                implicit_log_scale(loss_log_scale, step_size, kl_weight, precision),
             )
+        pull = step_size * kl_weight
+        new_loc = loc - step_size * loc_gradient - pull * (precision * loc - shift)
+        return GaussianParameters(new_loc, loss_log_scale - pull * (precision * (2 * log_scale).exp() - 1))
 
-        def kl_gradient(*theta: Tensor, detach: bool) -> tuple[Tensor, Tensor]:
+    def _kl_gradient(self, evidence: Evidence, psi: PsiEnters, start: GaussianParameters) -> KLGradient | None:
+        """The KL's gradient in the steps; None where they leave it out."""
+        if self.weights.kl == 0 or not self.kl_in_steps:
+            return None
+
+        def of(*theta: Tensor, detach: bool) -> tuple[Tensor, ...]:
             return self.prior.kl_gradient(GaussianParameters(*theta), evidence.base_ids, detach)
 
-        precision, shift = psi(kl_gradient, *theta)
-        pull = step_size * self.weights.kl
-        new_log_scale = log_scale - step_size * log_scale_gradient
-        if self.settings.kl_step == "explicit":
-            new_loc = loc - step_size * loc_gradient - pull * (precision * loc - shift)
-            return GaussianParameters(new_loc, new_log_scale - pull * (precision * (2 * log_scale).exp() - 1))
-        new_loc = (loc - step_size * loc_gradient + pull * shift) / (1 + pull * precision)
-        return GaussianParameters(new_loc, _implicit_log_scale(new_log_scale, precision, pull))
+        if self.prior.quadratic:
+            everywhere = psi(of, *start)
+            return lambda theta: everywhere
+        return lambda theta: psi(of, *theta)
 
     def points(self, evidence: Evidence, queries: bool, psi: PsiEnters) -> Points:
         """The queries, or else the labeled examples, in the form that the steps use."""
@@ -177,13 +191,3 @@ class UnrolledGuide(Guide):
 
         (base,) = psi(base_logsumexp, x)
         return Points(x, base)
-
-
-def _implicit_log_scale(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tensor:
-    """One Newton step towards u = log_scale - pull * (P exp(2u) - 1), the backward Euler step's end point.
-
-    From below, Newton overshoots; the root never lies beyond the KL's own optimum, P exp(2u) = 1.
-    """
-    excess = precision * (2 * log_scale).exp()
-    newton = log_scale - pull * (excess - 1) / (1 + 2 * pull * excess)
-    return torch.minimum(newton, torch.maximum(log_scale, -0.5 * precision.log()))

@@ -14,6 +14,8 @@ class Prior(nn.Module, ABC):
 
     needs_base_classes = False
     """Whether tasks must carry base_ids."""
+    quadratic = False
+    """Whether `kl_gradient` gives the same at every theta: -log p_psi(w) is quadratic, its axes those of w."""
 
     @abstractmethod
     def distribution(self, base_ids: Tensor | None) -> dist.TorchDistribution:
@@ -77,6 +79,7 @@ class PretrainedBasePrior(Prior):
 class GaussianPrior(PretrainedBasePrior):
     """Shared by the priors with one diagonal component, N(loc, scale^2)."""
 
+    quadratic = True
     loc: Tensor
     log_scale: Tensor
 

@@ -120,6 +120,9 @@ class OracleEvidence(Evidence):
 class PriorLike(Protocol):
     """What a guide may ask of p_psi."""
 
+    quadratic: bool
+    """Whether `kl_gradient` gives the same at every theta."""
+
     def kl_gradient(
         self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
     ) -> tuple[Tensor, Tensor]:

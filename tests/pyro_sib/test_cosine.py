@@ -1,25 +1,48 @@
+import pytest
 import torch
+from torch.autograd import gradcheck
 
-from pyro_sib.cosine import cosine_logits, cosine_pull_back, unit
+from pyro_sib.cosine import cosine_logits, cosine_pull_back, unit, unit_logits
+
+SHAPES = [((3, 6, 5), (3, 4, 5)), ((3, 6, 5), (2, 3, 4, 5)), ((3, 6, 5), (1, 4, 5)), ((6, 5), (4, 5))]
+"""Of x and w: as in a step, with draws, with weights that tasks share, with no tasks."""
 
 
-def test_the_closed_form_product_equals_autograd():
-    x = torch.randn(3, 6, 5, dtype=torch.float64)
-    w = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
-    scale = torch.tensor(7.0, dtype=torch.float64)
-    grad = torch.randn(2, 3, 6, 4, dtype=torch.float64)
-    logits = cosine_logits(x, w, scale)
-    (expected,) = torch.autograd.grad(logits, w, grad)
+def plain(x, w, scale):
+    return scale * torch.nn.functional.normalize(x, dim=-1) @ torch.nn.functional.normalize(w, dim=-1).mT
+
+
+def arguments(of_x, of_w):
+    x, w = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in (of_x, of_w))
+    return x, w, torch.tensor(7.0, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_the_closed_forms_equal_autograd(shapes):
+    x, w, scale = arguments(*shapes)
+    logits = plain(x, w, scale)
+    grad = torch.randn_like(logits)
     ours, pull_back = cosine_pull_back(unit(x), w, scale)
-    torch.testing.assert_close(ours, logits, rtol=1e-9, atol=1e-10)
-    torch.testing.assert_close(pull_back(grad), expected, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(ours, logits)
+    of_all = torch.autograd.grad(ours, (x, w, scale), grad, retain_graph=True)
+    expected = torch.autograd.grad(logits, (x, w, scale), grad)
+    torch.testing.assert_close(of_all, expected)
+    torch.testing.assert_close(pull_back(grad).sum_to_size(w.shape), expected[1])
 
 
-def test_the_closed_form_product_may_be_differentiated_again():
-    x, w = torch.randn(2, 4, 3, dtype=torch.float64), torch.randn(2, 2, 3, dtype=torch.float64, requires_grad=True)
-    grad = torch.randn(2, 4, 2, dtype=torch.float64, requires_grad=True)
-    scale = torch.tensor(3.0, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda w, g: cosine_pull_back(unit(x), w, scale)[1](g), (w, grad))
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_the_derivatives_of_both_are_those_of_finite_differences(shapes):
+    x, w, scale = arguments(*shapes)
+    grad = torch.randn_like(plain(x, w, scale)).requires_grad_()
+    assert gradcheck(lambda x, w, scale: unit_logits(unit(x), w, scale), (x, w, scale))
+    assert gradcheck(lambda x, w, scale, g: cosine_pull_back(unit(x), w, scale)[1](g), (x, w, scale, grad))
+
+
+def test_a_second_derivative_is_refused():
+    x, w, scale = arguments((6, 5), (4, 5))
+    (slope,) = torch.autograd.grad(cosine_logits(x, w, scale).square().sum(), w, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
 
 
 def test_a_zero_vector_has_finite_gradients():

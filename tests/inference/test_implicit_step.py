@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from inference.implicit_step import implicit_loc, implicit_log_scale
+
+SHAPES = [(2, 3, 4), (1, 4), (4,), (2, 1, 4)]
+STEP_SIZE = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+
+
+def positive(*shape):
+    return (torch.rand(shape, dtype=torch.float64) + 0.3).requires_grad_()
+
+
+def normal(*shape):
+    return torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_new_loc_solves_the_implicit_equation(shape):
+    loc, gradient, precision, shift = normal(2, 3, 4), normal(2, 3, 4), positive(*shape), normal(*shape)
+    stepped = implicit_loc(loc, gradient, STEP_SIZE, 0.9, precision, shift)
+    again = loc - STEP_SIZE * (gradient + 0.9 * (precision * stepped - shift))
+    torch.testing.assert_close(stepped, again)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_derivatives_of_the_new_loc_are_those_of_finite_differences(shape):
+    arguments = (normal(2, 3, 4), normal(2, 3, 4), STEP_SIZE, 0.9, positive(*shape), normal(*shape))
+    assert torch.autograd.gradcheck(implicit_loc, arguments)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("level", [-2.0, 0.0, 2.0])
+def test_the_derivatives_of_the_new_log_scale_are_those_of_finite_differences(shape, level):
+    """From below the KL's optimum, where the bound may hold the step, and from above it."""
+    log_scale = (level + torch.randn(shape, dtype=torch.float64)).requires_grad_()
+    arguments = (log_scale, STEP_SIZE, 3.0, positive(3, 4))
+    assert torch.autograd.gradcheck(implicit_log_scale, arguments)
+
+
+def test_the_log_scale_goes_towards_the_optimum_and_not_beyond():
+    precision = torch.tensor([4.0, 4.0, 4.0])
+    start = torch.tensor([-8.0, -0.5 * torch.log(torch.tensor(4.0)), 3.0])
+    stepped = implicit_log_scale(start, torch.tensor(1.0), 100.0, precision)
+    optimum = -0.5 * precision.log()
+    assert start[0] < stepped[0] <= optimum[0]
+    torch.testing.assert_close(stepped[1], optimum[1])
+    assert optimum[2] < stepped[2] < start[2]
