@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from experiments.program import Program
@@ -78,7 +79,7 @@ def _log_scale_step(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tenso
 
 def plain_cosine_logits(x: Tensor, w: Tensor, scale: Tensor) -> Tensor:
     """Scale * cos(x, w), (T, Q, D), (T, N, D) -> (T, Q, N), its derivatives left to autograd."""
-    x, w = (v * (v.square().sum(-1, keepdim=True) + EPSILON**2).rsqrt() for v in (x, w))
+    x, w = (F.normalize(v, dim=-1, eps=EPSILON) for v in (x, w))
     return x @ (scale * w).transpose(-1, -2)
 
 

@@ -46,6 +46,30 @@ def implicit_log_scale(log_scale: Tensor, step_size: Tensor, kl_weight: float, p
     return stepped
 
 
+def loc_step(
+    loc: Tensor, rate: Tensor, gradient: Tensor, pull: Tensor, precision: Tensor, shift: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`implicit_loc` with step_size as `rate` for the loss and `pull` for the KL, and its derivative in loc."""
+    shrinkage = (pull * precision).add_(1).reciprocal_()
+    pushed = torch.addcmul(loc, rate, gradient, value=-1)
+    return pushed.addcmul_(pull, shift).mul_(shrinkage), shrinkage
+
+
+def excess_step(excess: Tensor, pull: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`implicit_log_scale` of e = log_scale + log(P) / 2, how far it is above the KL's optimum.
+
+    Returns:
+        the new e, and its derivatives in e and in pull; they are element by element and so serve every cotangent.
+    """
+    ratio = (excess + excess).exp_()
+    damping = (pull * ratio).mul_(2).add_(1).reciprocal_()
+    away = (ratio - 1).mul_(damping)
+    newton, bound = torch.addcmul(excess, pull, away, value=-1), excess.clamp_min(0)
+    free, kept = newton <= bound, bound.sign()
+    slope = (ratio * damping).mul_(damping).mul_(-2 * pull * (1 + 2 * pull)).add_(1)
+    return torch.minimum(newton, bound), torch.where(free, slope, kept), (away * damping).neg_().mul_(free)
+
+
 class _ImplicitLoc(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -57,10 +81,7 @@ class _ImplicitLoc(torch.autograd.Function):
         precision: Tensor,
         shift: Tensor,
     ) -> Tensor:
-        pull = step_size * kl_weight
-        shrinkage = (pull * precision).add_(1).reciprocal_()
-        pushed = torch.addcmul(loc, step_size, gradient, value=-1)
-        stepped = pushed.addcmul_(pull, shift).mul_(shrinkage)
+        stepped, shrinkage = loc_step(loc, step_size, gradient, step_size * kl_weight, precision, shift)
         ctx.kl_weight = kl_weight
         ctx.save_for_backward(loc, gradient, step_size, precision, shift, shrinkage, stepped)
         return stepped
@@ -69,52 +90,37 @@ class _ImplicitLoc(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         loc, gradient, step_size, precision, shift, shrinkage, stepped = ctx.saved_tensors
-        _, of_gradient_wanted, of_step_size_wanted, _, of_precision_wanted, of_shift_wanted = ctx.needs_input_grad
         of_step_size = of_precision = of_shift = None
         of_loc = cotangent * shrinkage
         of_gradient = of_loc * -step_size
-        if of_step_size_wanted:
+        if ctx.needs_input_grad[2]:
             # The gradient at the end point is (loc - stepped) / step_size.
             of_step_size = torch.sum(of_loc * (stepped - loc)) / step_size
-        if of_precision_wanted:
+        if ctx.needs_input_grad[4]:
             of_precision = (of_gradient * stepped).sum_to_size(precision.shape) * ctx.kl_weight
-        if of_shift_wanted:
+        if ctx.needs_input_grad[5]:
             of_shift = of_gradient.sum_to_size(shift.shape) * -ctx.kl_weight
-        of_gradient = of_gradient.sum_to_size(gradient.shape) if of_gradient_wanted else None
+        of_gradient = of_gradient.sum_to_size(gradient.shape)
         return of_loc.sum_to_size(loc.shape), of_gradient, of_step_size, None, of_precision, of_shift
 
 
 class _ImplicitLogScale(torch.autograd.Function):
-    """Element by element, so the derivatives are taken on the way forward, once for all cotangents."""
-
     @staticmethod
     def forward(ctx: Any, log_scale: Tensor, step_size: Tensor, kl_weight: float, precision: Tensor) -> Tensor:
-        pull = step_size * kl_weight
-        bound = torch.maximum(log_scale, -0.5 * precision.log())
-        excess = precision * (log_scale + log_scale).exp_()
-        damping = (pull * excess).mul_(2).add_(1).reciprocal_()
-        away = (excess - 1).mul_(damping)
-        newton = torch.addcmul(log_scale, pull, away, value=-1)
-        if any(ctx.needs_input_grad):
-            free, at_start = newton <= bound, log_scale >= bound
-            # d newton / d log excess, negative; d log excess is 2 d log_scale and d log precision.
-            of_excess = (excess * damping).mul_(damping).mul_(-pull * (1 + 2 * pull))
-            of_log_scale = torch.where(free, of_excess.mul(2).add_(1), at_start.to(newton.dtype))
-            of_pull = torch.where(free, away * -damping, 0.0)
-            of_log_precision = torch.where(free, of_excess, -0.5 * ~at_start)
-            ctx.kl_weight = kl_weight
-            ctx.save_for_backward(log_scale, precision, of_log_scale, of_pull, of_log_precision)
-        return torch.minimum(newton, bound)
+        half_log = 0.5 * precision.log()
+        stepped, *slopes = excess_step(log_scale + half_log, step_size * kl_weight)
+        ctx.kl_weight = kl_weight
+        ctx.save_for_backward(log_scale, precision, *slopes)
+        return stepped - half_log
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        log_scale, precision, *derivatives = ctx.saved_tensors
-        of_log_scale = of_step_size = of_precision = None
-        if ctx.needs_input_grad[0]:
-            of_log_scale = (cotangent * derivatives[0]).sum_to_size(log_scale.shape)
+        log_scale, precision, of_excess, of_pull = ctx.saved_tensors
+        of_step_size = of_precision = None
+        of_log_scale = cotangent * of_excess
         if ctx.needs_input_grad[1]:
-            of_step_size = (cotangent * derivatives[1]).sum() * ctx.kl_weight
+            of_step_size = (cotangent * of_pull).sum() * ctx.kl_weight
         if ctx.needs_input_grad[3]:
-            of_precision = (cotangent * derivatives[2]).sum_to_size(precision.shape) / precision
-        return of_log_scale, of_step_size, None, of_precision
+            of_precision = 0.5 * (of_log_scale - cotangent).sum_to_size(precision.shape) / precision
+        return of_log_scale.sum_to_size(log_scale.shape), of_step_size, None, of_precision

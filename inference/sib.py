@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inference.closed_form import WayBack
 from inference.psi import PsiEnters
 from inference.settings import GuideSettings, TaskForm
-from inference.synthetic_gradients import make_synthetic_gradient
+from inference.synthetic_gradients import MLPGradient, make_synthetic_gradient
 from inference.unrolled import Points, UnrolledGuide
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Evidence, LikelihoodLike, PriorLike
@@ -42,6 +43,24 @@ class SIBGuide(UnrolledGuide):
 
         if settings.steps and settings.support_gradient:
             self.log_support_weight = nn.Parameter(torch.full((settings.steps,), _SUPPORT_WEIGHT).log())
+
+    @property
+    def closed_form(self) -> bool:
+        """Not where the steps descend the labeled examples' loss too."""
+        return super().closed_form and not self.settings.support_gradient
+
+    @property
+    def step_parameters(self) -> list[nn.Parameter]:
+        """Those of xi."""
+        return list(self.xi.parameters())
+
+    def taped_output_gradient(
+        self, outputs: Tensor, base: Tensor | None, evidence: Evidence
+    ) -> tuple[Tensor, WayBack]:
+        """That of xi, in closed form where it has one."""
+        if isinstance(self.xi, MLPGradient):
+            return self.xi.taped(outputs, base)
+        return super().taped_output_gradient(outputs, base, evidence)
 
     def look(self, evidence: Evidence, psi: PsiEnters) -> Points:
         """The queries and, where settings say so, the labeled examples."""

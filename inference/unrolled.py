@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from inference.closed_form import Walk, WayBack, by_autograd, walk
 from inference.guide import Guide
 from inference.implicit_step import implicit_loc, implicit_log_scale
 from inference.initializers import make_initializer
@@ -65,6 +66,25 @@ class UnrolledGuide(Guide):
             log_step = torch.full((settings.steps,), float(settings.step_size)).log()
             self.log_step_size = nn.Parameter(log_step, requires_grad=settings.learn_step_size)
 
+    @property
+    def closed_form(self) -> bool:
+        """Whether the steps are of the form that `inference.closed_form` can walk."""
+        with_kl = self.weights.kl > 0 and self.kl_in_steps
+        return not self.settings.step_samples and not (
+            with_kl and (self.settings.kl_step == "explicit" or not self.prior.quadratic)
+        )
+
+    def taped_output_gradient(
+        self, outputs: Tensor, base: Tensor | None, evidence: Evidence
+    ) -> tuple[Tensor, WayBack]:
+        """`output_gradient`, and its way back to the outputs and to `step_parameters`."""
+        return by_autograd(lambda o: self.output_gradient(o, base, evidence), outputs, self.step_parameters)
+
+    @property
+    def step_parameters(self) -> list[nn.Parameter]:
+        """Of phi, inside `output_gradient`."""
+        return []
+
     @abstractmethod
     def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence) -> Tensor:
         """What stands for d loss / d outputs.
@@ -76,7 +96,10 @@ class UnrolledGuide(Guide):
         """
 
     def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
-        """Step k's gradient of the loss at w, (..., T, N, D): the mean over the points."""
+        """Step k's gradient of the loss at w, (..., T, N, D): the mean over the points.
+
+        Whoever overrides it sets `closed_form` to False.
+        """
         outputs, pull_back = self.likelihood.pull_back(w, points.x)
         base = None if points.base is None else points.base.expand(*outputs.shape[:-1], 1)
         return pull_back(self.output_gradient(outputs, base, evidence) / points.x.shape[-2])
@@ -91,22 +114,35 @@ class UnrolledGuide(Guide):
         That is d KL / d theta^K . d theta^K / d psi (Algorithm 1, line 10), with phi constant. The likelihood must
         not go the same way, so it is taken here, at once. The steps have a latent psi at its mean.
         """
-        wanted = self.training and self.settings.psi_through_steps and self.kl_in_steps and torch.is_grad_enabled()
-        if not (wanted and self.settings.steps and self.weights.kl > 0):
+        if not (self.training and self.settings.steps and torch.is_grad_enabled()):
             return self.iterates(evidence)[-1], None
-        taps = Taps()
-        theta = self.unroll(evidence, taps)[-1]
-        with torch.no_grad():
-            precision, shift = prior.kl_gradient(theta, evidence.base_ids)
-            of_loc = precision * theta.loc - shift
-            of_log_scale = (precision * (2 * theta.log_scale).exp() - 1).expand_as(of_loc)
-            # Draws of a latent psi come first; one theta serves them all.
-            in_theta = [
-                g.expand(*g.shape[:-3], *theta.loc.shape).reshape(-1, *theta.loc.shape).mean(0)
-                for g in (of_loc, of_log_scale)
-            ]
-        term = taps.carry(theta, in_theta) / evidence.tasks
-        return theta, (term - term.detach()).expand(evidence.tasks)
+        psi_learns = self.settings.psi_through_steps and self.kl_in_steps and self.weights.kl > 0
+        if self.closed_form:
+            theta, route = self._walk(evidence, prior if psi_learns else None)
+        elif psi_learns:
+            taps = Taps()
+            theta = self.unroll(evidence, taps)[-1]
+            route = taps.carry(theta, _kl_gradient(prior, theta, evidence))
+        else:
+            return self.iterates(evidence)[-1], None
+        return theta, ((route - route.detach()) / evidence.tasks).expand(evidence.tasks) if psi_learns else None
+
+    def _walk(self, evidence: Evidence, prior: PriorLike | None) -> tuple[GaussianParameters, Tensor]:
+        """theta^K and psi's route by the closed form."""
+        start, points = self.initializer(evidence), self.look(evidence, constant)
+        with_kl = self.weights.kl > 0 and self.kl_in_steps
+        how = Walk(
+            tape=lambda w: self.likelihood.tape(w, points.x),
+            gradient=lambda outputs: self.taped_output_gradient(outputs, points.base, evidence),
+            points=points.x.shape[-2],
+            kl_weight=self.weights.kl,
+            kl_cotangent=None if prior is None else lambda theta: _kl_gradient(prior, theta, evidence),
+        )
+        curvature = None
+        if with_kl:
+            curvature = self.prior.kl_gradient(start, evidence.base_ids, detach=prior is None)
+        theta, route = walk(how, start, self.log_step_size, curvature, self.step_parameters)
+        return theta.expanded(), route
 
     def unroll(self, evidence: Evidence, psi: PsiEnters) -> list[GaussianParameters]:
         """theta^0 .. theta^K.
@@ -191,3 +227,15 @@ class UnrolledGuide(Guide):
 
         (base,) = psi(base_logsumexp, x)
         return Points(x, base)
+
+
+@torch.no_grad()
+def _kl_gradient(prior: PriorLike, theta: GaussianParameters, evidence: Evidence) -> GaussianParameters:
+    """Of KL(q || p_psi) in theta, (T, N, D) each; the mean over draws of a latent psi, which come first."""
+    precision, shift = prior.kl_gradient(theta, evidence.base_ids)
+    of_loc = precision * theta.loc - shift
+    of_log_scale = (precision * (2 * theta.log_scale).exp() - 1).expand_as(of_loc)
+    shape = theta.loc.shape
+    return GaussianParameters(
+        *(g.expand(*g.shape[:-3], *shape).reshape(-1, *shape).mean(0) for g in (of_loc, of_log_scale))
+    )

@@ -6,7 +6,8 @@ import torch
 from pyro.distributions import Categorical
 from torch import Tensor, nn
 
-from pyro_sib.cosine import cosine_pull_back, unit, unit_logits
+from pyro_sib.cosine import CosineTape, cosine_pull_back, unit, unit_logits
+from pyro_sib.types import Tape
 
 
 class CosineCategorical(nn.Module):
@@ -50,6 +51,10 @@ class CosineCategorical(nn.Module):
     def pull_back(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """`step_outputs` and, in closed form, gradients in them -> in w, (..., T, P, N) -> (..., T, N, D)."""
         return cosine_pull_back(points, w, self.scale.detach())
+
+    def tape(self, w: Tensor, points: Tensor) -> Tape:
+        """`step_outputs` and the ways back, (T, N, D), (T, P, D)."""
+        return CosineTape(points, w, self.scale.detach())
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """softmax(outputs) - onehot(y) over the novel classes; a negative y is a base class, no novel one."""

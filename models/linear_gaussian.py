@@ -6,7 +6,7 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
-from pyro_sib.types import GaussianParameters
+from pyro_sib.types import GaussianParameters, Tape
 
 
 class LinearGaussian(nn.Module):
@@ -51,6 +51,10 @@ class LinearGaussian(nn.Module):
         """The means, and gradients in them -> in w: the sum over points of gradient . f(x), (..., T, 1, D)."""
         return self.step_outputs(w, points), lambda output_gradient: output_gradient.transpose(-1, -2) @ points
 
+    def tape(self, w: Tensor, points: Tensor) -> Tape:
+        """`step_outputs` and the ways back, (T, 1, D), (T, P, D)."""
+        return LinearTape(points, w)
+
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """(outputs - y) / sigma^2, (..., T, P, 1); sigma is a constant (footnote 3)."""
         return (outputs - y[..., None]) / self.sigma.detach().square()
@@ -60,3 +64,28 @@ class LinearGaussian(nn.Module):
         mean = self.logits(theta.loc, x).squeeze(-1)
         variance = self.logits((2 * theta.log_scale).exp(), x.square()).squeeze(-1)
         return Normal(mean, (variance + self.sigma.square()).sqrt())
+
+
+class LinearTape:
+    """The means at one w with both ways back, for C cotangents side by side (`pyro_sib.types.Tape`).
+
+    Args:
+        x: (T, P, D).
+        w: (T, 1, D).
+    """
+
+    def __init__(self, x: Tensor, w: Tensor):
+        self.x, self.outputs = x, x @ w.transpose(1, 2)
+
+    def pull_back(self, gradient: Tensor) -> Tensor:
+        """A gradient in the means -> in w: (T, P, 1) -> (T, 1, D)."""
+        return gradient.transpose(1, 2) @ self.x
+
+    def pull(self, cotangents: Tensor) -> Tensor:
+        """Cotangents of the means -> of w: (T, P, C, 1) -> (T, C, 1, D)."""
+        return (cotangents.flatten(2).transpose(1, 2) @ self.x)[:, :, None]
+
+    def pull_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what `pull_back` gave, (T, C, 1, D) -> of its gradient, (T, P, C, 1), and of w: none, it is linear."""
+        of_gradient = self.x @ cotangents.flatten(1, 2).transpose(1, 2)
+        return of_gradient[..., None], torch.zeros_like(cotangents)

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-6
-"""Added to squared norms, so that a zero vector has a zero, finite gradient."""
+"""No norm counts as less, so that a zero vector stays zero and its gradient finite."""
 
 
 def unit(x: Tensor) -> Tensor:
     """X / |x| along the last dimension."""
-    return x * (x.square().sum(-1, keepdim=True) + EPSILON**2).rsqrt()
+    return nn.functional.normalize(x, dim=-1, eps=EPSILON)
 
 
 def cosine_logits(x: Tensor, w: Tensor, scale: Tensor) -> Tensor:
@@ -117,22 +117,26 @@ class _PullBack(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         unit_x, w, scale, grad, met, along, inverse_square, slope, pulled = ctx.saved_tensors
-        of_x = of_w = of_scale = of_grad = None
-        # b v = share w
-        share = inverse_square * (w * cotangent).sum(-1, keepdim=True)
-        if ctx.needs_input_grad[0] or ctx.needs_input_grad[3]:
-            of_met = slope * torch.addcmul(cotangent, share, w, value=-1)
+        of_x = of_scale = None
+        of_met, of_w = _pull_twice(cotangent, w, met, along, inverse_square, slope)
         if ctx.needs_input_grad[0]:
             of_x = _product(grad, of_met).sum_to_size(unit_x.shape)
-        if ctx.needs_input_grad[1]:
-            against = torch.sub(slope * (met * cotangent).sum(-1, keepdim=True), along * share, alpha=3)
-            of_w = (along * cotangent).addcmul(against, w) * -inverse_square
-            of_w = of_w.addcmul(slope * share, met, value=-1).sum_to_size(w.shape)
         if ctx.needs_input_grad[2]:
             of_scale = ((cotangent * pulled).sum() / scale).sum_to_size(scale.shape)
-        if ctx.needs_input_grad[3]:
-            of_grad = _product(unit_x, of_met.transpose(-1, -2)).sum_to_size(grad.shape)
-        return of_x, of_w, of_scale, of_grad, None, None, None
+        of_grad = _product(unit_x, of_met.transpose(-1, -2)).sum_to_size(grad.shape)
+        return of_x, of_w.sum_to_size(w.shape), of_scale, of_grad, None, None, None
+
+
+def _pull_twice(
+    cotangent: Tensor, w: Tensor, met: Tensor, along: Tensor, inverse_square: Tensor, slope: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The derivatives of `_pull_back` in grad^T x and in w."""
+    # b v = share w
+    share = inverse_square * (w * cotangent).sum(-1, keepdim=True)
+    against = torch.sub(slope * (met * cotangent).sum(-1, keepdim=True), along * share, alpha=3)
+    of_w = (along * cotangent).addcmul(against, w) * -inverse_square
+    of_met = slope * torch.addcmul(cotangent, share, w, value=-1)
+    return of_met, of_w.addcmul(slope * share, met, value=-1)
 
 
 def _pull_back(
@@ -142,6 +146,41 @@ def _pull_back(
     met = _product(grad.transpose(-1, -2), unit_x)
     along = (grad * logits).sum(-2).unsqueeze(-1)
     return torch.addcmul(slope * met, along * inverse_square, w, value=-1), met, along
+
+
+class CosineTape:
+    """`cosine_pull_back` at one w with both ways back, for C cotangents side by side (`pyro_sib.types.Tape`).
+
+    Args:
+        unit_x: (T, Q, D) normalized features.
+        w: (T, N, D) weights.
+        scale: the predictor's scale, a scalar and a constant.
+    """
+
+    def __init__(self, unit_x: Tensor, w: Tensor, scale: Tensor):
+        self.x, self.w, (self.inverse_square, self.slope) = unit_x, w, _norms(w, scale)
+        self.outputs = torch.bmm(unit_x, (self.slope * w).transpose(1, 2))
+
+    def pull_back(self, gradient: Tensor) -> Tensor:
+        """A gradient in the logits -> in w: (T, Q, N) -> (T, N, D)."""
+        pulled, self.met, self.along = _pull_back(
+            self.x, self.w, gradient, self.outputs, self.inverse_square, self.slope
+        )
+        return pulled
+
+    def pull(self, cotangents: Tensor) -> Tensor:
+        """Cotangents of the logits -> of w: (T, Q, C, N) -> (T, C, N, D)."""
+        met = torch.bmm(cotangents.flatten(2).transpose(1, 2), self.x).unflatten(1, cotangents.shape[2:])
+        along = (cotangents * self.outputs[:, :, None]).sum(1).unsqueeze(-1)
+        w, inverse_square, slope = (v[:, None] for v in (self.w, self.inverse_square, self.slope))
+        return torch.addcmul(slope * met, along * inverse_square, w, value=-1)
+
+    def pull_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what `pull_back` gave last, (T, C, N, D) -> of its gradient, (T, Q, C, N), and of w, (T, C, N, D)."""
+        kept = (v[:, None] for v in (self.w, self.met, self.along, self.inverse_square, self.slope))
+        of_met, of_w = _pull_twice(cotangents, *kept)
+        of_gradient = torch.bmm(self.x, of_met.flatten(1, 2).transpose(1, 2))
+        return of_gradient.unflatten(2, cotangents.shape[1:3]), of_w
 
 
 class CosineClassifier(nn.Module):

@@ -73,7 +73,9 @@ class Evidence:
 
     def class_means(self, support: Tensor) -> Tensor:
         """Mean over each class's labeled examples: (T, M, D) -> (T, N, D)."""
-        one_hot = torch.nn.functional.one_hot(self.support_y, self.ways).to(support.dtype)
+        # Not `one_hot`, which looks at the labels and so waits for the device.
+        classes = torch.arange(self.ways, device=support.device)
+        one_hot = (self.support_y[..., None] == classes).to(support.dtype)
         return one_hot.transpose(1, 2) @ support / one_hot.sum(1)[..., None]
 
 
@@ -144,6 +146,22 @@ class PriorLike(Protocol):
         """p_psi(w), batch broadcastable to (T, N), event (D,)."""
 
 
+class Tape(Protocol):
+    """Outputs at one w, (T, N, D), and the ways back through them for C cotangents side by side."""
+
+    outputs: Tensor
+    """(T, P, N)."""
+
+    def pull_back(self, gradient: Tensor) -> Tensor:
+        """A gradient in the outputs -> in w: (T, P, N) -> (T, N, D)."""
+
+    def pull(self, cotangents: Tensor) -> Tensor:
+        """Cotangents of the outputs -> of w: (T, P, C, N) -> (T, C, N, D)."""
+
+    def pull_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what `pull_back` gave last, (T, C, N, D) -> of its gradient, (T, P, C, N), and of w, (T, C, N, D)."""
+
+
 class LikelihoodLike(Protocol):
     """What a guide may ask of p_f(y | x, w)."""
 
@@ -161,6 +179,9 @@ class LikelihoodLike(Protocol):
 
     def pull_back(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """`step_outputs`, and what takes a gradient in them to one in w: (..., T, P, N) -> (..., T, N, D)."""
+
+    def tape(self, w: Tensor, points: Tensor) -> Tape:
+        """`step_outputs` and the ways back, (T, N, D), (T, P, D)."""
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """Gradient of -log p(y | outputs) in the outputs, (..., T, P, N).
