@@ -17,7 +17,7 @@ from inference.implicit_step import excess_step, loc_step
 from pyro_sib.types import GaussianParameters, Tape
 
 WayBack = Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
-"""(T, P, C, N) cotangents of what stands for d loss / d outputs -> those of the outputs, (T, P, C, N), and of phi's
+"""(C, T, P, N) cotangents of what stands for d loss / d outputs -> those of the outputs, (C, T, P, N), and of phi's
 parameters for the first of the C."""
 
 
@@ -145,9 +145,9 @@ class _Walk(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, of_loc: Tensor, of_log_scale: Tensor, of_route: Tensor) -> tuple[Tensor | None, ...]:
         (precision, shift), both = ctx.curvature, ctx.end is not None
-        of_loc, of_log_scale = of_loc[:, None], of_log_scale[None]
+        of_loc, of_log_scale = of_loc[None], of_log_scale[None]
         if both:
-            of_loc = torch.cat([of_loc, ctx.end.loc[:, None]], dim=1)
+            of_loc = torch.cat([of_loc, ctx.end.loc[None]])
             of_log_scale = torch.cat([of_log_scale, ctx.end.log_scale.sum_to_size(of_log_scale.shape)])
         at_end = of_log_scale
         of_steps, of_parameters, of_psi = [], [], []
@@ -158,9 +158,9 @@ class _Walk(torch.autograd.Function):
                 of_log_scale = of_log_scale * kl.of_excess
                 of_loc = of_loc * kl.shrinkage
                 if both:
-                    pulled = of_loc[:, 1] * kl.pull
+                    pulled = of_loc[1] * kl.pull
                     of_psi.append((pulled.sum_to_size(shift.shape), (pulled * kl.end).sum_to_size(precision.shape)))
-            of_moved = (of_loc[:, 0] * step.moved).sum()
+            of_moved = (of_loc[0] * step.moved).sum()
             of_steps.append(of_moved if of_step is None else of_step + of_moved)
             of_towards, of_w = step.tape.pull_twice(of_loc * -step.rate)
             of_outputs, found = step.way_back(of_towards)
@@ -173,7 +173,7 @@ class _Walk(torch.autograd.Function):
             of_precision = 0.5 * of_half_log / precision - of_precision
         of_parameters = [sum(found[1:], found[0]) for found in zip(*of_parameters, strict=True)]
         of_log_step_size = torch.stack(of_steps[::-1])
-        return None, of_loc[:, 0], of_log_scale[0], of_log_step_size, of_precision, of_shift, *of_parameters
+        return None, of_loc[0], of_log_scale[0], of_log_step_size, of_precision, of_shift, *of_parameters
 
 
 def by_autograd(
@@ -191,11 +191,11 @@ def by_autograd(
         value = function(leaf)
 
     def way_back(cotangents: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        first, *rest = cotangents.unbind(-2)
+        first, *rest = cotangents.unbind()
         of_leaf, *of_parameters = torch.autograd.grad(
             value, [leaf, *parameters], first, retain_graph=True, materialize_grads=True
         )
         more = [torch.autograd.grad(value, leaf, c, retain_graph=True)[0] for c in rest]
-        return torch.stack([of_leaf, *more], dim=-2), of_parameters
+        return torch.stack([of_leaf, *more]), of_parameters
 
     return value.detach(), way_back

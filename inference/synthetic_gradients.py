@@ -46,14 +46,13 @@ class MLPGradient(nn.Module):
         gradient = torch.addmm(third.bias, twice, third.weight.mT)
 
         def way_back(cotangents: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-            # (T P, C, ...); the first of the C is the parameters'.
-            of_third = cotangents.flatten(0, 1)
+            of_third = cotangents.flatten(1, -2)
             # A rectifier's slope is the sign of what it let through.
-            of_second = (of_third @ third.weight).mul_(twice.sign()[:, None])
-            of_first = (of_second @ second.weight).mul_(once.sign()[:, None])
+            of_second = (of_third @ third.weight).mul_(twice.sign())
+            of_first = (of_second @ second.weight).mul_(once.sign())
             of_logits = of_first @ first.weight[:, : logits.shape[-1]]
             parts = ((of_first, inputs), (of_second, once), (of_third, twice))
-            of_parameters = [of for cot, x in parts for of in (cot[:, 0].mT @ x, cot[:, 0].sum(0))]
+            of_parameters = [of for cot, x in parts for of in (cot[0].mT @ x, cot[0].sum(0))]
             return of_logits.view_as(cotangents), of_parameters
 
         return gradient.view_as(logits), way_back

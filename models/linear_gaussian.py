@@ -82,10 +82,9 @@ class LinearTape:
         return gradient.transpose(1, 2) @ self.x
 
     def pull(self, cotangents: Tensor) -> Tensor:
-        """Cotangents of the means -> of w: (T, P, C, 1) -> (T, C, 1, D)."""
-        return (cotangents.flatten(2).transpose(1, 2) @ self.x)[:, :, None]
+        """Cotangents of the means -> of w: (C, T, P, 1) -> (C, T, 1, D)."""
+        return cotangents.transpose(-1, -2) @ self.x
 
     def pull_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what `pull_back` gave, (T, C, 1, D) -> of its gradient, (T, P, C, 1), and of w: none, it is linear."""
-        of_gradient = self.x @ cotangents.flatten(1, 2).transpose(1, 2)
-        return of_gradient[..., None], torch.zeros_like(cotangents)
+        """Of what `pull_back` gave, (C, T, 1, D) -> of its gradient, (C, T, P, 1), and of w: none, it is linear."""
+        return self.x @ cotangents.transpose(-1, -2), torch.zeros_like(cotangents)

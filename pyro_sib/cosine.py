@@ -169,18 +169,21 @@ class CosineTape:
         return pulled
 
     def pull(self, cotangents: Tensor) -> Tensor:
-        """Cotangents of the logits -> of w: (T, Q, C, N) -> (T, C, N, D)."""
-        met = torch.bmm(cotangents.flatten(2).transpose(1, 2), self.x).unflatten(1, cotangents.shape[2:])
-        along = (cotangents * self.outputs[:, :, None]).sum(1).unsqueeze(-1)
-        w, inverse_square, slope = (v[:, None] for v in (self.w, self.inverse_square, self.slope))
-        return torch.addcmul(slope * met, along * inverse_square, w, value=-1)
+        """Cotangents of the logits -> of w: (C, T, Q, N) -> (C, T, N, D)."""
+        many, tasks, queries, ways = cotangents.shape
+        rows = cotangents.permute(1, 0, 3, 2).reshape(tasks, many * ways, queries)
+        met = torch.bmm(rows, self.x).view(tasks, many, ways, -1).transpose(0, 1)
+        along = (cotangents * self.outputs).sum(-2).unsqueeze(-1)
+        return torch.addcmul(self.slope * met, along * self.inverse_square, self.w, value=-1)
 
     def pull_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what `pull_back` gave last, (T, C, N, D) -> of its gradient, (T, Q, C, N), and of w, (T, C, N, D)."""
-        kept = (v[:, None] for v in (self.w, self.met, self.along, self.inverse_square, self.slope))
-        of_met, of_w = _pull_twice(cotangents, *kept)
-        of_gradient = torch.bmm(self.x, of_met.flatten(1, 2).transpose(1, 2))
-        return of_gradient.unflatten(2, cotangents.shape[1:3]), of_w
+        """Of what `pull_back` gave last, (C, T, N, D) -> of its gradient, (C, T, Q, N), and of w, (C, T, N, D)."""
+        many, tasks, ways, features = cotangents.shape
+        of_met, of_w = _pull_twice(cotangents, self.w, self.met, self.along, self.inverse_square, self.slope)
+        rows = of_met.transpose(0, 1).reshape(tasks, many * ways, features)
+        # Rows first is twice as fast as queries first.
+        of_gradient = torch.bmm(rows, self.x.transpose(1, 2)).view(tasks, many, ways, -1)
+        return of_gradient.permute(1, 0, 3, 2).contiguous(), of_w
 
 
 class CosineClassifier(nn.Module):

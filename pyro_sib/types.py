@@ -156,10 +156,10 @@ class Tape(Protocol):
         """A gradient in the outputs -> in w: (T, P, N) -> (T, N, D)."""
 
     def pull(self, cotangents: Tensor) -> Tensor:
-        """Cotangents of the outputs -> of w: (T, P, C, N) -> (T, C, N, D)."""
+        """Cotangents of the outputs -> of w: (C, T, P, N) -> (C, T, N, D)."""
 
     def pull_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what `pull_back` gave last, (T, C, N, D) -> of its gradient, (T, P, C, N), and of w, (T, C, N, D)."""
+        """Of what `pull_back` gave last, (C, T, N, D) -> of its gradient, (C, T, P, N), and of w, (C, T, N, D)."""
 
 
 class LikelihoodLike(Protocol):

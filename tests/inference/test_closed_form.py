@@ -84,14 +84,14 @@ def test_the_ways_back_of_a_linear_likelihood_are_those_of_autograd():
     pulled = pull_back(gradient)
     torch.testing.assert_close(tape.outputs, outputs)
     torch.testing.assert_close(tape.pull_back(gradient.detach()), pulled)
-    of_outputs, of_pulled = torch.randn(2, 5, 3, 1, dtype=D64), torch.randn(2, 3, 1, 4, dtype=D64)
+    of_outputs, of_pulled = torch.randn(3, 2, 5, 1, dtype=D64), torch.randn(3, 2, 1, 4, dtype=D64)
     of_gradient, of_w = tape.pull_twice(of_pulled)
     assert not of_w.any()
     for c in range(3):
-        (expected,) = torch.autograd.grad(outputs, w, of_outputs[:, :, c], retain_graph=True)
-        torch.testing.assert_close(tape.pull(of_outputs)[:, c], expected)
-        (expected,) = torch.autograd.grad(pulled, gradient, of_pulled[:, c], retain_graph=True)
-        torch.testing.assert_close(of_gradient[:, :, c], expected)
+        (expected,) = torch.autograd.grad(outputs, w, of_outputs[c], retain_graph=True)
+        torch.testing.assert_close(tape.pull(of_outputs)[c], expected)
+        (expected,) = torch.autograd.grad(pulled, gradient, of_pulled[c], retain_graph=True)
+        torch.testing.assert_close(of_gradient[c], expected)
 
 
 def test_what_a_step_kept_is_freed_with_its_theta():
