@@ -10,7 +10,7 @@ from inference.divergence import kl_to_prior
 from inference.guide import Guide
 from inference.learner import Learner
 from inference.prediction import predictions
-from pyro_sib.episodes import EpisodeSampler, gather
+from pyro_sib.episodes import EpisodeIndex, EpisodeSampler, gather
 from pyro_sib.metrics import TaskScores, score
 from pyro_sib.propagation import Propagation
 from pyro_sib.types import Episode
@@ -38,7 +38,14 @@ class TaskSource:
 
     def episodes(self, indices: Tensor) -> Episode:
         """(T,) task numbers -> those tasks."""
-        episode = gather(self.sampler.sample(indices), self.novel, self.base, self.sampler.shape)
+        return self._gathered(self.sampler.sample(indices))
+
+    def span(self, first: int, last: int) -> Episode:
+        """Tasks `first` .. `last` - 1, sooner than `episodes` where such spans follow one another."""
+        return self._gathered(self.sampler.span(first, last))
+
+    def _gathered(self, index: EpisodeIndex) -> Episode:
+        episode = gather(index, self.novel, self.base, self.sampler.shape)
         return episode if self.propagation is None else self.propagation(episode)
 
     def fitting_batch(self) -> int:
@@ -52,7 +59,7 @@ class TaskSource:
 
     def batch(self, iteration: int, size: int) -> Episode:
         """The iteration's batch of training tasks."""
-        return self.episodes(torch.arange(iteration * size, (iteration + 1) * size))
+        return self.span(iteration * size, (iteration + 1) * size)
 
 
 @dataclass(frozen=True)
@@ -90,14 +97,16 @@ def evaluate(
     was_training = learner.training
     learner.eval()
     parts: list[list[TaskScores]] = [[] for _ in iterates]
-    for indices in torch.arange(tasks).split(batch_size or source.fitting_batch()):
-        episode = source.episodes(indices)
+    size = batch_size or source.fitting_batch()
+    for first in range(0, tasks, size):
+        last = min(first + size, tasks)
+        episode = source.span(first, last)
         evidence = learner.sees(episode)
         ids = evidence.joint_base_ids
         predicted = learner.probabilities(evidence, draws, iterates)
         for part, probabilities in zip(parts, predicted, strict=True):
             part.append(score(probabilities, episode.query_y, 0 if ids is None else ids.shape[1]))
-        on_tasks(int(indices[-1]) + 1, tasks)
+        on_tasks(last, tasks)
     learner.train(was_training)
     return [TaskScores.join(part) for part in parts]
 
@@ -118,8 +127,8 @@ def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, bat
     was_training = guide.training
     guide.eval()
     likelihood, kl = [], []
-    for indices in torch.arange(tasks).split(batch_size):
-        episode = source.episodes(indices)
+    for first in range(0, tasks, batch_size):
+        episode = source.span(first, min(first + batch_size, tasks))
         evidence = guide.sees(episode)
         theta = guide.iterates(evidence)[-1]
         each = [

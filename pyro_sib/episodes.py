@@ -1,6 +1,8 @@
 """Episodes as whole batches of index tensors, each a function of (fingerprint, seed, index) alone."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from pyro_sib.errors import InputError
 from pyro_sib.query_balance import QueryBalance, query_counts
 from pyro_sib.types import Episode, Evidence
 
+_CHUNK = 256
+"""Tasks drawn at a time where they follow one another: a few take nearly as long."""
 _CLASSES, _IMAGES, _BASE_CLASSES, _BASE_IMAGES, _PROPORTIONS = range(5)
 # _PROPORTIONS takes four streams.
 
@@ -59,6 +63,22 @@ class EpisodeIndex:
     base_ids: Tensor | None
     task_ids: Tensor
 
+    def span(self, first: int, last: int) -> "EpisodeIndex":
+        """Those from the one in place `first` to the one before place `last`."""
+        return self._each(lambda part: part[first:last])
+
+    @staticmethod
+    def join(parts: Sequence["EpisodeIndex"]) -> "EpisodeIndex":
+        """One after another."""
+        first, *rest = parts
+        return first._each(lambda *column: torch.cat(column), *rest)
+
+    def _each(self, function: Callable[..., Tensor], *others: "EpisodeIndex") -> "EpisodeIndex":
+        """The function of each part, here and in the others; parts that are None stay so."""
+        columns = {f.name: [getattr(index, f.name) for index in (self, *others)] for f in fields(self)}
+        found: dict[str, Any] = {n: None if c[0] is None else function(*c) for n, c in columns.items()}
+        return EpisodeIndex(**found)
+
 
 class EpisodeSampler:
     """Draws tasks from a novel split and, for LwoF or a mixture prior, a split of base classes.
@@ -77,6 +97,7 @@ class EpisodeSampler:
     def __init__(self, novel: Split, base: Split | None, shape: EpisodeShape, key: int, name: str = "the data"):
         self.novel, self.base, self.shape, self.key = novel, base, shape, key
         self.pseudo_novel = base is novel
+        self._chunk: tuple[int, EpisodeIndex] | None = None
         spare = 1 if self.pseudo_novel else 0
         if len(novel.class_names) < shape.ways + spare:
             raise InputError(
@@ -111,6 +132,18 @@ class EpisodeSampler:
             base_query, base_y = self._base_queries(indices, base_ids)
             novel_y = torch.cat([novel_y + base_ids.shape[1], base_y], dim=1)
         return EpisodeIndex(support, query, base_query, novel_y, base_ids, indices)
+
+    def span(self, first: int, last: int) -> EpisodeIndex:
+        """Tasks `first` .. `last` - 1, as `sample` gives them."""
+        parts = []
+        while first < last:
+            number, start = divmod(first, _CHUNK)
+            stop = min(start + last - first, _CHUNK)
+            if self._chunk is None or self._chunk[0] != number:
+                self._chunk = number, self.sample(torch.arange(number * _CHUNK, (number + 1) * _CHUNK))
+            parts.append(self._chunk[1].span(start, stop))
+            first += stop - start
+        return parts[0] if len(parts) == 1 else EpisodeIndex.join(parts)
 
     def _novel_rows(self, indices: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Support rows, query rows and the queries' classes, each class by class."""

@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import fields
 
 import pytest
 import torch
@@ -110,3 +111,17 @@ def test_gather_looks_the_rows_up():
     torch.testing.assert_close(
         episode.evidence.class_means(episode.evidence.support_x)[1, 2], NOVEL.x[index.support[1, 4:6]].mean(0)
     )
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 3), (250, 260), (100, 700), (255, 256), (3, 9)])
+def test_a_span_is_those_tasks_one_after_another(first, last):
+    split = clusters(8, 30, seed=0)
+    sampler = EpisodeSampler(split, split, EpisodeShape(5, 1, 3, 6), task_key("x", 0, "train"))
+    expected, found = sampler.sample(torch.arange(first, last)), sampler.span(first, last)
+    for field in fields(expected):
+        assert torch.equal(getattr(expected, field.name), getattr(found, field.name)), field.name
+
+
+def test_a_span_without_base_classes_has_none():
+    sampler = EpisodeSampler(clusters(8, 30, seed=0), None, EpisodeShape(5, 1, 3), task_key("x", 0, "val"))
+    assert sampler.span(255, 258).base_ids is None
