@@ -62,7 +62,7 @@ def walk(
     precision, shift = curvature or (None, None)
     log_scale = start.log_scale
     if precision is not None:
-        log_scale = log_scale.expand(torch.broadcast_shapes(log_scale.shape, precision.shape))
+        log_scale = torch.broadcast_tensors(log_scale, precision)[0]
     loc, log_scale, route = _Walk.apply(how, start.loc, log_scale, log_step_size, precision, shift, *parameters)
     return GaussianParameters(loc, log_scale), route
 

@@ -33,7 +33,8 @@ class CosineCategorical(nn.Module):
         if w_base is None:
             return novel
         base = unit_logits(points, w_base, scale)
-        shape = torch.broadcast_shapes(base.shape[:-1], novel.shape[:-1])
+        # Not `broadcast_shapes`, which imports sympy, seconds of a first step.
+        shape = torch.broadcast_tensors(base[..., 0], novel[..., 0])[0].shape
         return torch.cat([base.expand(*shape, -1), novel.expand(*shape, -1)], dim=-1)
 
     def distribution(self, outputs: Tensor) -> Categorical:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal
@@ -109,19 +110,25 @@ class _Stage1:
             classifier = CosineClassifier(features, classes)
         self.net = nn.ModuleDict({"backbone": backbone, "classifier": classifier})
         self.net.to(device).to(memory_format=torch.channels_last)
+        self.settings, self.momenta = settings, dict[str, Tensor]()
+        self.log: list[EpochRecord] = []
+
+    @cached_property
+    def optimizer(self) -> torch.optim.SGD:
+        """Made when first needed: with it torch imports its compiler, which a finished stage need not wait for."""
+        settings = self.settings
         decayed = [p for p in self.net.parameters() if p.ndim > 1]
         plain = [p for p in self.net.parameters() if p.ndim <= 1]
         groups: list[dict[str, Any]] = [
             {"params": decayed, "weight_decay": settings.weight_decay},
             {"params": plain},
         ]
-        self.optimizer = torch.optim.SGD(
-            groups,
-            lr=settings.learning_rate,
-            momentum=0.9,
-            nesterov=True,
-        )
-        self.log: list[EpochRecord] = []
+        optimizer = torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
+        for index, parameter in enumerate(self.net.parameters()):
+            if f"momentum.{index}" in self.momenta:
+                buffer = torch.empty_like(parameter).copy_(self.momenta[f"momentum.{index}"])
+                optimizer.state[parameter]["momentum_buffer"] = buffer
+        return optimizer
 
     def save(self, path: Path, settings: PretrainSettings) -> None:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
@@ -133,10 +140,7 @@ class _Stage1:
     def load(self, path: Path) -> None:
         tensors, meta = read_tensors(path)
         self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
-        for index, parameter in enumerate(self.net.parameters()):
-            if f"momentum.{index}" in tensors:
-                buffer = torch.empty_like(parameter).copy_(tensors[f"momentum.{index}"])
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        self.momenta = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
         self.log = [EpochRecord(**record) for record in meta["log"]]
 
     def result(self) -> Pretrained:
