@@ -72,10 +72,10 @@ class CalibrateSettings:
                 f"--fit-on names {len(self.fit_on)} runs for {len(self.runs)}; name one for each, in order"
             )
         for folder, other in zip(self.runs, self.fit_on, strict=False):
-            _check_fit(folder, other)
+            check_fit(folder, other)
 
 
-def _check_fit(folder: Path, other: Path) -> None:
+def check_fit(folder: Path, other: Path) -> None:
     """The two runs differ in nothing but the classes held out, and in where things are."""
     mine, theirs = (config_of(read_settings(f).resolved()) for f in (folder, other))
     if not theirs["hold_out_classes"]:

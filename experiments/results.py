@@ -23,11 +23,14 @@ _WHERE_NOT_WHAT = ("out", "cache_dir", "device", "threads", "posterior_tasks")
 
 def config_of(settings: "DataclassInstance") -> dict[str, Any]:
     """The settings that determine the result, JSON-able."""
-    return {
-        name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(settings).items()
-        if name not in _WHERE_NOT_WHAT
-    }
+    return {name: _plain(value) for name, value in asdict(settings).items() if name not in _WHERE_NOT_WHAT}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def claim_folder(out: Path, settings: "DataclassInstance") -> None:

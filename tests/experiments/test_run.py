@@ -40,9 +40,13 @@ def write_features(path: Path, classes: int = 8, rows: int = 24, features: int =
 
 @pytest.fixture
 def small(tmp_path) -> RunSettings:
+    return small_settings(tmp_path)
+
+
+def small_settings(folder) -> RunSettings:
     return RunSettings(
         setting="lwof",
-        features=write_features(tmp_path / "features.npz"),
+        features=write_features(folder / "features.npz"),
         ways=3,
         queries=4,
         iterations=24,
@@ -50,8 +54,8 @@ def small(tmp_path) -> RunSettings:
         select_tasks=10,
         eval_tasks=20,
         draws=2,
-        out=tmp_path / "out",
-        cache_dir=tmp_path / "cache",
+        out=folder / "out",
+        cache_dir=folder / "cache",
     )
 
 
