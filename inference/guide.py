@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from inference.learner import Learner
@@ -95,15 +94,15 @@ class Guide(Learner):
         tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
         theta, route = self.fit(evidence, prior)
         with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
-            pyro.sample("w", as_distribution(theta))
+            pyro.sample("w", self.weights.counted(as_distribution(theta)))
         if route is not None:
             with tasks, self.weights.latent(evidence.tasks):
                 pyro.factor("psi_route", route[..., None], has_rsample=True)
         if (base_ids := evidence.joint_base_ids) is not None:
             with torch.set_grad_enabled(self.weights.base_to_psi and torch.is_grad_enabled()):
                 base = self.prior.base_distribution(base_ids)
-                with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1), poutine.mask(mask=False):
-                    pyro.sample("w_base", base)
+                with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1):
+                    pyro.sample("w_base", base.mask(False))
 
 
 def as_distribution(theta: GaussianParameters) -> dist.TorchDistribution:

@@ -1,7 +1,6 @@
 """The one Pyro model: p_psi(w_t) p_f(y_t | x_t, w_t) for a batch of tasks (eq. 1-4)."""
 
 import pyro
-from pyro import poutine
 from torch import Tensor
 
 from models.likelihood import CosineCategorical
@@ -40,11 +39,11 @@ class EmpiricalBayes:
             prior = self.prior.with_psi_from_hyper_prior()
         tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
         with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
-            w = pyro.sample("w", prior.distribution(evidence.base_ids))
+            w = pyro.sample("w", self.weights.counted(prior.distribution(evidence.base_ids)))
         w_base = None
         if (base_ids := evidence.joint_base_ids) is not None:
-            with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1), poutine.mask(mask=False):
-                w_base = pyro.sample("w_base", self.prior.base_distribution(base_ids))
+            with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1):
+                w_base = pyro.sample("w_base", self.prior.base_distribution(base_ids).mask(False))
         logits = self.likelihood.logits(w, evidence.query_x, w_base)
         observed = self.weights.observed(evidence.tasks, evidence.queries)
         with tasks, pyro.plate("queries", evidence.queries, dim=-1), observed:

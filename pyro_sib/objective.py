@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from pyro import poutine
+from pyro.distributions import TorchDistribution
 
 from pyro_sib.errors import InputError
 
@@ -32,6 +33,10 @@ class ObjectiveWeights:
             raise InputError(f"--kl-weight {self.kl}: a finite number of 0 or more is needed")
         if self.tasks_in_all < 1:
             raise InputError(f"{self.tasks_in_all} training tasks in all: 1 or more is needed; raise --iterations")
+
+    def counted(self, distribution: TorchDistribution) -> TorchDistribution:
+        """The distribution for a latent's site: with a KL of weight 0, one whose density nobody computes."""
+        return distribution.mask(False) if self.kl == 0 else distribution
 
     def latent(self, tasks: int) -> AbstractContextManager:
         """Handler for sites that belong to the KL of a batch's tasks."""
