@@ -1,4 +1,4 @@
-"""Every test: Pyro's validation on, an empty parameter store, a fixed seed, one thread."""
+"""Every test: Pyro's validation on, an empty parameter store, a fixed seed, one thread, no warning given once."""
 
 import pyro
 import pytest
@@ -15,5 +15,7 @@ def _clean_pyro():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread():
+def _torch():
     torch.set_num_threads(1)
+    # A warning is an error here, and one that is given once a process would fail whichever test came first.
+    torch.set_warn_always(True)
