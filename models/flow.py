@@ -14,8 +14,9 @@ from pyro_sib.types import GaussianParameters
 COUPLINGS = 4
 """Each bends one half of the dimensions given the other and then turns their order round: an even number."""
 HIDDEN = 32
-MOST = 2.0
-"""Bound of a coupling's log scales, inside Pyro's own clips."""
+MOST = 0.5
+"""Bound of a coupling's log scales. With 2 the density fell so steeply beside the tasks' weights that the steps,
+which start beside them, were thrown off (docs/design.md, "A flow's KL")."""
 
 
 class Conditioner(nn.Module):

@@ -59,6 +59,16 @@ def test_the_gradient_at_the_mean_equals_finite_differences():
     torch.testing.assert_close((precision * w - shift)[0, 0], slope, rtol=1e-6, atol=1e-6)
 
 
+def test_no_dimension_is_stretched_by_more_than_e():
+    """However large the networks grow: each dimension is bent by two of the four couplings."""
+    prior = _bent(6)
+    with torch.no_grad():
+        for coupling in prior.couplings:
+            coupling.nn.out.weight.mul_(1e3)
+    own = (prior(torch.randn(200, 6, dtype=torch.float64))[1] - prior.log_scale).detach()
+    assert 0.9 < float(own.abs().max()) <= 1
+
+
 def test_it_starts_close_to_the_diagonal_prior():
     flow, diagonal = FlowPrior(20), DiagonalPrior(20)
     w = diagonal.distribution(None).sample((50,))
