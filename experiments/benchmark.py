@@ -19,8 +19,8 @@ from experiments.benchmark_startup import startup
 from experiments.benchmark_timing import machine
 from experiments.cli import run_command
 from experiments.figures import save_figure
+from experiments.ground import choose_device
 from experiments.progress import Reporter
-from experiments.run import choose_device
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
 from pyro_sib.files import write_json

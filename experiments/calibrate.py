@@ -15,11 +15,11 @@ from experiments.calibration_figures import reliabilities, risks, strangers_foun
 from experiments.cli import run_command
 from experiments.compare import base_tasks
 from experiments.figures import save_figure
+from experiments.ground import eval_tasks
 from experiments.predictors import TEMPERED_POINT, Predictor, predictors_of
 from experiments.progress import Reporter
 from experiments.restore import Restored, restore
 from experiments.results import commit
-from experiments.run import eval_tasks
 from experiments.tables import markdown_table
 from inference import Guide
 from inference.evaluation import TaskSource

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from experiments.cli import run_command
 from experiments.comparators import COMPARATORS, Comparator, choose, comparators_named
+from experiments.ground import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
 from experiments.program import make_sources
 from experiments.progress import Reporter
 from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
-from experiments.run import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
 from experiments.settings import RunSettings
 from inference.evaluation import TaskSource, evaluate
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from experiments.ground import Ground, choose_device, choose_split, load_data, prepare
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
 from experiments.progress import Reporter
-from experiments.run import Ground, choose_device, choose_split, load_data, prepare
 from experiments.settings import RunSettings
 from inference.evaluation import TaskSource
 from inference.training import load_state

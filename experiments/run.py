@@ -1,21 +1,21 @@
 """The main job: images (or features) in, a trained few-shot learner and its measured accuracy out."""
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
 from rich.table import Table
-from torch import Tensor
 
 from experiments.cli import run_command
+from experiments.ground import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
 from experiments.pictures import draw_pictures
 from experiments.posterior_file import NAME as POSTERIOR
 from experiments.posterior_file import Subject, exported_tasks, write_posterior
-from experiments.program import FeatureNetwork, Program, build_program, make_sources
-from experiments.progress import Advance, Reporter
+from experiments.program import Program, make_sources
+from experiments.progress import Reporter
 from experiments.results import (
     calibration_of,
     claim_folder,
@@ -25,52 +25,14 @@ from experiments.results import (
     versions,
     write_tasks,
 )
-from experiments.scalars import Scalars
 from experiments.settings import RunSettings
-from inference import Guide, SIBGuide
+from experiments.train import train
+from inference import Guide
 from inference.evaluation import TaskSource, evaluate, evidence_bound
-from inference.gradient_check import gradient_cosine
 from inference.training import Trainer
-from pyro_sib.bank import build_bank, fit_base_classifier
-from pyro_sib.cosine import unit
-from pyro_sib.data import (
-    BASE_TEST,
-    BASE_TRAIN,
-    BASE_VAL,
-    TEST,
-    VAL,
-    DataSet,
-    hold_out_classes,
-    read_features,
-    read_images,
-)
-from pyro_sib.data.synthetic import synthetic_world
-from pyro_sib.errors import InputError
-from pyro_sib.files import digest, digest_state, read_json, write_json
+from pyro_sib.bank import build_bank
+from pyro_sib.files import read_json, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores
-from pyro_sib.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
-
-COSINE_TASKS = 100
-"""Selection tasks on which the synthetic gradient is compared with the true one after each epoch."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What stage 2 stands on.
-
-    Attributes:
-        images: the data with images, or None where features were given.
-        bank: the same data as features.
-        network: f and its base classifier, or None where features were given.
-        base_weights: (B, D) unit weights of the base classes, or None without base classes.
-        base_accuracy: percent of held-out base rows that the base classifier names rightly, or None.
-    """
-
-    images: DataSet | None
-    bank: DataSet
-    network: Pretrained | None
-    base_weights: Tensor | None
-    base_accuracy: float | None
 
 
 def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -111,156 +73,6 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
         bank = build_bank(ground.images, ground.network.backbone, device, settings.cache_dir / "banks")
         sources = make_sources(bank, settings, split, device)
     return _finish(settings, ground, split, sources, program, zero_scores, trainer, reporter)
-
-
-def choose_device(name: str) -> torch.device:
-    """The named device; auto is a GPU where there is one.
-
-    Raises:
-        InputError: cuda asked for and not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda, but torch sees no GPU; pass --device cpu")
-    return torch.device(name)
-
-
-def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
-    """The data set that the settings name."""
-    with reporter.stage("data", f"data: {settings.source}") as advance:
-        data = _read(settings, advance)
-        return hold_out_classes(data, settings.hold_out_classes) if settings.hold_out_classes else data
-
-
-def _read(settings: RunSettings, advance: Advance) -> DataSet:
-    assert settings.image_size is not None
-    if settings.features:
-        return read_features(settings.features)
-    if settings.data == "synthetic":
-        return synthetic_world(settings.data_seed, settings.image_size)
-    assert settings.data_root is not None
-    return read_images(settings.data_root, settings.image_size, settings.cache_dir / "images", advance)
-
-
-def choose_split(data: DataSet, settings: RunSettings) -> str:
-    """The split asked for, or test where the data has it.
-
-    Raises:
-        InputError: the data lacks it.
-    """
-    split = settings.split or (TEST if TEST in data.splits else VAL)
-    data.split(split)
-    data.split(BASE_TRAIN)
-    return split
-
-
-def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.device, reporter: Reporter) -> Ground:
-    """Stage 1 and the feature bank, from the cache where they are there."""
-    base_split = BASE_VAL if split == VAL else BASE_TEST
-    if not data.is_images:
-        with reporter.stage("base classifier", "base classifier on the features"):
-            classifier = fit_base_classifier(data.split(BASE_TRAIN), settings.seed)
-        held = data.splits.get(base_split)
-        accuracy = None
-        if held is not None:
-            accuracy = 100 * float((classifier(held.x).argmax(-1) == held.y).float().mean())
-        return Ground(None, data, None, unit(classifier.weight), accuracy)
-    assert settings.out is not None
-    recipe, train_split = settings.pretrain_settings(), data.split(BASE_TRAIN)
-    scalars = Scalars(settings.out / "tensorboard")
-    checkpoint = settings.cache_dir / "backbones" / checkpoint_name(train_split, recipe)
-    title = f"pretraining {recipe.backbone}, {recipe.epochs} epochs"
-    with reporter.stage("pretrain", title) as advance:
-
-        def on_epoch(record: Any) -> None:
-            scalars.add("pretrain", record.epoch, loss=record.loss, base_accuracy=record.base_accuracy)
-            reporter.say(
-                f"  epoch {record.epoch}/{recipe.epochs}  loss {record.loss:.3f}  "
-                f"base accuracy {record.base_accuracy:.1f}% on held-out images"
-            )
-
-        network = pretrain(train_split, data.splits.get(BASE_VAL), recipe, device, checkpoint, advance, on_epoch)
-    with reporter.stage("bank", "feature bank"):
-        bank = build_bank(data, network.backbone, device, settings.cache_dir / "banks")
-    held = data.splits.get(base_split)
-    accuracy = None if held is None else base_accuracy(network, held, device)
-    weights = unit(network.classifier.weight.detach().cpu())
-    return Ground(data, bank, network, weights, accuracy)
-
-
-def train(
-    settings: RunSettings,
-    ground: Ground,
-    sources: dict[str, TaskSource],
-    device: torch.device,
-    reporter: Reporter,
-    name: str = "sib",
-) -> tuple[Program, Trainer]:
-    """Stage 2: SVI over training tasks; the program then holds the best epoch's parameters."""
-    assert settings.out is not None
-    features = ground.bank.split(BASE_TRAIN).x.shape[1]
-    pretrained = {} if ground.network is None else ground.network.backbone.state_dict()
-    identity = digest(ground.bank.fingerprint, digest_state(pretrained))
-    program = build_program(settings, features, ground.base_weights, device)
-    modules, model, guide = program.modules(), program.model, program.guide
-    train_source = sources["train"]
-    backbone = ground.network.backbone if ground.network and settings.tune_features else None
-    if backbone is not None:
-        assert ground.images is not None
-        network = FeatureNetwork(backbone)
-        modules = {**modules, "features": network}
-        model, guide = network.model(program.model), network.guide(program.guide)  # type: ignore[assignment]
-        train_source = _image_tasks(ground.images, settings, device)
-    metric = "both" if settings.joint else "novel"
-    selection = sources["select"]
-
-    def validate() -> float:
-        nonlocal selection
-        if backbone is not None:
-            selection = _embedded(ground, backbone, settings, device)
-        return evaluate(program.guide, selection, settings.select_tasks)[0].metrics()[metric].mean
-
-    def measure() -> dict[str, list[float]]:
-        if not isinstance(program.guide, SIBGuide) or not settings.steps:
-            return {}
-        tasks = torch.arange(min(settings.select_tasks, COSINE_TASKS))
-        cosine = gradient_cosine(program.guide, selection.episodes(tasks))
-        return {"gradient_cosine": [round(float(c), 4) for c in cosine]}
-
-    checkpoint = settings.out / f"{name}.safetensors"
-    trainer = Trainer(model, guide, modules, settings.train_settings(), checkpoint, identity)
-    scalars = Scalars(settings.out / "tensorboard")
-    title = f"SVI, K = {settings.steps}, {settings.train_settings().iterations} iterations"
-    with reporter.stage(f"train {name}", title) as advance:
-
-        def on_epoch(record: Any) -> None:
-            cosines = {f"gradient_cosine_{k}": c for k, c in enumerate(record.extra.get("gradient_cosine", []))}
-            scalars.add(name, record.iteration, loss=record.loss, accuracy=record.accuracy, **cosines)
-            reporter.say(
-                f"  iteration {record.iteration}  loss {record.loss:.4f}  "
-                f"{metric} accuracy {record.accuracy:.2f}% on {settings.select_tasks} selection tasks"
-            )
-
-        trainer.run(
-            lambda iteration: train_source.batch(iteration, settings.batch_size),
-            validate,
-            advance,
-            on_epoch,
-            measure,
-        )
-    return program, trainer
-
-
-def _embedded(ground: Ground, backbone: torch.nn.Module, settings: RunSettings, device: torch.device) -> TaskSource:
-    """The selection tasks under the present f."""
-    assert ground.images is not None
-    chosen = VAL if VAL in ground.images.splits else BASE_TRAIN
-    names = {BASE_TRAIN, chosen, BASE_VAL}
-    splits = {n: s for n, s in ground.images.splits.items() if n in names}
-    part = DataSet(ground.images.name, splits, ground.images.base_holdout, ground.images.fingerprint)
-    bank = build_bank(part, backbone, device, cache=None)
-    return make_sources(bank, settings, VAL if VAL in splits else BASE_TRAIN, device)["select"]
 
 
 def _finish(
@@ -334,30 +146,6 @@ def _finish(
     write_json(settings.out / "result.json", result)
     show(result, settings.out, reporter)
     return result
-
-
-def ground_of(ground: Ground, settings: RunSettings) -> dict[str, Any]:
-    """What result.json says of the data and the features."""
-    return {
-        "data": {
-            "name": ground.bank.name,
-            "fingerprint": ground.bank.fingerprint,
-            "base_holdout": ground.bank.base_holdout,
-            "image_size": settings.image_size if ground.images else None,
-        },
-        "backbone": settings.backbone if ground.images else None,
-        "base_accuracy": ground.base_accuracy,
-    }
-
-
-def eval_tasks(settings: RunSettings, split: str) -> int:
-    """How many tasks to evaluate on: the paper's 2000 of validation and 600 of test, unless said."""
-    return settings.eval_tasks or (2000 if split == VAL else 600)
-
-
-def _image_tasks(images: DataSet, settings: RunSettings, device: torch.device) -> TaskSource:
-    """Training tasks of images."""
-    return make_sources(images, settings, VAL if VAL in images.splits else TEST, device)["train"]
 
 
 def _scores(scores: TaskScores, **what: Any) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class JointAdam(PyroOptim):
         self.mean, self.square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
         for parameter, part in zip(self.parameters, self._parts(self.vector), strict=True):
             parameter.data = part
+        self._places = tuple(p.data_ptr() for p in self.parameters)
 
     def _parts(self, vector: Tensor) -> list[Tensor]:
         """Views of the vector in the parameters' shapes."""
@@ -48,8 +49,10 @@ class JointAdam(PyroOptim):
         """Step; `params` are those that the ELBO saw.
 
         Raises:
-            ValueError: the program registered a parameter that this optimizer was not given.
+            ValueError: the program registered a parameter that this optimizer was not given, or one has been moved.
         """
+        if any(p.data_ptr() != place for p, place in zip(self.parameters, self._places, strict=True)):
+            raise ValueError("a parameter was moved or cast after the optimizer was made; make the optimizer anew")
         if any(id(p) not in self._known for p in params):
             raise ValueError("the program registered a parameter that the optimizer does not hold")
         with torch.no_grad():
@@ -83,12 +86,15 @@ class JointAdam(PyroOptim):
         return state
 
     def set_state(self, state_dict: Mapping[str, Tensor]) -> None:
-        """Take up a state from `get_state`."""
+        """Take up a state from `get_state`.
+
+        Raises:
+            KeyError: a parameter has no state there.
+        """
         for name, mean, square in zip(self.names, self._parts(self.mean), self._parts(self.square), strict=True):
-            if f"{name}.step" in state_dict:
-                self.steps = int(state_dict[f"{name}.step"])
-                mean.copy_(state_dict[f"{name}.exp_avg"])
-                square.copy_(state_dict[f"{name}.exp_avg_sq"])
+            self.steps = int(state_dict[f"{name}.step"])
+            mean.copy_(state_dict[f"{name}.exp_avg"])
+            square.copy_(state_dict[f"{name}.exp_avg_sq"])
 
 
 def _step_decay(progress: float) -> float:

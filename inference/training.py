@@ -1,6 +1,6 @@
 """Algorithm 1 as SVI: the loop, the best epoch, and checkpoints that resume to the same bits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -69,6 +69,12 @@ class EpochRecord:
     accuracy: float
     learning_rate: float
     extra: dict[str, list[float]] = field(default_factory=dict)
+
+
+def has_diverged(log: Sequence[EpochRecord]) -> bool:
+    """Whether the loss ended far above its first epoch's, by a nat and by as much again."""
+    first, last = log[0].loss, log[-1].loss
+    return last > first + max(1.0, abs(first))
 
 
 class Trainer:
@@ -144,7 +150,10 @@ class Trainer:
             for epoch in range(len(self.log), self.settings.epochs):
                 record = self._epoch(svi, epoch, batch, validate, on_iteration, measure)
                 self.log.append(record)
-                if record.accuracy >= max(r.accuracy for r in self.log):
+                # No comparison with NaN is true.
+                if not any(r.accuracy > record.accuracy for r in self.log) and (
+                    record.accuracy == record.accuracy or not self.best
+                ):
                     self.best = self.state()
                 self._save()
                 on_epoch(record)

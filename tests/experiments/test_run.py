@@ -14,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments import ground as ground_module
 from experiments import run as run_module
+from experiments import train as train_module
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
@@ -165,6 +167,22 @@ def test_every_prior_runs(small, prior, setting, objective, monkeypatch):
     assert settings.resolved().weights().tasks_in_all == 24 * 8
 
 
+def test_a_run_that_went_wrong_says_so(small, capsys, monkeypatch):
+    small = replace(small, setting="standard")
+    run(small)
+    assert "warning" not in capsys.readouterr().out
+    monkeypatch.setattr(train_module, "has_diverged", lambda log: log[-1].iteration == small.iterations)
+    run(replace(small, out=small.out.parent / "diverged"))
+    assert "warning: training diverged, the loss went from" in capsys.readouterr().out
+
+
+def test_a_posterior_that_collapsed_is_named(small, capsys):
+    """Under a KL that heavy q is the prior, the same for every class."""
+    collapsed = replace(small, setting="standard", guide="neural-process", kl_weight=1e4, select_tasks=200)
+    run(replace(collapsed, iterations=150))
+    assert "where chance is 33.3%: q tells the classes" in capsys.readouterr().out
+
+
 def test_a_finished_run_is_shown_again_and_another_configuration_is_refused(small):
     first = run(small)
     assert run(small) == json.loads(json.dumps(first))
@@ -196,7 +214,7 @@ def test_images_and_tuned_features(tmp_path, monkeypatch):
     def tiny(seed, image_size):
         return synthetic_world(seed, image_size, 6, 4, 4, 36, 12)
 
-    monkeypatch.setattr(run_module, "synthetic_world", tiny)
+    monkeypatch.setattr(ground_module, "synthetic_world", tiny)
     settings = RunSettings(
         setting="lwof",
         image_size=16,

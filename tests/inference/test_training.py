@@ -8,7 +8,7 @@ from inference.evaluation import evaluate, evidence_bound
 from inference.gradient_check import gradient_cosine
 from inference.optimizer import SCHEDULES, JointAdam
 from inference.prediction import predict
-from inference.training import Trainer, TrainSettings
+from inference.training import EpochRecord, Trainer, TrainSettings, has_diverged
 from pyro_sib.errors import InputError
 from tests.worlds import make_world
 
@@ -71,6 +71,19 @@ def test_the_best_epoch_is_kept(tmp_path):
         assert torch.equal(value, states[1][name])
 
 
+def test_no_epoch_counts_as_the_best_for_being_nan(tmp_path):
+    world, trainer = _trainer(tmp_path / "c.safetensors")
+    accuracies, states = iter([float("nan"), 50.0, float("nan"), 30.0, 20.0, 10.0]), []
+
+    def validate():
+        states.append(trainer.state())
+        return next(accuracies)
+
+    trainer.run(lambda i: world.source.batch(i, 4), validate)
+    for name, value in trainer.state().items():
+        assert torch.equal(value, states[1][name])
+
+
 def test_another_configuration_is_not_resumed(tmp_path):
     world, trainer = _trainer(tmp_path / "c.safetensors")
     _run(trainer, world)
@@ -96,6 +109,21 @@ def test_a_nan_loss_is_named(tmp_path):
         _run(trainer, world)
 
 
+@pytest.mark.parametrize(
+    ("losses", "diverged"),
+    [
+        ([1.2, 0.8, 1e9], True),
+        ([1.2, 1e9, 0.8], False),
+        ([1.2, 1.3], False),
+        ([0.01, 0.9], False),
+        ([5.0, 9.0], False),
+    ],
+)
+def test_a_loss_far_above_its_start_is_divergence(losses, diverged):
+    log = [EpochRecord(i + 1, i + 1, loss, 50.0, 1e-3) for i, loss in enumerate(losses)]
+    assert has_diverged(log) == diverged
+
+
 def test_joint_adam_equals_torch_adam_and_refuses_strangers():
     torch.manual_seed(0)
     world = make_world("diagonal")
@@ -117,6 +145,20 @@ def test_joint_adam_equals_torch_adam_and_refuses_strangers():
             torch.testing.assert_close(a, b)
     with pytest.raises(ValueError, match="does not hold"):
         optimizer([torch.nn.Parameter(torch.zeros(1))])
+
+
+def test_joint_adam_notices_a_parameter_that_was_moved():
+    module = torch.nn.Linear(2, 2)
+    optimizer = JointAdam(dict(module.named_parameters()), 1e-2)
+    module.double().float()
+    with pytest.raises(ValueError, match="moved or cast"):
+        optimizer(())
+
+
+def test_joint_adam_refuses_a_state_of_other_parameters():
+    optimizer = JointAdam(dict(torch.nn.Linear(2, 2).named_parameters()), 1e-2)
+    with pytest.raises(KeyError, match="weight"):
+        optimizer.set_state({})
 
 
 def test_the_paper_schedule():

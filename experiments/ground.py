@@ -1,0 +1,141 @@
+"""What a run stands on: the data as the settings name it, stage 1, and the features."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.progress import Advance, Reporter
+from experiments.scalars import Scalars
+from experiments.settings import RunSettings
+from pyro_sib.bank import build_bank, fit_base_classifier
+from pyro_sib.cosine import unit
+from pyro_sib.data import (
+    BASE_TEST,
+    BASE_TRAIN,
+    BASE_VAL,
+    TEST,
+    VAL,
+    DataSet,
+    hold_out_classes,
+    read_features,
+    read_images,
+)
+from pyro_sib.data.synthetic import synthetic_world
+from pyro_sib.errors import InputError
+from pyro_sib.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What stage 2 stands on.
+
+    Attributes:
+        images: the data with images, or None where features were given.
+        bank: the same data as features.
+        network: f and its base classifier, or None where features were given.
+        base_weights: (B, D) unit weights of the base classes, or None without base classes.
+        base_accuracy: percent of held-out base rows that the base classifier names rightly, or None.
+    """
+
+    images: DataSet | None
+    bank: DataSet
+    network: Pretrained | None
+    base_weights: Tensor | None
+    base_accuracy: float | None
+
+
+def choose_device(name: str) -> torch.device:
+    """The named device; auto is a GPU where there is one.
+
+    Raises:
+        InputError: cuda asked for and not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda, but torch sees no GPU; pass --device cpu")
+    return torch.device(name)
+
+
+def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
+    """The data set that the settings name."""
+    with reporter.stage("data", f"data: {settings.source}") as advance:
+        data = _read(settings, advance)
+        return hold_out_classes(data, settings.hold_out_classes) if settings.hold_out_classes else data
+
+
+def _read(settings: RunSettings, advance: Advance) -> DataSet:
+    assert settings.image_size is not None
+    if settings.features:
+        return read_features(settings.features)
+    if settings.data == "synthetic":
+        return synthetic_world(settings.data_seed, settings.image_size)
+    assert settings.data_root is not None
+    return read_images(settings.data_root, settings.image_size, settings.cache_dir / "images", advance)
+
+
+def choose_split(data: DataSet, settings: RunSettings) -> str:
+    """The split asked for, or test where the data has it.
+
+    Raises:
+        InputError: the data lacks it.
+    """
+    split = settings.split or (TEST if TEST in data.splits else VAL)
+    data.split(split)
+    data.split(BASE_TRAIN)
+    return split
+
+
+def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.device, reporter: Reporter) -> Ground:
+    """Stage 1 and the feature bank, from the cache where they are there."""
+    base_split = BASE_VAL if split == VAL else BASE_TEST
+    if not data.is_images:
+        with reporter.stage("base classifier", "base classifier on the features"):
+            classifier = fit_base_classifier(data.split(BASE_TRAIN), settings.seed)
+        held = data.splits.get(base_split)
+        accuracy = None
+        if held is not None:
+            accuracy = 100 * float((classifier(held.x).argmax(-1) == held.y).float().mean())
+        return Ground(None, data, None, unit(classifier.weight), accuracy)
+    assert settings.out is not None
+    recipe, train_split = settings.pretrain_settings(), data.split(BASE_TRAIN)
+    scalars = Scalars(settings.out / "tensorboard")
+    checkpoint = settings.cache_dir / "backbones" / checkpoint_name(train_split, recipe)
+    title = f"pretraining {recipe.backbone}, {recipe.epochs} epochs"
+    with reporter.stage("pretrain", title) as advance:
+
+        def on_epoch(record: Any) -> None:
+            scalars.add("pretrain", record.epoch, loss=record.loss, base_accuracy=record.base_accuracy)
+            reporter.say(
+                f"  epoch {record.epoch}/{recipe.epochs}  loss {record.loss:.3f}  "
+                f"base accuracy {record.base_accuracy:.1f}% on held-out images"
+            )
+
+        network = pretrain(train_split, data.splits.get(BASE_VAL), recipe, device, checkpoint, advance, on_epoch)
+    with reporter.stage("bank", "feature bank"):
+        bank = build_bank(data, network.backbone, device, settings.cache_dir / "banks")
+    held = data.splits.get(base_split)
+    accuracy = None if held is None else base_accuracy(network, held, device)
+    weights = unit(network.classifier.weight.detach().cpu())
+    return Ground(data, bank, network, weights, accuracy)
+
+
+def ground_of(ground: Ground, settings: RunSettings) -> dict[str, Any]:
+    """What result.json says of the data and the features."""
+    return {
+        "data": {
+            "name": ground.bank.name,
+            "fingerprint": ground.bank.fingerprint,
+            "base_holdout": ground.bank.base_holdout,
+            "image_size": settings.image_size if ground.images else None,
+        },
+        "backbone": settings.backbone if ground.images else None,
+        "base_accuracy": ground.base_accuracy,
+    }
+
+
+def eval_tasks(settings: RunSettings, split: str) -> int:
+    """How many tasks to evaluate on: the paper's 2000 of validation and 600 of test, unless said."""
+    return settings.eval_tasks or (2000 if split == VAL else 600)

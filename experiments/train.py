@@ -1,0 +1,120 @@
+"""Stage 2 of a run: SVI over training tasks, and what is said along the way."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from experiments.ground import Ground
+from experiments.program import FeatureNetwork, Program, build_program, make_sources
+from experiments.progress import Reporter
+from experiments.scalars import Scalars
+from experiments.settings import RunSettings
+from inference import SIBGuide
+from inference.evaluation import TaskSource, evaluate
+from inference.gradient_check import gradient_cosine
+from inference.training import EpochRecord, Trainer, has_diverged
+from pyro_sib.bank import build_bank
+from pyro_sib.data import BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
+from pyro_sib.files import digest, digest_state
+
+_COSINE_TASKS = 100
+"""Selection tasks on which the synthetic gradient is compared with the true one after each epoch."""
+_CHANCE = 1.1
+"""Times chance: a training that never gets so far has learned nothing of the classes."""
+
+
+def train(
+    settings: RunSettings,
+    ground: Ground,
+    sources: dict[str, TaskSource],
+    device: torch.device,
+    reporter: Reporter,
+    name: str = "sib",
+) -> tuple[Program, Trainer]:
+    """Stage 2: SVI over training tasks; the program then holds the best epoch's parameters."""
+    assert settings.out is not None
+    features = ground.bank.split(BASE_TRAIN).x.shape[1]
+    pretrained = {} if ground.network is None else ground.network.backbone.state_dict()
+    identity = digest(ground.bank.fingerprint, digest_state(pretrained))
+    program = build_program(settings, features, ground.base_weights, device)
+    modules, model, guide = program.modules(), program.model, program.guide
+    train_source = sources["train"]
+    backbone = ground.network.backbone if ground.network and settings.tune_features else None
+    if backbone is not None:
+        assert ground.images is not None
+        network = FeatureNetwork(backbone)
+        modules = {**modules, "features": network}
+        model, guide = network.model(program.model), network.guide(program.guide)  # type: ignore[assignment]
+        train_source = _image_tasks(ground.images, settings, device)
+    metric = "both" if settings.joint else "novel"
+    selection = sources["select"]
+
+    def validate() -> float:
+        nonlocal selection
+        if backbone is not None:
+            selection = _embedded(ground, backbone, settings, device)
+        return evaluate(program.guide, selection, settings.select_tasks)[0].metrics()[metric].mean
+
+    def measure() -> dict[str, list[float]]:
+        if not isinstance(program.guide, SIBGuide) or not settings.steps:
+            return {}
+        tasks = torch.arange(min(settings.select_tasks, _COSINE_TASKS))
+        cosine = gradient_cosine(program.guide, selection.episodes(tasks))
+        return {"gradient_cosine": [round(float(c), 4) for c in cosine]}
+
+    checkpoint = settings.out / f"{name}.safetensors"
+    trainer = Trainer(model, guide, modules, settings.train_settings(), checkpoint, identity)
+    scalars = Scalars(settings.out / "tensorboard")
+    title = f"SVI, K = {settings.steps}, {settings.train_settings().iterations} iterations"
+    with reporter.stage(f"train {name}", title) as advance:
+
+        def on_epoch(record: Any) -> None:
+            cosines = {f"gradient_cosine_{k}": c for k, c in enumerate(record.extra.get("gradient_cosine", []))}
+            scalars.add(name, record.iteration, loss=record.loss, accuracy=record.accuracy, **cosines)
+            reporter.say(
+                f"  iteration {record.iteration}  loss {record.loss:.4f}  "
+                f"{metric} accuracy {record.accuracy:.2f}% on {settings.select_tasks} selection tasks"
+            )
+
+        trainer.run(
+            lambda iteration: train_source.batch(iteration, settings.batch_size),
+            validate,
+            advance,
+            on_epoch,
+            measure,
+        )
+    _warn(trainer.log, settings, reporter)
+    return program, trainer
+
+
+def _warn(log: Sequence[EpochRecord], settings: RunSettings, reporter: Reporter) -> None:
+    """Say of a training that went wrong that it did, and what to change."""
+    if has_diverged(log):
+        first, last = log[0].loss, log[-1].loss
+        reporter.say(
+            f"warning: training diverged, the loss went from {first:.3g} to {last:.3g}; what is kept is the best "
+            f"epoch's. Lower --learning-rate or --kl-weight"
+        )
+    best, chance = max(record.accuracy for record in log), 100 / settings.ways
+    if not settings.joint and best < _CHANCE * chance:
+        reporter.say(
+            f"warning: {best:.1f}% on the selection tasks, where chance is {chance:.1f}%: q tells the classes of a "
+            f"task no better than the prior does. Lower --kl-weight, or choose another prior or guide"
+        )
+
+
+def _embedded(ground: Ground, backbone: torch.nn.Module, settings: RunSettings, device: torch.device) -> TaskSource:
+    """The selection tasks under the present f."""
+    assert ground.images is not None
+    chosen = VAL if VAL in ground.images.splits else BASE_TRAIN
+    names = {BASE_TRAIN, chosen, BASE_VAL}
+    splits = {n: s for n, s in ground.images.splits.items() if n in names}
+    part = DataSet(ground.images.name, splits, ground.images.base_holdout, ground.images.fingerprint)
+    bank = build_bank(part, backbone, device, cache=None)
+    return make_sources(bank, settings, VAL if VAL in splits else BASE_TRAIN, device)["select"]
+
+
+def _image_tasks(images: DataSet, settings: RunSettings, device: torch.device) -> TaskSource:
+    """Training tasks of images."""
+    return make_sources(images, settings, VAL if VAL in images.splits else TEST, device)["train"]
