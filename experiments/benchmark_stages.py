@@ -133,7 +133,9 @@ def _evaluations(
 def time_evaluation(case: TaskCase, bench: Bench, with_peers: bool) -> tuple[dict[str, float], dict[str, int]]:
     """Median seconds for all the case's tasks, and on how many each was timed (and scaled up from).
 
-    All get the tasks from the same sampler in batches of 100, and their predictions are scored alike.
+    All get the tasks from the same sampler, in the batches that evaluation takes, and their predictions are scored
+    alike. The sampler draws many tasks' indices at a time, so that a peer timed on few tasks pays for more, by a
+    percent or two of its time.
     """
     program, source = case.program(bench.device), case.source(bench.device)
     learners: dict[str, tuple[Learner, int]] = {"ours": (program.guide, case.tasks)}

@@ -44,6 +44,16 @@ def normal(key: int, index: Tensor, stream: int, count: int) -> Tensor:
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count].float()
 
 
+def times_before(values: Tensor) -> Tensor:
+    """(T, k) -> (T, k) int64: how often an element's value stands earlier in its row."""
+    ordered, order = values.sort(dim=-1, stable=True)
+    places = torch.arange(values.shape[1], device=values.device).expand_as(values)
+    repeated = torch.zeros_like(values, dtype=torch.bool)
+    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    first = places.masked_fill(repeated, 0).cummax(-1).values
+    return torch.empty_like(places).scatter_(1, order, places - first)
+
+
 def distinct_integers(key: int, index: Tensor, stream: int, low: Tensor, size: Tensor) -> Tensor:
     """Draw low + floor(u * size) elementwise, no value twice in a row.
 
@@ -62,12 +72,11 @@ def distinct_integers(key: int, index: Tensor, stream: int, low: Tensor, size: T
     """
     low, size = (t.expand(len(index), -1) for t in (low, size))
     count = low.shape[1]
-    earlier = torch.ones(count, count, dtype=torch.bool, device=index.device).tril(-1)
     values = low + (uniform(key, index, stream, count) * size).long()
     rows = torch.arange(len(index), device=index.device)
     todo, attempt = rows, 0
     while True:
-        clash = ((values[todo, :, None] == values[todo, None, :]) & earlier).any(-1)
+        clash = times_before(values[todo]) > 0
         mask = clash.any(-1)
         if not bool(mask.any()):
             return values

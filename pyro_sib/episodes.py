@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_sib.counter_rng import distinct_integers, make_key, uniform
+from pyro_sib.counter_rng import distinct_integers, make_key, times_before, uniform
 from pyro_sib.data import Split
 from pyro_sib.errors import InputError
 from pyro_sib.query_balance import QueryBalance, query_counts
@@ -190,11 +190,10 @@ class EpisodeSampler:
         assert self.base is not None
         count = self.shape.base_queries
         y = (uniform(self.key, indices, _BASE_CLASSES, count) * base_ids.shape[1]).long()
-        earlier = torch.ones(count, count, dtype=torch.bool).tril(-1)
         attempt = 0
         while True:
             sizes = self.base.counts[base_ids.gather(1, y)]
-            rank = ((y[:, :, None] == y[:, None, :]) & earlier).sum(-1)
+            rank = times_before(y)
             if not bool((rank >= sizes).any()):
                 break
             attempt += 1
@@ -229,11 +228,11 @@ def gather(index: EpisodeIndex, novel: Tensor, base: Tensor | None, shape: Episo
         support_y=support_y.expand(len(index.support), -1),
         query_x=query,
         ways=shape.ways,
-        base_ids=None if index.base_ids is None else index.base_ids.to(device),
-        task_ids=index.task_ids.to(device),
+        base_ids=None if index.base_ids is None else index.base_ids.to(device, copy=True),
+        task_ids=index.task_ids.to(device, copy=True),
         joint=shape.base_queries > 0,
     )
-    return Episode(evidence, index.query_y.to(device))
+    return Episode(evidence, index.query_y.to(device, copy=True))
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

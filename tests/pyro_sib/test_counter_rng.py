@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_sib.counter_rng import distinct_integers, make_key, normal, uniform
+from pyro_sib.counter_rng import distinct_integers, make_key, normal, times_before, uniform
 
 KEY = make_key("test")
 
@@ -42,6 +42,13 @@ def test_distinct_integers_are_distinct_and_in_range(count, extra, stream):
     assert all(len(set(row)) == count for row in values.tolist())
     assert int(values.min()) >= 5
     assert int(values.max()) < 5 + count + extra
+
+
+@given(st.integers(1, 12), st.integers(1, 8))
+def test_times_before_counts_earlier_equals(count, values):
+    rows = torch.randint(values, (5, count))
+    expected = [[row[:i].count(value) for i, value in enumerate(row)] for row in rows.tolist()]
+    assert times_before(rows).tolist() == expected
 
 
 def test_distinct_integers_are_uniform_over_arrangements():

@@ -122,6 +122,20 @@ def test_a_span_is_those_tasks_one_after_another(first, last):
         assert torch.equal(getattr(expected, field.name), getattr(found, field.name)), field.name
 
 
+def test_what_is_done_to_a_span_does_not_reach_the_next():
+    split = clusters(8, 30, seed=0)
+    shape = EpisodeShape(5, 1, 3, 6)
+    sampler = EpisodeSampler(split, split, shape, task_key("x", 0, "train"))
+    found = []
+    for _ in range(2):
+        episode = gather(sampler.span(0, 4), split.x, split.x, shape)
+        parts = (episode.query_y, episode.evidence.base_ids, episode.evidence.task_ids)
+        found.append([part.clone() for part in parts])
+        for part in parts:
+            part.fill_(-1)
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_a_span_without_base_classes_has_none():
     sampler = EpisodeSampler(clusters(8, 30, seed=0), None, EpisodeShape(5, 1, 3), task_key("x", 0, "val"))
     assert sampler.span(255, 258).base_ids is None
