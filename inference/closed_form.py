@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from inference.implicit_step import excess_step, loc_step
+from pyro_sib.cosine import once_differentiable
 from pyro_sib.types import GaussianParameters, Tape
 
 WayBack = Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
@@ -29,7 +29,7 @@ class Walk:
         tape: w -> the likelihood's outputs there.
         gradient: (T, P, N) outputs -> what stands for d loss / d outputs, and its way back.
         points: P, over which the loss is a mean.
-        kl_weight: of the KL, or 0 where the steps leave it out.
+        kl_weight: of the KL, where the steps descend it.
         kl_cotangent: theta^K -> the KL's gradient there; None where psi learns nothing from the steps.
     """
 
@@ -117,7 +117,9 @@ class _Walk(torch.autograd.Function):
         shift: Tensor | None,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.how, ctx.curvature, ctx.steps = how, (precision, shift), []
+        ctx.how, ctx.steps = how, []
+        # Kept so that autograd notices when one is changed in place before the way back.
+        ctx.save_for_backward(precision, shift, *parameters)
         step_sizes = log_step_size.exp()
         rates, pulls = (step_sizes / how.points).unbind(), (step_sizes * how.kl_weight).unbind()
         if precision is not None:
@@ -144,11 +146,12 @@ class _Walk(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_loc: Tensor, of_log_scale: Tensor, of_route: Tensor) -> tuple[Tensor | None, ...]:
-        (precision, shift), both = ctx.curvature, ctx.end is not None
-        of_loc, of_log_scale = of_loc[None], of_log_scale[None]
+        (precision, shift, *_), both = ctx.saved_tensors, ctx.end is not None
         if both:
-            of_loc = torch.cat([of_loc, ctx.end.loc[None]])
-            of_log_scale = torch.cat([of_log_scale, ctx.end.log_scale.sum_to_size(of_log_scale.shape)])
+            of_kl = ctx.end.log_scale.sum_to_size(of_log_scale.shape)
+            of_loc, of_log_scale = torch.stack([of_loc, ctx.end.loc]), torch.stack([of_log_scale, of_kl])
+        else:
+            of_loc, of_log_scale = of_loc[None], of_log_scale[None]
         at_end = of_log_scale
         of_steps, of_parameters, of_psi = [], [], []
         for step in reversed(ctx.steps):
@@ -190,12 +193,17 @@ def by_autograd(
     with torch.enable_grad():
         value = function(leaf)
 
+    trained = [p for p in parameters if p.requires_grad]
+    if not value.requires_grad:
+        value = value + 0 * leaf  # a constant
+
     def way_back(cotangents: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         first, *rest = cotangents.unbind()
-        of_leaf, *of_parameters = torch.autograd.grad(
-            value, [leaf, *parameters], first, retain_graph=True, materialize_grads=True
+        of_leaf, *found = torch.autograd.grad(
+            value, [leaf, *trained], first, retain_graph=True, materialize_grads=True
         )
-        more = [torch.autograd.grad(value, leaf, c, retain_graph=True)[0] for c in rest]
+        of_parameters = [found.pop(0) if p.requires_grad else torch.zeros_like(p) for p in parameters]
+        more = [torch.autograd.grad(value, leaf, c, retain_graph=True, materialize_grads=True)[0] for c in rest]
         return torch.stack([of_leaf, *more]), of_parameters
 
     return value.detach(), way_back

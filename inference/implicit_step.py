@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from pyro_sib.cosine import once_differentiable
 
 
 def implicit_loc(
@@ -25,7 +26,11 @@ def implicit_loc(
         kl_weight: of the KL.
         precision: P, broadcastable to (T, N, D).
         shift: m, broadcastable to (T, N, D).
+
+    Raises:
+        ValueError: a step size of more than one number.
     """
+    _check(step_size)
     stepped: Tensor = _ImplicitLoc.apply(loc, gradient, step_size, kl_weight, precision, shift)
     return stepped
 
@@ -41,9 +46,18 @@ def implicit_log_scale(log_scale: Tensor, step_size: Tensor, kl_weight: float, p
         step_size: eta, a scalar; pull is step_size * kl_weight.
         kl_weight: of the KL.
         precision: P, broadcastable likewise.
+
+    Raises:
+        ValueError: a step size of more than one number.
     """
+    _check(step_size)
     stepped: Tensor = _ImplicitLogScale.apply(log_scale, step_size, kl_weight, precision)
     return stepped
+
+
+def _check(step_size: Tensor) -> None:
+    if step_size.numel() != 1:
+        raise ValueError(f"a step has one size, not {tuple(step_size.shape)}")
 
 
 def loc_step(

@@ -29,7 +29,7 @@ class SupportInitializer(nn.Module):
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
         """theta^0: loc (T, N, D), log_scale (1, D)."""
-        loc = evidence.class_means(unit(evidence.support_x)) * self.weight
+        loc = evidence.class_means(unit(evidence.support_x.detach())) * self.weight
         return GaussianParameters(loc, self.log_scale[None])
 
 
@@ -56,7 +56,7 @@ class BothInitializer(nn.Module):
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
         """theta^0: loc (T, N, D), log_scale (1, D)."""
-        means, queries = evidence.class_means(unit(evidence.support_x)), unit(evidence.query_x.detach())
+        means, queries = evidence.class_means(unit(evidence.support_x.detach())), unit(evidence.query_x.detach())
         cosine = queries @ unit(means).transpose(1, 2)
         belongs = (self.log_sharpness.exp() * cosine).softmax(-1)
         near = self.log_slope.exp() * (cosine - cosine.mean(1, keepdim=True) - self.threshold)

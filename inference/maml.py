@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from inference.unrolled import Points, UnrolledGuide
+from inference.unrolled import Points, UnrolledGuide, walked
 from pyro_sib.types import Evidence
 
 
@@ -22,6 +22,7 @@ class MAMLGuide(UnrolledGuide):
         """Not where the gradient is a constant."""
         return super().closed_form and not self.first_order
 
+    @walked
     def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
         """A constant, if first-order."""
         return super().gradient(w.detach() if self.first_order else w, points, evidence, k)

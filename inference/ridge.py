@@ -26,7 +26,7 @@ class RidgeInitializer(nn.Module):
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
         """theta^0: loc (T, N, D), by a system of the M < D labeled examples, and log_scale (1, D)."""
-        x = evidence.support_x
+        x = evidence.support_x.detach()
         spread = x * self.log_gain.exp()
         kernel = spread @ x.transpose(1, 2) + torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         residual = _targets(evidence, x) - (x @ self.loc)[..., None]

@@ -29,8 +29,8 @@ class GuideSettings:
 
     Attributes:
         steps: K; 0 leaves lambda alone.
-        initializer: lambda by name, "support", "both" or "global".
-        synthetic_gradient: xi by name, "mlp" (the paper's), "equivariant" or "marginal".
+        initializer: lambda by name, "support", "both", "ridge" or "global".
+        synthetic_gradient: xi by name, "mlp" (the paper's) or another of `SYNTHETIC_GRADIENTS`.
         step_size: first value of eta.
         learn_step_size: whether eta is trained; each step has its own.
         step_samples: draws for eq. (9)'s expectation; 0 evaluates it at the mean.

@@ -10,7 +10,7 @@ from inference.closed_form import WayBack
 from inference.psi import PsiEnters
 from inference.settings import GuideSettings, TaskForm
 from inference.synthetic_gradients import MLPGradient, make_synthetic_gradient
-from inference.unrolled import Points, UnrolledGuide
+from inference.unrolled import Points, UnrolledGuide, walked
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Evidence, LikelihoodLike, PriorLike
 
@@ -51,14 +51,19 @@ class SIBGuide(UnrolledGuide):
 
     @property
     def step_parameters(self) -> list[nn.Parameter]:
-        """Those of xi."""
-        return list(self.xi.parameters())
+        """Those of xi, where nothing else is in the way."""
+        return list(self.xi.parameters()) if self._plain else super().step_parameters
+
+    @property
+    def _plain(self) -> bool:
+        """Whether xi alone makes the gradient."""
+        return type(self).output_gradient is SIBGuide.output_gradient
 
     def taped_output_gradient(
         self, outputs: Tensor, base: Tensor | None, evidence: Evidence
     ) -> tuple[Tensor, WayBack]:
         """That of xi, in closed form where it has one."""
-        if isinstance(self.xi, MLPGradient):
+        if self._plain and isinstance(self.xi, MLPGradient) and self.xi.has_way_back:
             return self.xi.taped(outputs, base)
         return super().taped_output_gradient(outputs, base, evidence)
 
@@ -69,6 +74,7 @@ class SIBGuide(UnrolledGuide):
             points._replace(labeled=self.points(evidence, False, psi)) if self.settings.support_gradient else points
         )
 
+    @walked
     def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
         """The queries' synthetic gradient and, where settings say so, the labeled examples' true one."""
         gradient = super().gradient(w, points, evidence, k)

@@ -37,6 +37,12 @@ class MLPGradient(nn.Module):
         gradient: Tensor = self.layers(inputs.flatten(0, -2))
         return gradient.view_as(logits)
 
+    @property
+    def has_way_back(self) -> bool:
+        """Whether `taped` is of what `forward` computes: not in a subclass, nor with other layers put in."""
+        kinds = [type(layer) for layer in self.layers]
+        return type(self) is MLPGradient and kinds == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
+
     def taped(self, logits: Tensor, base: Tensor | None) -> tuple[Tensor, WayBack]:
         """`forward` without a graph, and its way back in closed form."""
         first, second, third = (layer for layer in self.layers if isinstance(layer, nn.Linear))

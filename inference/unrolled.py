@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from pyro_sib.counter_rng import make_key
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 _STEP_KEY = make_key("draws inside the steps")
 
 
@@ -30,6 +32,16 @@ class Points(NamedTuple):
     """(T, P, 1) logsumexp of the base logits, in joint tasks."""
     labeled: "Points | None" = None
     """The labeled examples, where the steps look at them besides."""
+
+
+_WALKED = ("gradient", "unroll", "_step", "_draw")
+"""What the closed form takes the place of."""
+
+
+def walked(method: Method) -> Method:
+    """Mark a method as one that `inference.closed_form` gives the numbers of, wherever `closed_form` says so."""
+    method.walked = True  # type: ignore[attr-defined]
+    return method
 
 
 KLGradient = Callable[[GaussianParameters], tuple[Tensor, ...]]
@@ -68,10 +80,15 @@ class UnrolledGuide(Guide):
 
     @property
     def closed_form(self) -> bool:
-        """Whether the steps are of the form that `inference.closed_form` can walk."""
+        """Whether the steps are of the form that `inference.closed_form` can walk.
+
+        They are not where a class has a step of its own that is not marked as `walked`.
+        """
         with_kl = self.weights.kl > 0 and self.kl_in_steps
-        return not self.settings.step_samples and not (
-            with_kl and (self.settings.kl_step == "explicit" or not self.prior.quadratic)
+        return (
+            not self.settings.step_samples
+            and not (with_kl and (self.settings.kl_step == "explicit" or not self.prior.quadratic))
+            and all(hasattr(getattr(type(self), name), "walked") for name in _WALKED)
         )
 
     def taped_output_gradient(
@@ -82,8 +99,8 @@ class UnrolledGuide(Guide):
 
     @property
     def step_parameters(self) -> list[nn.Parameter]:
-        """Of phi, inside `output_gradient`."""
-        return []
+        """Of phi, inside `output_gradient`: all but the start's and the step sizes, unless a class says less."""
+        return [p for name, p in self.named_parameters() if not name.startswith(("initializer.", "log_step_size"))]
 
     @abstractmethod
     def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence) -> Tensor:
@@ -95,11 +112,9 @@ class UnrolledGuide(Guide):
             evidence: the tasks.
         """
 
+    @walked
     def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
-        """Step k's gradient of the loss at w, (..., T, N, D): the mean over the points.
-
-        Whoever overrides it sets `closed_form` to False.
-        """
+        """Step k's gradient of the loss at w, (..., T, N, D): the mean over the points."""
         outputs, pull_back = self.likelihood.pull_back(w, points.x)
         base = None if points.base is None else points.base.expand(*outputs.shape[:-1], 1)
         return pull_back(self.output_gradient(outputs, base, evidence) / points.x.shape[-2])
@@ -117,7 +132,7 @@ class UnrolledGuide(Guide):
         if not (self.training and self.settings.steps and torch.is_grad_enabled()):
             return self.iterates(evidence)[-1], None
         psi_learns = self.settings.psi_through_steps and self.kl_in_steps and self.weights.kl > 0
-        if self.closed_form:
+        if self.closed_form and not (psi_learns and self._base_learns(evidence)):
             theta, route = self._walk(evidence, prior if psi_learns else None)
         elif psi_learns:
             taps = Taps()
@@ -126,6 +141,11 @@ class UnrolledGuide(Guide):
         else:
             return self.iterates(evidence)[-1], None
         return theta, ((route - route.detach()) / evidence.tasks).expand(evidence.tasks) if psi_learns else None
+
+    def _base_learns(self, evidence: Evidence) -> bool:
+        """Whether psi enters the steps by the base classes' weights as well."""
+        base_ids = evidence.joint_base_ids
+        return base_ids is not None and self.prior.base_locs(base_ids).requires_grad
 
     def _walk(self, evidence: Evidence, prior: PriorLike | None) -> tuple[GaussianParameters, Tensor]:
         """theta^K and psi's route by the closed form."""
@@ -144,6 +164,7 @@ class UnrolledGuide(Guide):
         theta, route = walk(how, start, self.log_step_size, curvature, self.step_parameters)
         return theta.expanded(), route
 
+    @walked
     def unroll(self, evidence: Evidence, psi: PsiEnters) -> list[GaussianParameters]:
         """theta^0 .. theta^K.
 
@@ -165,6 +186,7 @@ class UnrolledGuide(Guide):
         """What the steps look at."""
         return self.points(evidence, self.steps_on_queries, psi)
 
+    @walked
     def _draw(self, theta: GaussianParameters, evidence: Evidence, k: int) -> tuple[Tensor, Tensor | None]:
         """w(theta, epsilon), (S, T, N, D), and scale * epsilon; the mean and None where eq. (9) is taken there."""
         samples = self.settings.step_samples
@@ -174,6 +196,7 @@ class UnrolledGuide(Guide):
         noise = theta.log_scale.exp() * epsilon
         return theta.loc + noise, noise
 
+    @walked
     def _step(
         self,
         theta: GaussianParameters,

@@ -1,14 +1,30 @@
 """The cosine predictor and its closed-form vector-Jacobian products."""
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 EPSILON = 1e-6
 """No norm counts as less, so that a zero vector stays zero and its gradient finite."""
+
+
+def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse a second derivative, where torch's decorator of that name lets one pass that loses a part.
+
+    Raises:
+        RuntimeError: differentiated under `create_graph`.
+    """
+
+    @wraps(backward)
+    def once(ctx: Any, *cotangents: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError("this may be differentiated once, and create_graph asks for more")
+        return backward(ctx, *cotangents)
+
+    return once
 
 
 def unit(x: Tensor) -> Tensor:
@@ -54,7 +70,13 @@ def cosine_pull_back(unit_x: Tensor, w: Tensor, scale: Tensor) -> tuple[Tensor, 
 
 @torch.no_grad()
 def _norms(w: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """1 / |w|^2 and scale / |w|, (..., N, 1)."""
+    """1 / |w|^2 and scale / |w|, (..., N, 1).
+
+    Raises:
+        ValueError: a scale of more than one number, whose gradient would be a wrong one.
+    """
+    if scale.numel() != 1:
+        raise ValueError(f"the cosine's scale is one number, not {tuple(scale.shape)}")
     inverse = torch.linalg.vector_norm(w, dim=-1, keepdim=True).clamp_min_(EPSILON).reciprocal_()
     return inverse.square(), scale * inverse
 
@@ -73,7 +95,9 @@ class _Logits(torch.autograd.Function):
     ) -> Tensor:
         weights = (slope * w).transpose(-1, -2)
         # Weights that all tasks share make one product of it.
-        logits = _product(unit_x, weights[0] if weights.ndim == 3 and len(weights) == 1 else weights)
+        logits = _product(
+            unit_x, weights[0] if weights.ndim == 3 and len(weights) == 1 and unit_x.ndim > 2 else weights
+        )
         ctx.save_for_backward(unit_x, w, scale, inverse_square, slope, logits)
         return logits
 

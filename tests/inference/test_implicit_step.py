@@ -46,3 +46,11 @@ def test_the_log_scale_goes_towards_the_optimum_and_not_beyond():
     assert start[0] < stepped[0] <= optimum[0]
     torch.testing.assert_close(stepped[1], optimum[1])
     assert optimum[2] < stepped[2] < start[2]
+
+
+def test_a_step_size_of_more_than_one_number_is_refused():
+    many, precision = torch.full((4,), 0.7, dtype=torch.float64), positive(4)
+    with pytest.raises(ValueError, match=r"a step has one size, not \(4,\)"):
+        implicit_loc(normal(2, 3, 4), normal(2, 3, 4), many, 0.9, precision, normal(4))
+    with pytest.raises(ValueError, match=r"a step has one size, not \(4,\)"):
+        implicit_log_scale(normal(4), many, 0.9, precision)
