@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiments.cross_table import cross_table
 from experiments.tables import markdown_table, result_files
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json
@@ -88,6 +89,21 @@ class Row:
     def main(self) -> str:
         """The metric that counts: both in lwof, else novel."""
         return "both" if "both" in self.metrics else "novel"
+
+    @property
+    def guide(self) -> str:
+        """Its name, marked where it is an oracle."""
+        return f"{self.method['guide']}{' (oracle)' if self.oracle else ''}"
+
+    @property
+    def prior(self) -> str | None:
+        """Its name, or None for a method without one."""
+        return self.method.get("prior")
+
+    @property
+    def accuracy(self) -> str:
+        """The main metric with its interval, percent."""
+        return _interval(self.metrics[self.main])
 
     @property
     def drop(self) -> float | None:
@@ -235,6 +251,8 @@ def markdown(rows: list[Row]) -> str:
             f"## {setting}, {ways}-way {shots}-shot",
             markdown_table(tuple(HEADER[i] for i in keep), [[cells[i] for i in keep] for cells in shown]),
         ]
+        if (crossed := cross_table(members)) is not None:
+            parts += [f"{members[0].main.capitalize()}, guides and priors:", crossed]
     notes = (
         "± is the 95% interval over tasks; with several seeds tasks are averaged over them first, and the sd over "
         "seeds of their means follows. Paired differences are from the first row, on the same tasks."

@@ -96,6 +96,28 @@ def test_a_wrong_cell_stops_the_whole_before_the_first(small, monkeypatch, chang
         ablate(replace(small, **change))
 
 
+def test_guides_and_priors_cross_in_one_table(small):
+    ablate(
+        replace(
+            small, steps="1", seeds="0", priors="diagonal,isotropic,fixed-normal", guides="sib,maml,prototypical"
+        )
+    )
+    text = (small.out / "table.md").read_text()
+    (table,) = text.split("Novel, guides and priors:\n\n")[1:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[:4]]
+    assert cells[0] == ["guide", "diagonal", "isotropic", "fixed-normal"]
+    assert [row[0] for row in cells[2:]] == ["sib", "maml"]
+    for row in read_rows([p for p in small.out.iterdir() if p.is_dir() and "prototypical" not in p.name]):
+        line = next(line for line in cells if line[0] == row.method["guide"])
+        mean = float(line[cells[0].index(row.method["prior"])].split(" ")[0])
+        assert mean == pytest.approx(row.metrics["novel"].mean, abs=0.01)
+
+
+def test_no_cross_of_one_prior(small):
+    ablate(replace(small, steps="1", seeds="0"))
+    assert "guides and priors" not in (small.out / "table.md").read_text()
+
+
 def test_every_part_is_listed_with_a_line():
     text = catalogue()
     for parts in KINDS.values():
