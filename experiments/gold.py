@@ -42,6 +42,7 @@ def run(settings: GoldSettings, reporter: Reporter | None = None) -> dict[str, A
     result = {
         **config_of(settings),
         "guide": restored.settings.guide,
+        "oracle": restored.program.guide.oracle,
         "kl_weight": restored.settings.kl_weight,
         "split": restored.split,
         "summary": summary(tasks),
@@ -128,7 +129,7 @@ def _show(result: dict[str, Any], reporter: Reporter) -> None:
     table = Table(title=f"predictions of {result['tasks']} tasks of {result['split']}")
     for column in ("posterior", "accuracy, %", "NLL", "ECE, %", "R-hat", "ESS", "divergent"):
         table.add_column(column, justify="left" if column == "posterior" else "right")
-    table.add_row(result["guide"], *_score_cells(found["guide"]))
+    table.add_row(result["guide"] + (" (sees labels)" if result["oracle"] else ""), *_score_cells(found["guide"]))
     for name, row in found["parts"].items():
         label = f"NUTS, {name}" + (" (sees labels)" if name.endswith(CONDITIONS[1]) else "")
         chains = (f"{row['r_hat_worst']:.3f}", f"{row['ess_worst']:.0f}", str(row["divergences"]))

@@ -16,6 +16,8 @@ from inference import Guide
 from inference.bridge import bridge
 from inference.coordinates import Coordinates, fit_coordinates
 from inference.divergence import kl_to_prior
+from inference.guide import as_distribution
+from inference.marginal import span
 from inference.nuts import Chains, OnDraw, sample
 from inference.task_posterior import TaskPosterior, given_support
 from models import CosineCategorical, Prior
@@ -172,7 +174,7 @@ def moments_beside(episode: Episode, guide: Tensor, nuts: Tensor) -> dict[str, f
     mean square standard deviations, in the span of the task's points and across it; the norms are E|w|.
     """
     mean_directions = [unit(unit(w[:, 0]).mean(0)) for w in (guide, nuts)]
-    basis = span(torch.cat([episode.evidence.support_x[0], episode.evidence.query_x[0]]))
+    basis = span(unit(torch.cat([episode.evidence.support_x[0], episode.evidence.query_x[0]]))).to(guide)
     inside, across = [], []
     for w in (guide[:, 0], nuts[:, 0]):
         total, along = w.var(0).sum(-1).mean(), (w @ basis).var(0).sum(-1).mean()
@@ -187,15 +189,17 @@ def moments_beside(episode: Episode, guide: Tensor, nuts: Tensor) -> dict[str, f
     }
 
 
-def span(x: Tensor) -> Tensor:
-    """(P, D) points to an orthonormal basis of their span, (D, R)."""
-    _, sizes, rows = torch.linalg.svd(unit(x), full_matrices=False)
-    return rows[sizes > 1e-6 * sizes[0]].T
-
-
 def elbo(posterior: TaskPosterior, theta: GaussianParameters, w: Tensor) -> float:
-    """Power E_q log p(y | x, w) - KL(q || p_psi) in nats, the first term from draws w of q."""
-    kl = kl_to_prior(posterior.prior, posterior.episode.evidence, theta).sum()
+    """Power E_q log p(y | x, w) - KL(q || p_psi) in nats, the first term from draws w of q.
+
+    So is the KL where it has no closed form or, as under a mixture, one that is but a bound.
+    """
+    evidence = posterior.episode.evidence
+    if posterior.prior.quadratic:
+        kl = kl_to_prior(posterior.prior, evidence, theta).sum()
+    else:
+        q, p = as_distribution(theta), posterior.prior.distribution(evidence.base_ids)
+        kl = (-q.entropy() - p.log_prob(w).mean(0)).sum()
     return float(posterior.power * posterior.log_likelihood(w).mean() - kl)
 
 

@@ -5,14 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments import gold as command
 from experiments.gold import run as gold
 from experiments.gold_settings import GoldSettings
+from experiments.gold_task import elbo
 from experiments.run import run
+from inference.divergence import kl_to_prior
+from inference.guide import as_distribution
+from inference.task_posterior import TaskPosterior
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json
+from pyro_sib.types import GaussianParameters
 from tests.experiments.test_run import small
+from tests.worlds import make_world
 
 __all__ = ["small"]
 
@@ -108,3 +115,19 @@ def test_runs_without_a_posterior_are_refused(small, tmp_path):
     (tmp_path / "point" / "sib.safetensors").unlink()
     with pytest.raises(InputError, match="is missing; finish the run"):
         gold(settings_for(tmp_path / "point"))
+
+
+@pytest.mark.parametrize(("name", "slack"), [("diagonal", 0.0), ("mixture", 0.2)])
+def test_the_elbos_kl_is_exact_where_the_closed_form_is_but_a_bound(name, slack):
+    world = make_world(name, dtype=torch.float64)
+    episode = world.source.episodes(torch.arange(1))
+    with torch.no_grad():
+        (world.prior.log_scales if name == "mixture" else world.prior.log_scale).zero_()
+        theta = GaussianParameters(*torch.zeros(2, 1, 3, 7, dtype=torch.float64))
+        q, posterior = as_distribution(theta), TaskPosterior(world.prior, world.likelihood, episode, power=0.0)
+        w, others = q.sample((50_000,)), q.sample((50_000,))
+        kl = -elbo(posterior, theta, w)
+        again = float((q.log_prob(others).sum(-1) - posterior.log_density(others)).mean())
+        closed = float(kl_to_prior(world.prior, episode.evidence, theta).sum())
+    assert abs(kl - again) < 0.05
+    assert kl <= closed - slack
