@@ -1,5 +1,6 @@
 """`python -m experiments.blend EVEN UNEVEN --fit-on HELD_EVEN HELD_UNEVEN`: two runs blended task by task."""
 
+import math
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +12,12 @@ from torch import Tensor
 
 from experiments.calibrate_settings import check_fit
 from experiments.cli import run_command
+from experiments.ground import eval_tasks, ground_of
 from experiments.progress import Advance, Reporter
 from experiments.restore import Restored, read_settings, restore
 from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
-from experiments.run import eval_tasks, ground_of
 from experiments.settings import RunSettings
-from inference.gate import Gate, fit_gate
+from inference.gate import EvennessTest, Gate, LogisticGate, fit_gate, fit_test
 from pyro_sib.errors import InputError
 from pyro_sib.files import write_json
 from pyro_sib.metrics import TaskScores, score
@@ -41,6 +42,9 @@ class BlendSettings:
     """Evaluation tasks; as many as the runs had, unless said."""
     fit_tasks: int = 500
     """Tasks of each balance to fit the gate on."""
+    false_alarms: float | None = None
+    """Keep the even run's prediction unless a task looks more uneven than all but this share of even tasks do, 0.02
+    say, instead of sharing by the least negative log likelihood."""
     data_root: Path | None = None
     """Where the images are now, if they have moved."""
     features: Path | None = None
@@ -61,6 +65,14 @@ class BlendSettings:
         for name, count in (("tasks", self.tasks), ("fit_tasks", self.fit_tasks)):
             if count is not None and count < 2:
                 raise InputError(f"--{name.replace('_', '-')} {count}: 2 or more are needed")
+        alarms = self.false_alarms
+        if alarms is not None and not 0 < alarms < 1:
+            raise InputError(f"--false-alarms {alarms}: a share of the tasks, between 0 and 1, is needed")
+        if alarms is not None and self.fit_tasks * min(alarms, 1 - alarms) < 1:
+            raise InputError(
+                f"--false-alarms {alarms} cannot be told from {self.fit_tasks} tasks; raise --fit-tasks to "
+                f"{math.ceil(1 / min(alarms, 1 - alarms))} or more"
+            )
         forms = {}
         for folder, other in zip(self.runs, self.fit_on, strict=True):
             held = read_settings(folder).resolved()
@@ -68,10 +80,19 @@ class BlendSettings:
                 raise InputError(f"{folder} is a run of --setting lwof; blends are of standard ones")
             if held.second_balance is None:
                 raise InputError(f"{folder} has tasks of one balance; run it with --second-balance dirichlet:2")
+            if alarms is not None and held.query_balance != "balanced":
+                raise InputError(
+                    f"{folder} has --query-balance {held.query_balance}; --false-alarms is a share of balanced "
+                    "tasks, so run it with --query-balance balanced"
+                )
             forms[_form(held)] = folder
             check_fit(folder, other)
             if read_settings(other).second_balance != held.second_balance:
                 raise InputError(f"--fit-on {other} has another --second-balance than {folder}; fit on a like run")
+        if len({read_settings(folder).hold_out_classes for folder in self.fit_on}) > 1:
+            raise InputError(
+                f"--fit-on {' and '.join(map(str, self.fit_on))} have other data, classes held out or splits"
+            )
         if len(forms) > 1:
             raise InputError(f"{' and '.join(map(str, self.runs))} have other tasks; blend runs of the same")
 
@@ -92,8 +113,7 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> dict[str
     claim_folder(settings.out, settings)
     gate = _fit(settings, reporter)
     backs = [_restored(folder, settings, reporter) for folder in settings.runs]
-    if len({back.ground.bank.fingerprint for back in backs}) > 1:
-        raise InputError(f"{' and '.join(map(str, settings.runs))} are of other data; blend runs of the same")
+    _same_tasks(settings.runs, backs)
     first = backs[0]
     held, tasks = first.settings, settings.tasks or eval_tasks(first.settings, first.split)
     clock, scores = Reporter(reporter.console), {}
@@ -105,13 +125,14 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> dict[str
     result = {
         **{n: getattr(held, n) for n in ("setting", "ways", "shots", "queries", "query_balance", "kl_weight")},
         **dict.fromkeys(("iterations", "comparison")),
-        **{"guide": "blend", "prior": held.prior, "steps": held.steps, "seed": held.seed, "oracle": False},
+        **{"guide": "blend", "prior": held.prior, "steps": held.steps, "seed": held.seed},
+        "oracle": any(back.program.guide.oracle for back in backs),
         **{"split": first.split, "tasks": tasks, **own},
         "second": {"query_balance": held.second_balance, **other},
         "blended": [str(folder) for folder in settings.runs],
         "fit_on": [str(folder) for folder in settings.fit_on],
         "fit_tasks": settings.fit_tasks,
-        "gate": asdict(gate),
+        "gate": {"kind": type(gate).__name__, "false_alarms": settings.false_alarms, **asdict(gate)},
         **ground_of(first.ground, held),
         "commit": commit(),
         "versions": versions(),
@@ -128,23 +149,36 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> dict[str
     return result
 
 
+def _same_tasks(folders: tuple[Path, Path], backs: list[Restored]) -> None:
+    if len({(back.ground.bank.fingerprint, back.split) for back in backs}) > 1:
+        raise InputError(
+            f"{' and '.join(map(str, folders))} have other data, classes held out or splits; name runs of the same"
+        )
+
+
 def _restored(folder: Path, settings: BlendSettings, reporter: Reporter) -> Restored:
     return restore(folder, reporter, settings.cache_dir, settings.data_root, settings.features, settings.device)
 
 
-def _fit(settings: BlendSettings, reporter: Reporter) -> Gate:
-    """On tasks of both balances, of the classes held out."""
+def _fit(settings: BlendSettings, reporter: Reporter) -> LogisticGate | EvennessTest:
+    """On tasks of the classes held out, of both balances or, for the test, balanced ones alone."""
     backs = [_restored(folder, settings, reporter) for folder in settings.fit_on]
+    _same_tasks(settings.fit_on, backs)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    title = f"gate, on 2 x {settings.fit_tasks} tasks of {backs[0].settings.hold_out_classes} base classes held out"
-    with reporter.stage("gate", title) as advance:
-        for number, purpose in enumerate(_PURPOSES):
+    purposes = _PURPOSES if settings.false_alarms is None else _PURPOSES[:1]
+    classes = f"{backs[0].settings.hold_out_classes} base classes held out"
+    with reporter.stage("gate", f"gate, on {len(purposes)} x {settings.fit_tasks} tasks of {classes}") as advance:
+        for number, purpose in enumerate(purposes):
 
             def go(done: int, total: int, before: int = number) -> None:
-                advance(before * total + done, len(_PURPOSES) * total)
+                advance(before * total + done, len(purposes) * total)
 
             parts += _predicted(backs, purpose, settings.fit_tasks, go)
         even, uneven, y = (torch.cat(column) for column in zip(*parts, strict=True))
+        if settings.false_alarms is not None:
+            test = fit_test(uneven, settings.false_alarms)
+            reporter.say(f"  the even run's prediction is kept to a log unevenness of {test.threshold:.2f}")
+            return test
         gate = fit_gate(even, uneven, y)
     reporter.say(f"  the even run's share is sigmoid({gate.offset:.2f} {gate.slope:+.2f} log unevenness)")
     return gate

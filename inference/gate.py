@@ -1,5 +1,6 @@
 """Two predictions of a task, one of which takes even classes for granted, blended by how even they look."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +10,21 @@ _LEAST = 1e-5
 _STEPS = 100
 
 
+class Gate(ABC):
+    """The share of the even prediction in a task's own, by how uneven the other one finds the task."""
+
+    @abstractmethod
+    def __call__(self, uneven: Tensor) -> Tensor:
+        """(T, Q, N) probabilities, by a model that takes no evenness for granted -> (T,) in [0, 1]."""
+
+    def blend(self, even: Tensor, uneven: Tensor) -> Tensor:
+        """(T, Q, N) probabilities twice -> their mixture."""
+        share = self(uneven)[:, None, None]
+        return share * even + (1 - share) * uneven
+
+
 @dataclass(frozen=True)
-class Gate:
+class LogisticGate(Gate):
     """The probability that a task is one for the even prediction, sigmoid(offset + slope * log unevenness).
 
     Attributes:
@@ -22,13 +36,34 @@ class Gate:
     slope: float
 
     def __call__(self, uneven: Tensor) -> Tensor:
-        """(T, Q, N) probabilities, by a model that takes no evenness for granted -> (T,)."""
+        """The probability."""
         return torch.sigmoid(self.offset + self.slope * log_unevenness(uneven))
 
-    def blend(self, even: Tensor, uneven: Tensor) -> Tensor:
-        """(T, Q, N) probabilities twice -> their mixture."""
-        share = self(uneven)[:, None, None]
-        return share * even + (1 - share) * uneven
+
+@dataclass(frozen=True)
+class EvennessTest(Gate):
+    """All or nothing: the even prediction unless the task looks more uneven than even tasks do.
+
+    Attributes:
+        threshold: of log unevenness; above it evenness is rejected.
+    """
+
+    threshold: float
+
+    def __call__(self, uneven: Tensor) -> Tensor:
+        """1 where evenness is kept, 0 where it is rejected."""
+        return (log_unevenness(uneven) <= self.threshold).to(uneven.dtype)
+
+
+def fit_test(uneven: Tensor, false_alarms: float) -> EvennessTest:
+    """The test that rejects evenness in this share of even tasks.
+
+    Args:
+        uneven: (T, Q, N) probabilities of even tasks, by a model that takes no evenness for granted.
+        false_alarms: between 0 and 1.
+    """
+    seen = log_unevenness(uneven).double()
+    return EvennessTest(float(torch.quantile(seen, 1 - false_alarms)))
 
 
 def log_unevenness(p: Tensor) -> Tensor:
@@ -37,8 +72,8 @@ def log_unevenness(p: Tensor) -> Tensor:
     return (p.shape[-1] * mean.square().sum(-1) - 1).clamp_min(_LEAST).log()
 
 
-def fit_gate(even: Tensor, uneven: Tensor, y: Tensor) -> Gate:
-    """The gate whose mixture has the least mean negative log likelihood of the labels.
+def fit_gate(even: Tensor, uneven: Tensor, y: Tensor) -> LogisticGate:
+    """The logistic gate whose mixture has the least mean negative log likelihood of the labels.
 
     Args:
         even: (T, Q, N) probabilities by the model of even tasks.
@@ -61,4 +96,4 @@ def fit_gate(even: Tensor, uneven: Tensor, y: Tensor) -> Gate:
 
     optimizer.step(loss)
     slope = float(weights[1].detach() / seen.std().clamp_min(_LEAST))
-    return Gate(float(weights[0].detach() - slope * seen.mean()), slope)
+    return LogisticGate(float(weights[0].detach() - slope * seen.mean()), slope)

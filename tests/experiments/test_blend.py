@@ -1,5 +1,6 @@
 """The blend command from end to end on small features."""
 
+import csv
 from dataclasses import replace
 
 import pytest
@@ -52,13 +53,28 @@ def test_a_blend_is_evaluated_on_both_balances(runs, settings_for):
 
 def test_a_gate_that_is_always_open_gives_the_even_run(runs, settings_for, monkeypatch):
     from experiments import blend as command
-    from inference.gate import Gate
+    from inference.gate import LogisticGate
 
-    monkeypatch.setattr(command, "fit_gate", lambda *a: Gate(100.0, 0.0))
+    monkeypatch.setattr(command, "fit_gate", lambda *a: LogisticGate(100.0, 0.0))
     result = blend(settings_for(runs))
     even = read_json(runs[0] / "result.json")
     assert result["metrics"]["novel"] == even["metrics"]["novel"]
     assert result["second"]["metrics"]["novel"] == even["second"]["metrics"]["novel"]
+
+
+def test_a_test_of_evenness_takes_each_task_to_one_run_or_the_other(runs, settings_for):
+    settings = settings_for(runs, false_alarms=0.1)
+    result = blend(settings)
+    assert result["gate"]["kind"] == "EvennessTest"
+    blended, even, uneven = (_novel(folder) for folder in (settings.out, *runs[:2]))
+    assert blended != even
+    assert blended != uneven
+    assert all(b in pair for b, *pair in zip(blended, even, uneven, strict=True))
+
+
+def _novel(folder):
+    with (folder / "tasks.csv").open() as file:
+        return [row["novel"] for row in csv.DictReader(file) if row["prediction"].startswith("posterior")]
 
 
 def test_the_gate_is_fitted_on_the_classes_held_out(runs, settings_for, monkeypatch):
@@ -75,6 +91,14 @@ def test_the_gate_is_fitted_on_the_classes_held_out(runs, settings_for, monkeypa
     assert not names[0] & set(fitted.ground.bank.split("base_train").class_names)
 
 
+def test_runs_with_other_classes_held_out_are_not_fitted_on(runs, settings_for, small):
+    out = small.out.parent / "other-held"
+    like = replace(small, second_balance="dirichlet:2", train_query_balance="mixed:2", hold_out_classes=4, out=out)
+    run(like)
+    with pytest.raises(InputError, match="have other data, classes held out or splits"):
+        blend(settings_for([*runs[:3], out]))
+
+
 def test_what_cannot_be_blended_is_refused(runs, settings_for, small):
     with pytest.raises(InputError, match="held no classes out"):
         blend(settings_for([*runs[:2], *runs[:2]]))
@@ -82,6 +106,14 @@ def test_what_cannot_be_blended_is_refused(runs, settings_for, small):
         blend(settings_for([*runs[:2], *reversed(runs[2:])]))
     with pytest.raises(InputError, match="--fit-tasks 1: 2 or more"):
         blend(settings_for(runs, fit_tasks=1))
+    with pytest.raises(InputError, match=r"--false-alarms 1.5: a share"):
+        blend(settings_for(runs, false_alarms=1.5))
+    with pytest.raises(InputError, match=r"cannot be told from 20 tasks; raise --fit-tasks to 100"):
+        blend(settings_for(runs, false_alarms=0.01))
+    other = small.out.parent / "uneven"
+    run(replace(small, query_balance="dirichlet:2", second_balance="dirichlet:4", out=other))
+    with pytest.raises(InputError, match="--false-alarms is a share of balanced tasks"):
+        blend(settings_for([other, *runs[1:]], false_alarms=0.1))
     plain = small.out.parent / "plain"
     run(replace(small, out=plain))
     with pytest.raises(InputError, match="tasks of one balance; run it with --second-balance"):

@@ -1,6 +1,6 @@
 import torch
 
-from inference.gate import Gate, fit_gate, log_unevenness
+from inference.gate import EvennessTest, Gate, LogisticGate, fit_gate, fit_test, log_unevenness
 
 
 def test_unevenness_is_chi_squared_from_even():
@@ -12,11 +12,11 @@ def test_unevenness_is_chi_squared_from_even():
 
 def test_the_blend_lies_between_its_parts():
     even, uneven = (torch.rand(6, 5, 3).softmax(-1) for _ in range(2))
-    blended = Gate(0.3, -1.0).blend(even, uneven)
+    blended = LogisticGate(0.3, -1.0).blend(even, uneven)
     torch.testing.assert_close(blended.sum(-1), torch.ones(6, 5))
     assert (blended <= torch.maximum(even, uneven) + 1e-6).all()
     assert (blended >= torch.minimum(even, uneven) - 1e-6).all()
-    torch.testing.assert_close(Gate(50.0, 0.0).blend(even, uneven), even)
+    torch.testing.assert_close(LogisticGate(50.0, 0.0).blend(even, uneven), even)
 
 
 def test_the_fitted_gate_gives_each_kind_of_task_its_model():
@@ -35,10 +35,28 @@ def test_the_fitted_gate_gives_each_kind_of_task_its_model():
     assert gate.slope < 0
     assert share[look_even].mean() > 0.8
     assert share[~look_even].mean() < 0.2
-    worse = Gate(gate.offset + 1, gate.slope)
+    worse = LogisticGate(gate.offset + 1, gate.slope)
 
     def nll(gate: Gate) -> float:
         return -float(gate.blend(even, uneven).gather(-1, y[..., None]).log().mean())
 
     assert nll(gate) < nll(worse)
-    assert nll(gate) < nll(Gate(gate.offset, gate.slope + 0.3))
+    assert nll(gate) < nll(LogisticGate(gate.offset, gate.slope + 0.3))
+
+
+def test_the_test_rejects_evenness_as_often_as_it_was_told():
+    torch.manual_seed(0)
+    seen = torch.randn(1000, 30, 4).softmax(-1)
+    test = fit_test(seen, 0.05)
+    assert abs(float(test(seen).mean()) - 0.95) < 0.002
+    fresh = torch.randn(4000, 30, 4).softmax(-1)
+    assert abs(float(test(fresh).mean()) - 0.95) < 0.03
+
+
+def test_the_test_takes_one_prediction_or_the_other():
+    even = torch.full((2, 10, 4), 0.25)
+    uneven = torch.zeros(2, 10, 4)
+    uneven[0] = 0.25
+    uneven[1, :, 2] = 1
+    blended = EvennessTest(0.0).blend(even + 0.1, uneven)
+    torch.testing.assert_close(blended, torch.stack([even[0] + 0.1, uneven[1]]))
