@@ -1,26 +1,17 @@
 """How a command ends: one line for what the user can mend, a word on resuming for a signal."""
 
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 
+from experiments.signals import Terminated, stopped_by_signals
 from pyro_sib.errors import InputError
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-def _on_sigterm(signum: int, frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def run_command(command: Callable[[], object]) -> int:
     """Run `command`; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM."""
-    previous = signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        command()
+        with stopped_by_signals():
+            command()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -30,6 +21,4 @@ def run_command(command: Callable[[], object]) -> int:
     except Terminated:
         print("terminated; the same command goes on from the last finished epoch", file=sys.stderr)
         return 143
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     return 0

@@ -14,6 +14,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from experiments.signals import raise_if_stopped
+
 Advance = Callable[[int, int], None]
 
 
@@ -34,7 +36,7 @@ class Reporter:
 
     @contextmanager
     def stage(self, name: str, title: str) -> Iterator[Advance]:
-        """Time a stage and show its progress; gives a function to call with (done, total)."""
+        """Time a stage and show its progress; gives a function to call with (done, total), which a signal ends."""
         start = time.perf_counter()
         columns = (
             TextColumn("{task.description}"),
@@ -51,6 +53,7 @@ class Reporter:
             task = progress.add_task(title, total=None)
 
             def advance(done: int, total: int) -> None:
+                raise_if_stopped()
                 progress.update(task, completed=done, total=total)
 
             yield advance

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -247,12 +246,26 @@ def test_images_and_tuned_features(tmp_path, monkeypatch):
     assert all(moved)
 
 
-def _command(out: Path, features: Path) -> list[str]:
+_STOPPED = """
+import os, sys
+from inference.evaluation import TaskSource
+whole, at, stop = TaskSource.batch, int(sys.argv.pop(1)), int(sys.argv.pop(1))
+def batch(self, iteration, size):
+    if iteration == at:
+        os.kill(os.getpid(), stop)
+    return whole(self, iteration, size)
+TaskSource.batch = batch
+from experiments.run import main
+sys.exit(main())
+"""
+
+
+def _options(out: Path, features: Path) -> list[str]:
     options = (
-        f"--setting lwof --features {features} --ways 3 --queries 4 --iterations 400 --epochs 40 --select-tasks 5 "
+        f"--setting lwof --features {features} --ways 3 --queries 4 --iterations 120 --epochs 12 --select-tasks 5 "
         f"--eval-tasks 20 --draws 2 --no-compare --threads 1 --out {out} --cache-dir {out}-cache"
     )
-    return [sys.executable, "-m", "experiments.run", *options.split()]
+    return options.split()
 
 
 @pytest.fixture(scope="module")
@@ -260,44 +273,36 @@ def unbroken(tmp_path_factory) -> Path:
     """The features and the result of a run that nothing stopped."""
     folder = tmp_path_factory.mktemp("unbroken")
     features = write_features(folder / "features.npz")
-    subprocess.run(_command(folder / "out", features), check=True, cwd=ROOT, capture_output=True)
+    command = [sys.executable, "-m", "experiments.run", *_options(folder / "out", features)]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     return folder
 
 
-def _epochs(out: Path) -> int:
-    checkpoint = out / "sib.safetensors"
-    return len(read_tensors(checkpoint)[1]["log"]) if checkpoint.exists() else 0
-
-
-def _stopped(command: list[str], out: Path, stop: signal.Signals) -> bytes:
-    """Start it, stop it after another epoch, and see that it left as it should; what it said on stderr."""
-    done = _epochs(out)
+def _stopped(options: list[str], out: Path, iteration: int, stop: signal.Signals) -> bytes:
+    """Run it till the signal comes in that iteration, and see that it left as it should; what it said on stderr."""
+    command = [sys.executable, "-c", _STOPPED, str(iteration), str(int(stop)), *options]
     # A shell that runs the tests in the background has Ctrl-C ignored, which children inherit.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    signal.signal(signal.SIGINT, before)
-    deadline = time.monotonic() + 120
-    while _epochs(out) == done:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(stop)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
     assert not (out / "result.json").exists()
-    assert done < _epochs(out) < 40
-    return stderr
+    assert len(read_tensors(out / "sib.safetensors")[1]["log"]) == iteration // 10
+    return done.stderr
 
 
 def test_killed_and_run_again_gives_the_same_bits(tmp_path, unbroken):
     """Stopped by kill -9, by SIGTERM and by Ctrl-C, one after another, and then left to end."""
     features, broken = unbroken / "features.npz", tmp_path / "broken"
-    command = _command(broken, features)
-    _stopped(command, broken, signal.SIGKILL)
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        stderr = _stopped(command, broken, stop)
+    options = _options(broken, features)
+    _stopped(options, broken, 17, signal.SIGKILL)
+    for iteration, stop in ((45, signal.SIGTERM), (83, signal.SIGINT)):
+        stderr = _stopped(options, broken, iteration, stop)
         assert b"the same command goes on" in stderr
         assert b"Traceback" not in stderr
-    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    subprocess.run([sys.executable, "-m", "experiments.run", *options], check=True, cwd=ROOT, capture_output=True)
     tensors = [read_tensors(folder / "sib.safetensors") for folder in (unbroken / "out", broken)]
     assert tensors[0][1] == tensors[1][1]
     assert all(torch.equal(value, tensors[1][0][name]) for name, value in tensors[0][0].items())

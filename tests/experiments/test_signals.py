@@ -1,0 +1,55 @@
+"""Signals end long work, also one whose exception was lost."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from experiments.cli import run_command
+from experiments.progress import Reporter
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_whose_exception_is_lost_still_ends_the_work(signum, code, capsys):
+    """Python prints, and drops, what a finalizer raises."""
+    steps = []
+
+    class Finalized:
+        def __del__(self):
+            os.kill(os.getpid(), signum)
+
+    def work():
+        with Reporter(Console(file=io.StringIO())).stage("work", "work") as advance:
+            for step in range(5):
+                advance(step, 5)
+                steps.append(step)
+                Finalized()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    handlers = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        assert run_command(work) == code
+        assert steps == [0]
+        assert "the same command goes on" in capsys.readouterr().err
+        assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == handlers
+        assert run_command(lambda: None) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_what_a_shell_ignores_stays_ignored():
+    """Commands in the background of a shell have Ctrl-C ignored: it is meant for the one in front."""
+    script = (
+        "import os, signal, sys\nfrom experiments.cli import run_command\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "sys.exit(run_command(lambda: os.kill(os.getpid(), signal.SIGINT)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=120).returncode == 0
