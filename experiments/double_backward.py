@@ -71,10 +71,9 @@ def unroll(program: Program, evidence: Evidence) -> GaussianParameters:
 
 
 def _log_scale_step(log_scale: Tensor, precision: Tensor, pull: Tensor) -> Tensor:
-    """The KL's implicit step: one Newton step, held at the KL's optimum (docs/design.md)."""
-    excess = precision * (2 * log_scale).exp()
-    newton = log_scale - pull * (excess - 1) / (1 + 2 * pull * excess)
-    return torch.minimum(newton, torch.maximum(log_scale, -0.5 * precision.log()))
+    """The KL's exact step: q's precision relaxes to the prior's (docs/design.md, "The KL's part of the step")."""
+    own = (-2 * log_scale).exp()
+    return -0.5 * (precision + (own - precision) * (-2 * pull).exp()).log()
 
 
 def plain_cosine_logits(x: Tensor, w: Tensor, scale: Tensor) -> Tensor:

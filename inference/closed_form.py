@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.implicit_step import excess_step, loc_step
+from inference.implicit_step import loc_step
 from pyro_sib.cosine import once_differentiable
 from pyro_sib.types import GaussianParameters, Tape
 
@@ -60,10 +60,9 @@ def walk(
         parameters: phi's, inside `how.gradient`.
     """
     precision, shift = curvature or (None, None)
-    log_scale = start.log_scale
-    if precision is not None:
-        log_scale = torch.broadcast_tensors(log_scale, precision)[0]
-    loc, log_scale, route = _Walk.apply(how, start.loc, log_scale, log_step_size, precision, shift, *parameters)
+    loc, log_scale, route = _Walk.apply(
+        how, start.loc, start.log_scale, log_step_size, precision, shift, *parameters
+    )
     return GaussianParameters(loc, log_scale), route
 
 
@@ -75,34 +74,43 @@ class _Step:
         tape: of the likelihood, at the step's start.
         way_back: through what stands for d loss / d outputs.
         rate: of the loss: the step size over P.
-        moved: the way from start to end, (T, N, D).
-        of_kl: what it leaves besides where it descends the KL.
+        shrinkage: d end / d start, by the KL alone; None where the step leaves it out.
     """
 
     tape: Tape
     way_back: WayBack
     rate: Tensor
-    moved: Tensor
-    of_kl: "_KLStep | None"
+    shrinkage: Tensor | None
 
 
-@dataclass(frozen=True)
-class _KLStep:
-    """What the KL's part of a step leaves for the way back.
+class _Scale:
+    """`relaxed_log_scale` over all steps at once, and its way back.
 
-    Attributes:
-        end: (T, N, D).
-        pull: the step size times the KL's weight.
-        shrinkage: d end / d start, by the KL alone.
-        of_excess: derivative of the new excess (`excess_step`) in the old one.
-        of_pull: and in pull.
+    Args:
+        log_scale: q's first one.
+        pull: of all steps together.
+        precision: the KL's.
     """
 
-    end: Tensor
-    pull: Tensor
-    shrinkage: Tensor
-    of_excess: Tensor
-    of_pull: Tensor
+    def __init__(self, log_scale: Tensor, pull: Tensor, precision: Tensor):
+        self.own, self.kept = (-2 * log_scale).exp(), (-2 * pull).exp()
+        self.above = self.own - precision
+        self.precision = precision + self.kept * self.above
+
+    @property
+    def log_scale(self) -> Tensor:
+        """Q's last one."""
+        return self.precision.log().mul_(-0.5)
+
+    def way_back(self, of_log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the last log_scale -> of the first one, and of pull."""
+        shared = of_log_scale / self.precision * self.kept
+        return shared * self.own, (shared * self.above).sum()
+
+    def of_precision(self, of_log_scale: Tensor, shape: torch.Size) -> Tensor:
+        """Of the last log_scale -> of the KL's precision, which is of this shape."""
+        of_log_scale = of_log_scale.sum_to_size(self.precision.shape)
+        return (of_log_scale / self.precision).sum_to_size(shape) * (self.kept - 1).mul_(0.5)
 
 
 class _Walk(torch.autograd.Function):
@@ -117,66 +125,57 @@ class _Walk(torch.autograd.Function):
         shift: Tensor | None,
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.how, ctx.steps = how, []
+        ctx.how, ctx.steps, ctx.locs = how, [], [loc]
         # Kept so that autograd notices when one is changed in place before the way back.
-        ctx.save_for_backward(precision, shift, *parameters)
+        ctx.save_for_backward(log_scale, precision, shift, *parameters)
         step_sizes = log_step_size.exp()
-        rates, pulls = (step_sizes / how.points).unbind(), (step_sizes * how.kl_weight).unbind()
-        if precision is not None:
-            half_log = 0.5 * precision.log()
-            excess = log_scale + half_log
-        for rate, pull in zip(rates, pulls, strict=True):
+        ctx.pulls = step_sizes * how.kl_weight
+        for rate, pull in zip((step_sizes / how.points).unbind(), ctx.pulls.unbind(), strict=True):
             tape = how.tape(loc)
             towards, way_back = how.gradient(tape.outputs)
-            pulled, of_kl = tape.pull_back(towards), None
+            pulled, shrinkage = tape.pull_back(towards), None
             if precision is None or shift is None:
-                end = torch.addcmul(loc, rate, pulled, value=-1)
+                loc = torch.addcmul(loc, rate, pulled, value=-1)
             else:
-                end, shrinkage = loc_step(loc, rate, pulled, pull, precision, shift)
-                excess, *slopes = excess_step(excess, pull)
-                of_kl = _KLStep(end, pull, shrinkage, *slopes)
-            ctx.steps.append(_Step(tape, way_back, rate, end - loc, of_kl))
-            loc = end
+                loc, shrinkage = loc_step(loc, rate, pulled, pull, precision, shift)
+            ctx.steps.append(_Step(tape, way_back, rate, shrinkage))
+            ctx.locs.append(loc)
+        ctx.scale = None if precision is None else _Scale(log_scale, ctx.pulls.sum(), precision)
         # Others than the tensors kept above: an output that its own node keeps would never be freed.
-        log_scale = log_scale.clone() if precision is None else excess - half_log
-        theta = GaussianParameters(loc.view_as(loc), log_scale)
+        last = log_scale.clone() if ctx.scale is None else ctx.scale.log_scale
+        theta = GaussianParameters(loc.view_as(loc), last)
         ctx.end = how.kl_cotangent(theta) if how.kl_cotangent else None
         return *theta, loc.new_zeros(())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_loc: Tensor, of_log_scale: Tensor, of_route: Tensor) -> tuple[Tensor | None, ...]:
-        (precision, shift, *_), both = ctx.saved_tensors, ctx.end is not None
-        if both:
-            of_kl = ctx.end.log_scale.sum_to_size(of_log_scale.shape)
-            of_loc, of_log_scale = torch.stack([of_loc, ctx.end.loc]), torch.stack([of_log_scale, of_kl])
-        else:
-            of_loc, of_log_scale = of_loc[None], of_log_scale[None]
-        at_end = of_log_scale
-        of_steps, of_parameters, of_psi = [], [], []
+        (log_scale, precision, shift, *_), both = ctx.saved_tensors, ctx.end is not None
+        of_loc = torch.stack([of_loc, ctx.end.loc]) if both else of_loc[None]
+        of_ends, of_parameters = [], []
         for step in reversed(ctx.steps):
-            of_step = None
-            if (kl := step.of_kl) is not None:
-                of_step = (of_log_scale[0] * kl.of_pull).sum() * kl.pull
-                of_log_scale = of_log_scale * kl.of_excess
-                of_loc = of_loc * kl.shrinkage
-                if both:
-                    pulled = of_loc[1] * kl.pull
-                    of_psi.append((pulled.sum_to_size(shift.shape), (pulled * kl.end).sum_to_size(precision.shape)))
-            of_moved = (of_loc[0] * step.moved).sum()
-            of_steps.append(of_moved if of_step is None else of_step + of_moved)
+            if step.shrinkage is not None:
+                of_loc = of_loc * step.shrinkage
+            of_ends.append(of_loc)
             of_towards, of_w = step.tape.pull_twice(of_loc * -step.rate)
             of_outputs, found = step.way_back(of_towards)
             of_parameters.append(found)
             of_loc = of_w.add_(of_loc).add_(step.tape.pull(of_outputs))
+        # By step from here on: (K, C, T, N, D), (K, T, N, D), (K,).
+        of_end, locs = torch.stack(of_ends[::-1]), torch.stack(ctx.locs)
+        of_log_step_size = (of_end[:, 0] * (locs[1:] - locs[:-1])).flatten(1).sum(1)
         of_precision = of_shift = None
+        if ctx.scale is not None:
+            of_log_scale, of_pull = ctx.scale.way_back(of_log_scale)
+            of_log_scale = of_log_scale.sum_to_size(log_scale.shape)
+            of_log_step_size.add_(of_pull * ctx.pulls)
         if both:
-            of_shift, of_precision = (of_route * sum(v[1:], v[0]) for v in zip(*of_psi, strict=True))
-            of_half_log = (of_log_scale[1] - at_end[1]).sum_to_size(precision.shape) * of_route
-            of_precision = 0.5 * of_half_log / precision - of_precision
+            pulled = of_end[:, 1] * ctx.pulls[:, None, None, None]
+            of_scales = ctx.scale.of_precision(ctx.end.log_scale, precision.shape)
+            of_shift = pulled.sum_to_size(shift.shape) * of_route
+            of_precision = (of_scales - (pulled * locs[1:]).sum_to_size(precision.shape)) * of_route
         of_parameters = [sum(found[1:], found[0]) for found in zip(*of_parameters, strict=True)]
-        of_log_step_size = torch.stack(of_steps[::-1])
-        return None, of_loc[0], of_log_scale[0], of_log_step_size, of_precision, of_shift, *of_parameters
+        return None, of_loc[0], of_log_scale, of_log_step_size, of_precision, of_shift, *of_parameters
 
 
 def by_autograd(

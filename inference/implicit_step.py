@@ -1,8 +1,4 @@
-"""The implicit step (docs/design.md, "The KL in the steps") with its derivative in closed form.
-
-A step is some twenty operations on tensors of a few thousand numbers, and autograd would add two for each: starting
-them, not running them, is what a step costs on a CPU.
-"""
+"""The KL's part of a step, stable at any step size (docs/design.md, "The KL's part of the step")."""
 
 from typing import Any
 
@@ -35,24 +31,23 @@ def implicit_loc(
     return stepped
 
 
-def implicit_log_scale(log_scale: Tensor, step_size: Tensor, kl_weight: float, precision: Tensor) -> Tensor:
-    """One Newton step towards u = log_scale - pull (P exp(2u) - 1), the backward Euler step's end point.
+def relaxed_log_scale(log_scale: Tensor, pull: Tensor, precision: Tensor) -> Tensor:
+    """Where the KL's gradient flow takes log_scale in time `pull`: exact, so stable at any size.
 
-    From below, Newton overshoots; the root never lies beyond the KL's own optimum, P exp(2u) = 1. May be
-    differentiated once.
+    d log s / dt = 1 - P s^2 says of q's precision 1 / s^2 that it relaxes to the prior's, P, as exp(-2 t). So steps
+    one after another are one step of their sum.
 
     Args:
         log_scale: (T, N, D), or of a shape that broadcasts to it.
-        step_size: eta, a scalar; pull is step_size * kl_weight.
-        kl_weight: of the KL.
+        pull: step sizes times the KL's weight, a scalar.
         precision: P, broadcastable likewise.
 
     Raises:
-        ValueError: a step size of more than one number.
+        ValueError: a pull of more than one number.
     """
-    _check(step_size)
-    stepped: Tensor = _ImplicitLogScale.apply(log_scale, step_size, kl_weight, precision)
-    return stepped
+    _check(pull)
+    own, relaxed = (-2 * log_scale).exp(), -torch.expm1(-2 * pull)
+    return -0.5 * (own + relaxed * (precision - own)).log()
 
 
 def _check(step_size: Tensor) -> None:
@@ -67,21 +62,6 @@ def loc_step(
     shrinkage = (pull * precision).add_(1).reciprocal_()
     pushed = torch.addcmul(loc, rate, gradient, value=-1)
     return pushed.addcmul_(pull, shift).mul_(shrinkage), shrinkage
-
-
-def excess_step(excess: Tensor, pull: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`implicit_log_scale` of e = log_scale + log(P) / 2, how far it is above the KL's optimum.
-
-    Returns:
-        the new e, and its derivatives in e and in pull; they are element by element and so serve every cotangent.
-    """
-    ratio = (excess + excess).exp_()
-    damping = (pull * ratio).mul_(2).add_(1).reciprocal_()
-    away = (ratio - 1).mul_(damping)
-    newton, bound = torch.addcmul(excess, pull, away, value=-1), excess.clamp_min(0)
-    free, kept = newton <= bound, bound.sign()
-    slope = (ratio * damping).mul_(damping).mul_(-2 * pull * (1 + 2 * pull)).add_(1)
-    return torch.minimum(newton, bound), torch.where(free, slope, kept), (away * damping).neg_().mul_(free)
 
 
 class _ImplicitLoc(torch.autograd.Function):
@@ -116,25 +96,3 @@ class _ImplicitLoc(torch.autograd.Function):
             of_shift = of_gradient.sum_to_size(shift.shape) * -ctx.kl_weight
         of_gradient = of_gradient.sum_to_size(gradient.shape)
         return of_loc.sum_to_size(loc.shape), of_gradient, of_step_size, None, of_precision, of_shift
-
-
-class _ImplicitLogScale(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, log_scale: Tensor, step_size: Tensor, kl_weight: float, precision: Tensor) -> Tensor:
-        half_log = 0.5 * precision.log()
-        stepped, *slopes = excess_step(log_scale + half_log, step_size * kl_weight)
-        ctx.kl_weight = kl_weight
-        ctx.save_for_backward(log_scale, precision, *slopes)
-        return stepped - half_log
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        log_scale, precision, of_excess, of_pull = ctx.saved_tensors
-        of_step_size = of_precision = None
-        of_log_scale = cotangent * of_excess
-        if ctx.needs_input_grad[1]:
-            of_step_size = (cotangent * of_pull).sum() * ctx.kl_weight
-        if ctx.needs_input_grad[3]:
-            of_precision = 0.5 * (of_log_scale - cotangent).sum_to_size(precision.shape) / precision
-        return of_log_scale.sum_to_size(log_scale.shape), of_step_size, None, of_precision

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from inference.closed_form import Walk, WayBack, by_autograd, walk
 from inference.guide import Guide
-from inference.implicit_step import implicit_loc, implicit_log_scale
+from inference.implicit_step import implicit_loc, relaxed_log_scale
 from inference.initializers import make_initializer
 from inference.noise import standard_normal
 from inference.psi import PsiEnters, Taps, constant
@@ -218,7 +218,7 @@ class UnrolledGuide(Guide):
         if self.settings.kl_step == "implicit":
             return GaussianParameters(
                 implicit_loc(loc, loc_gradient, step_size, kl_weight, precision, shift),
-                implicit_log_scale(loss_log_scale, step_size, kl_weight, precision),
+                relaxed_log_scale(loss_log_scale, step_size * kl_weight, precision),
             )
         pull = step_size * kl_weight
         new_loc = loc - step_size * loc_gradient - pull * (precision * loc - shift)
