@@ -148,7 +148,7 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
             raise InputError(f"unknown setting {setting!r}; choose standard or lwof")
         kind = LEARNERS.get(guide)
         takes_steps = kind is not None and kind.fixed_steps is None
-        has_lambda = kind is not None and issubclass(kind, UnrolledGuide)
+        has_lambda = kind is not None and issubclass(kind, UnrolledGuide) and kind.fixed_initializer is None
         sib = kind is SIBGuide and steps > 0
         plain = RunSettings(setting="standard")
         cell = replace(

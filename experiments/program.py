@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from experiments.settings import RunSettings
 from inference import Baseline, Guide, TaskForm, learner_named
 from inference.evaluation import TaskSource
+from inference.initializers import needs_base_ids
 from models import PRIORS, CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.augment import normalize
 from pyro_sib.counter_rng import make_key
@@ -121,7 +122,7 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
         InputError: a missing split, or one too small for these tasks.
     """
     assert settings.prior is not None
-    needed = PRIORS[settings.prior].needs_base_classes or learner_named(settings.guide).needs_base_ids
+    needed = PRIORS[settings.prior].needs_base_classes or needs_base_ids(settings.initializer)
     with_base = settings.joint or needed
     assert settings.train_query_balance is not None
 

@@ -82,8 +82,8 @@ class RunSettings:
     steps: int = 3
     """Steps (K), where the guide takes any."""
     initializer: str = "support"
-    """lambda: support (class means of the labeled features), both (refined by the queries), ridge (ridge
-    regression on them), or global."""
+    """lambda: support (class means of the labeled features), both (refined by the queries), attention (beside
+    what they attend to among the base classes' weights), ridge (ridge regression on them), or global."""
     synthetic_gradient: str = "mlp"
     """xi: mlp (the paper's), equivariant (any number of classes), marginal (and sees how many queries each class
     has got), context (and sees what it made of the class's, the query's and the task's other logits), neighbours
@@ -174,7 +174,7 @@ class RunSettings:
         prior = said(self.prior, "mixture" if self.joint else "diagonal")
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
-        fixed_steps = learner_named(self.guide).fixed_steps
+        learner = learner_named(self.guide)
         full = replace(
             self,
             image_size=said(self.image_size, 84 if mini else 32),
@@ -184,7 +184,8 @@ class RunSettings:
             learning_rate=said(self.learning_rate, 3e-3 if short else 1e-3),
             schedule=said(self.schedule, "cosine" if short else "step"),
             prior=prior,
-            steps=self.steps if fixed_steps is None else fixed_steps,
+            steps=self.steps if learner.fixed_steps is None else learner.fixed_steps,
+            initializer=learner.fixed_initializer or self.initializer,
             train_query_balance=said(self.train_query_balance, self.query_balance),
             kl_weight=said(self.kl_weight, 0.0 if prior == "mixture" else 1e-4),
         )

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from inference.attention import AttentionInitializer
 from inference.ridge import RidgeInitializer
+from inference.settings import TaskForm
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
-from pyro_sib.types import Evidence, GaussianParameters
+from pyro_sib.types import Evidence, GaussianParameters, PriorLike
 
 
 class SupportInitializer(nn.Module):
@@ -17,13 +19,14 @@ class SupportInitializer(nn.Module):
     This is Gidaris & Komodakis's (2018) feature averaging. The scale of q is a learned vector.
 
     Args:
-        features: D.
-        ways: N, unused: any number of classes is served.
+        form: of the tasks; any number of classes is served.
+        prior: p_psi, unused.
         scale: the first standard deviation of q.
     """
 
-    def __init__(self, features: int, ways: int, scale: float):
+    def __init__(self, form: TaskForm, prior: PriorLike, scale: float):
         super().__init__()
+        features = form.features
         self.weight = nn.Parameter(torch.ones(features))
         self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
 
@@ -42,13 +45,14 @@ class BothInitializer(nn.Module):
     the level differs among backbones. The refined means are scaled as in `SupportInitializer`.
 
     Args:
-        features: D.
-        ways: N, unused: any number of classes is served.
+        form: of the tasks; any number of classes is served.
+        prior: p_psi, unused.
         scale: the first standard deviation of q.
     """
 
-    def __init__(self, features: int, ways: int, scale: float):
+    def __init__(self, form: TaskForm, prior: PriorLike, scale: float):
         super().__init__()
+        features = form.features
         self.weight = nn.Parameter(torch.ones(features))
         self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
         self.log_sharpness, self.log_slope = (nn.Parameter(torch.tensor(10.0).log()) for _ in range(2))
@@ -71,14 +75,15 @@ class GlobalInitializer(nn.Module):
     """A learned lambda that sees no data, as in MAML; one vector per class slot.
 
     Args:
-        features: D.
-        ways: N.
+        form: of the tasks.
+        prior: p_psi, unused.
         scale: the first standard deviation of q.
     """
 
-    def __init__(self, features: int, ways: int, scale: float):
+    def __init__(self, form: TaskForm, prior: PriorLike, scale: float):
         super().__init__()
-        self.loc = nn.Parameter(torch.randn(ways, features) * features**-0.5)
+        features = form.features
+        self.loc = nn.Parameter(torch.randn(form.ways, features) * features**-0.5)
         self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
@@ -87,21 +92,27 @@ class GlobalInitializer(nn.Module):
         return GaussianParameters(loc, self.log_scale[None])
 
 
-INITIALIZERS: dict[str, Callable[[int, int, float], nn.Module]] = {
+INITIALIZERS: dict[str, Callable[[TaskForm, PriorLike, float], nn.Module]] = {
     "support": SupportInitializer,
     "both": BothInitializer,
+    "attention": AttentionInitializer,
     "global": GlobalInitializer,
     "ridge": RidgeInitializer,
 }
-"""Constructor of each lambda from D, N and the first scale of q."""
+"""Constructor of each lambda from the tasks' form, the prior and the first scale of q."""
 
 
-def make_initializer(name: str, features: int, ways: int, scale: float) -> nn.Module:
+def needs_base_ids(name: str) -> bool:
+    """Whether the named lambda asks for the tasks' base_ids where only novel classes are to be predicted too."""
+    return getattr(INITIALIZERS[name], "needs_base_ids", False)
+
+
+def make_initializer(name: str, form: TaskForm, prior: PriorLike, scale: float) -> nn.Module:
     """Build the named lambda.
 
     Raises:
-        InputError: unknown name.
+        InputError: unknown name, or one that needs base classes where there are none.
     """
     if name not in INITIALIZERS:
         raise InputError(f"unknown initializer {name!r}; choose one of {', '.join(INITIALIZERS)}")
-    return INITIALIZERS[name](features, ways, scale)
+    return INITIALIZERS[name](form, prior, scale)

@@ -13,12 +13,12 @@ class Learner(nn.Module, ABC):
 
     oracle = False
     """Whether it looks at the queries' labels; results say so."""
-    needs_base_ids = False
-    """Whether tasks must carry base_ids, also where queries are classified among novel classes alone."""
     serves_joint = True
     """Whether it can classify among base and novel classes together (LwoF)."""
     fixed_steps: int | None = None
     """K of a learner in which `--steps` has no say."""
+    fixed_initializer: str | None = None
+    """lambda of one in which `--initializer` has none."""
 
     def sees(self, task: Episode | Evidence) -> Evidence:
         """What the learner may see of these tasks: all but the queries' labels."""

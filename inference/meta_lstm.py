@@ -42,7 +42,7 @@ class MetaLSTMGuide(Guide):
         weights: ObjectiveWeights,
     ):
         super().__init__(settings, form, prior, likelihood, weights)
-        self.initializer = make_initializer(settings.initializer, form.features, form.ways, settings.initial_scale)
+        self.initializer = make_initializer(settings.initializer, form, prior, settings.initial_scale)
         if settings.steps:
             self.cell = GatedUpdate(settings.step_size)
 

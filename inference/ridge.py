@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from pyro_sib.types import Evidence, GaussianParameters
+from inference.settings import TaskForm
+from pyro_sib.types import Evidence, GaussianParameters, PriorLike
 
 
 class RidgeInitializer(nn.Module):
@@ -13,13 +14,14 @@ class RidgeInitializer(nn.Module):
     mean under the prior N(loc, gain sigma^2); in classification y is one-hot. The scale of q is a learned vector.
 
     Args:
-        features: D.
-        ways: N, unused: any number of classes is served.
+        form: of the tasks; any number of classes is served.
+        prior: p_psi, unused.
         scale: the first standard deviation of q.
     """
 
-    def __init__(self, features: int, ways: int, scale: float):
+    def __init__(self, form: TaskForm, prior: PriorLike, scale: float):
         super().__init__()
+        features = form.features
         self.loc = nn.Parameter(torch.zeros(features))
         self.log_gain = nn.Parameter(torch.zeros(features))
         self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())

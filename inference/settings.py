@@ -29,7 +29,7 @@ class GuideSettings:
 
     Attributes:
         steps: K; 0 leaves lambda alone.
-        initializer: lambda by name, "support", "both", "ridge" or "global".
+        initializer: lambda by name, one of `INITIALIZERS`.
         synthetic_gradient: xi by name, "mlp" (the paper's) or another of `SYNTHETIC_GRADIENTS`.
         step_size: first value of eta.
         learn_step_size: whether eta is trained; each step has its own.

@@ -99,4 +99,5 @@ class InitOnlyGuide(SIBGuide):
     fixed_steps = 0
 
     def __init__(self, settings: GuideSettings, *rest: Any):
-        super().__init__(replace(settings, steps=0), *rest)
+        initializer = self.fixed_initializer or settings.initializer
+        super().__init__(replace(settings, steps=0, initializer=initializer), *rest)

@@ -73,7 +73,7 @@ class UnrolledGuide(Guide):
         weights: ObjectiveWeights,
     ):
         super().__init__(settings, form, prior, likelihood, weights)
-        self.initializer = make_initializer(settings.initializer, form.features, form.ways, settings.initial_scale)
+        self.initializer = make_initializer(settings.initializer, form, prior, settings.initial_scale)
         if settings.steps:
             log_step = torch.full((settings.steps,), float(settings.step_size)).log()
             self.log_step_size = nn.Parameter(log_step, requires_grad=settings.learn_step_size)

@@ -28,13 +28,13 @@ def test_the_weights_are_the_averages_and_what_they_attend_to(prior):
     evidence = world.source.episodes(torch.arange(3)).evidence
     base = unit(world.prior.base_locs(evidence.base_ids))[1]
     examples = unit(evidence.support_x[1][evidence.support_y[1] == 2])
-    keys = guide.keys[evidence.base_ids[1]]
+    keys = guide.initializer.keys[evidence.base_ids[1]]
     seen = []
     for z in examples:
-        query = guide.query.weight @ z + guide.query.bias
+        query = guide.initializer.query.weight @ z + guide.initializer.query.bias
         cosines = torch.stack([torch.cosine_similarity(query, key, dim=0) for key in keys])
-        seen.append((guide.gamma * cosines).softmax(0) @ base)
-    expected = guide.average * examples.mean(0) + guide.attended * torch.stack(seen).mean(0)
+        seen.append((guide.initializer.gamma * cosines).softmax(0) @ base)
+    expected = guide.initializer.average * examples.mean(0) + guide.initializer.attended * torch.stack(seen).mean(0)
     torch.testing.assert_close(guide.iterates(evidence)[0].loc[1, 2], expected)
 
 
@@ -50,21 +50,21 @@ def test_classes_that_play_novel_are_no_base_classes(joint):
         torch.manual_seed(0)
         with torch.no_grad():
             world.prior.base[left_out] = unit(torch.randn(FEATURES))
-            guide.keys[left_out] = torch.randn(FEATURES)
+            guide.initializer.keys[left_out] = torch.randn(FEATURES)
         torch.manual_seed(0)
         assert torch.allclose(guide.iterates(evidence)[0].loc, loc) == same
 
 
 def test_attention_is_a_distribution_over_the_tasks_base_classes():
     world, guide = _guide()
-    attention = guide.attention(world.source.episodes(torch.arange(4)).evidence)
+    attention = guide.initializer.attention(world.source.episodes(torch.arange(4)).evidence)
     assert attention.shape == (4, 6, BASE_CLASSES - 3)
     torch.testing.assert_close(attention.sum(-1), torch.ones(4, 6))
 
 
 def test_without_base_classes_it_is_refused():
     world, guide = _guide()
-    with pytest.raises(InputError, match="no base classes"):
+    with pytest.raises(InputError, match="needs base classes, and there are none"):
         GUIDES["gidaris-attention"](
             world.guide.settings, TaskForm(FEATURES, 3), world.prior, world.likelihood, world.weights
         )

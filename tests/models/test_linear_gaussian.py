@@ -133,7 +133,7 @@ def test_true_gradient_steps_converge_to_the_exact_mean(kl_step):
 def test_ridge_is_the_exact_mean_under_its_own_prior():
     model, _ = _program()
     evidence = _episode().evidence
-    ridge = RidgeInitializer(D, 1, 0.1).to(D64)
+    ridge = RidgeInitializer(TaskForm(D, 1), model.prior, 0.1).to(D64)
     p = model.prior.distribution(None)
     with torch.no_grad():
         ridge.loc.copy_(p.mean)
