@@ -12,6 +12,7 @@ from inference.learner import Learner
 from inference.prediction import predict
 from inference.settings import GuideSettings, TaskForm
 from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.plates import plate
 from pyro_sib.types import Episode, Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
 
@@ -91,9 +92,9 @@ class Guide(Learner):
         pyro.module("guide", self)
         with self.weights.shared():
             prior = self.prior.with_psi_from_posterior()
-        tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
+        tasks = plate("tasks", evidence.tasks, -2)
         theta, route = self.fit(evidence, prior)
-        with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
+        with tasks, plate("classes", evidence.ways, -1), self.weights.latent(evidence.tasks):
             pyro.sample("w", self.weights.counted(as_distribution(theta)))
         if route is not None:
             with tasks, self.weights.latent(evidence.tasks):
@@ -101,7 +102,7 @@ class Guide(Learner):
         if (base_ids := evidence.joint_base_ids) is not None:
             with torch.set_grad_enabled(self.weights.base_to_psi and torch.is_grad_enabled()):
                 base = self.prior.base_distribution(base_ids)
-                with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1):
+                with tasks, plate("base_classes", base_ids.shape[1], -1):
                     pyro.sample("w_base", base.mask(False))
 
 

@@ -7,6 +7,7 @@ from models.likelihood import CosineCategorical
 from models.linear_gaussian import LinearGaussian
 from models.prior import Prior
 from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.plates import plate
 from pyro_sib.types import Episode, Evidence
 
 Likelihood = CosineCategorical | LinearGaussian
@@ -37,15 +38,15 @@ class EmpiricalBayes:
         pyro.module("likelihood", self.likelihood)
         with self.weights.shared():
             prior = self.prior.with_psi_from_hyper_prior()
-        tasks = pyro.plate("tasks", evidence.tasks, dim=-2)
-        with tasks, pyro.plate("classes", evidence.ways, dim=-1), self.weights.latent(evidence.tasks):
+        tasks = plate("tasks", evidence.tasks, -2)
+        with tasks, plate("classes", evidence.ways, -1), self.weights.latent(evidence.tasks):
             w = pyro.sample("w", self.weights.counted(prior.distribution(evidence.base_ids)))
         w_base = None
         if (base_ids := evidence.joint_base_ids) is not None:
-            with tasks, pyro.plate("base_classes", base_ids.shape[1], dim=-1):
+            with tasks, plate("base_classes", base_ids.shape[1], -1):
                 w_base = pyro.sample("w_base", self.prior.base_distribution(base_ids).mask(False))
         logits = self.likelihood.logits(w, evidence.query_x, w_base)
         observed = self.weights.observed(evidence.tasks, evidence.queries)
-        with tasks, pyro.plate("queries", evidence.queries, dim=-1), observed:
+        with tasks, plate("queries", evidence.queries, -1), observed:
             labels = task.query_y if isinstance(task, Episode) else None
             return pyro.sample("y", self.likelihood.distribution(logits), obs=labels)

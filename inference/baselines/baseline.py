@@ -11,6 +11,7 @@ from torch import Tensor
 from inference.learner import Learner
 from inference.settings import TaskForm
 from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.plates import plate
 from pyro_sib.types import Episode, Evidence
 
 
@@ -42,8 +43,8 @@ class Baseline(Learner):
         logits = self.logits(evidence)
         observed = self.weights.observed(evidence.tasks, evidence.queries)
         tasks, queries = (
-            pyro.plate("tasks", evidence.tasks, dim=-2),
-            pyro.plate("queries", evidence.queries, dim=-1),
+            plate("tasks", evidence.tasks, -2),
+            plate("queries", evidence.queries, -1),
         )
         with tasks, queries, observed:
             labels = task.query_y if isinstance(task, Episode) else None
