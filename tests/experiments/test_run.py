@@ -124,6 +124,16 @@ def test_every_guide_runs_and_tells_its_steps(small, setting, guide, steps):
     assert result["gradient_cosine"] == []
 
 
+@pytest.mark.parametrize("setting", ["standard", "lwof"])
+def test_steps_start_from_attention_to_base_classes_that_the_tasks_carry(small, setting):
+    """In the standard setting too, where nothing else asks for base classes."""
+    result = run(replace(small, setting=setting, initializer="attention", iterations=4, epochs=2))
+    assert result["initializer"] == "attention"
+    assert result["comparison"] is not None
+    plain = replace(small, guide="gidaris-attention", initializer="support").resolved()
+    assert (plain.initializer, plain.steps) == ("attention", 0)
+
+
 @pytest.mark.parametrize(
     ("guide", "setting"), [("prototypical", "lwof"), ("matching", "standard"), ("snail", "standard")]
 )
