@@ -77,6 +77,8 @@ class AblateSettings:
     """Epochs of stage 1, for mini-ImageNet."""
     ways: int = 5
     """N."""
+    train_ways: int | None = None
+    """N of the training tasks; the same, unless said."""
     queries: int = 15
     """Query images of a class."""
     iterations: int = 3000
@@ -113,6 +115,7 @@ def cells(settings: AblateSettings) -> list[RunSettings]:
         pretrain_epochs=settings.pretrain_epochs if mini else None,
         backbone=settings.backbone,
         ways=settings.ways,
+        train_ways=settings.train_ways,
         queries=settings.queries,
         iterations=settings.iterations,
         kl_weight=settings.kl_weight,
@@ -168,6 +171,7 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
         words = [setting, f"{shots}shot", guide, *([xi] if sib else []), *([initializer] if has_lambda else [])]
         words += [prior, *([f"K{steps}"] if takes_steps else []), balance.replace(":", "")]
         words += [*([f"propagation{propagation:g}"] if propagation else []), f"seed{seed}"]
+        words += [f"trained-{cell.train_ways}way"] if cell.train_ways else []
         words += ["support-gradient"] if sib and settings.support_gradient else []
         yield replace(cell, out=settings.out / "-".join(words))
 

@@ -32,6 +32,7 @@ METHOD = (
     "support_gradient",
     "propagation",
     "train_query_balance",
+    "train_ways",
     "iterations",
 )
 """What a method is; of these a row names the ones that differ in its table."""
@@ -231,6 +232,7 @@ def _word(name: str, value: Any) -> str:
         "support_gradient": "support gradient ",
         "propagation": "propagation ",
         "train_query_balance": "trained ",
+        "train_ways": "trained on ways ",
         "iterations": "iterations ",
     }
     if isinstance(value, bool):

@@ -15,7 +15,7 @@ from models import PRIORS, CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.augment import normalize
 from pyro_sib.counter_rng import make_key
 from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
-from pyro_sib.episodes import EpisodeSampler, task_key
+from pyro_sib.episodes import EpisodeSampler, EpisodeShape, task_key
 from pyro_sib.types import Episode
 
 
@@ -55,7 +55,9 @@ def build_program(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(make_key("weights", settings.seed) & (2**63 - 1))
         assert settings.prior is not None
-        form = TaskForm(features, settings.ways, settings.joint, 0 if base_weights is None else len(base_weights))
+        form = TaskForm(
+            features, settings.trained_ways, settings.joint, 0 if base_weights is None else len(base_weights)
+        )
         learner = learner_named(settings.guide)
         if issubclass(learner, Baseline):
             baseline = learner(form, base_weights, weights).to(device)
@@ -124,10 +126,8 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
     assert settings.prior is not None
     needed = PRIORS[settings.prior].needs_base_classes or needs_base_ids(settings.initializer)
     with_base = settings.joint or needed
-    assert settings.train_query_balance is not None
 
-    def source(purpose: str, novel: str, base: str, seed: int, balance: str) -> TaskSource:
-        shape = settings.shape(balance)
+    def source(purpose: str, novel: str, base: str, seed: int, shape: EpisodeShape) -> TaskSource:
         key = task_key(data.fingerprint, seed, purpose)
         base_split = data.split(base) if with_base else None
         sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
@@ -136,12 +136,13 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
 
     chosen_by = VAL if VAL in data.splits else BASE_TRAIN
     held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}
-    trained_on = settings.train_query_balance
+    trained_on, evaluated_on = settings.train_shape(), settings.shape()
     found = {
         "train": source("train", BASE_TRAIN, BASE_TRAIN, settings.seed, trained_on),
         "select": source("select", chosen_by, held_out[chosen_by], 0, trained_on),
-        "evaluate": source(f"evaluate {split}", split, held_out[split], 0, settings.query_balance),
+        "evaluate": source(f"evaluate {split}", split, held_out[split], 0, evaluated_on),
     }
     if settings.second_balance is not None:
-        found["second"] = source(f"evaluate {split}", split, held_out[split], 0, settings.second_balance)
+        second = settings.shape(settings.second_balance)
+        found["second"] = source(f"evaluate {split}", split, held_out[split], 0, second)
     return found

@@ -103,7 +103,7 @@ def _run(raw: Any, path: Path) -> Run:
     further = {
         name: value
         for name, value in (raw.items() if isinstance(raw, dict) else ())
-        if name not in ELSEWHERE + OUTCOMES and not isinstance(value, dict | list)
+        if name not in ELSEWHERE + OUTCOMES and value is not None and not isinstance(value, dict | list)
     }
     return Run(
         path=path.parent,

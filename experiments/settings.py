@@ -1,12 +1,13 @@
 """The settings of a run: one typed dataclass, which is the command line as well."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from inference import LEARNERS, Baseline, GuideSettings, learner_named
+from inference import LEARNERS, Baseline, Guide, GuideSettings, SIBGuide, learner_named
 from inference.initializers import INITIALIZERS
 from inference.synthetic_gradients import SYNTHETIC_GRADIENTS
 from inference.training import TrainSettings
@@ -60,6 +61,9 @@ class RunSettings:
 
     ways: int = 5
     """Novel classes in a task (N)."""
+    train_ways: int | None = None
+    """Novel classes in a training or selection task; as many as in the evaluation's, unless said. With others, xi
+    and lambda must be ones that serve any number of classes."""
     shots: int = 1
     """Labeled examples of each novel class (S)."""
     queries: int = 15
@@ -187,12 +191,14 @@ class RunSettings:
             steps=self.steps if learner.fixed_steps is None else learner.fixed_steps,
             initializer=learner.fixed_initializer or self.initializer,
             train_query_balance=said(self.train_query_balance, self.query_balance),
+            train_ways=None if self.train_ways == self.ways else self.train_ways,
             kl_weight=said(self.kl_weight, 0.0 if prior == "mixture" else 1e-4),
         )
         full._check()
         name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{full.steps}"
         held = f"-{self.hold_out_classes}held" if self.hold_out_classes else ""
-        return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}{held}-seed{self.seed}")
+        trained = f"-trained-{full.train_ways}way" if full.train_ways else ""
+        return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}{held}{trained}-seed{self.seed}")
 
     def _check(self) -> None:
         if self.joint and not learner_named(self.guide).serves_joint:
@@ -206,6 +212,8 @@ class RunSettings:
         ):
             if value not in known:
                 raise InputError(f"unknown {kind} {value!r}; choose one of {', '.join(known)}")
+        if self.train_ways is not None:
+            self._check_any_ways()
         if self.hold_out_classes and self.split == "test":
             raise InputError("--hold-out-classes evaluates on the classes held out; leave --split test out")
         if self.features and self.data_root:
@@ -248,18 +256,47 @@ class RunSettings:
             raise InputError("--tune-features trains on images, which --propagation cannot move; leave one out")
         assert self.train_query_balance is not None
         (
-            self.shape(self.query_balance),
-            self.shape(self.train_query_balance),
+            self.shape(),
+            self.train_shape(),
             self.train_settings(),
             self.guide_settings(),
             self.weights(),
             self.propagator(),
         )
 
-    def shape(self, balance: str) -> EpisodeShape:
-        """Of tasks with that query balance."""
-        base = self.ways * self.queries if self.joint else 0
-        return EpisodeShape(self.ways, self.shots, self.queries, base, parse_balance(balance))
+    def _check_any_ways(self) -> None:
+        """Refuse parts that are made for the training tasks' number of classes alone."""
+        learner = learner_named(self.guide)
+        parts: list[tuple[str, str, Mapping[str, object]]] = [("guide", self.guide, LEARNERS)]
+        if issubclass(learner, Guide):
+            parts.append(("initializer", self.initializer, INITIALIZERS))
+        if issubclass(learner, SIBGuide) and self.steps:
+            parts.append(("synthetic-gradient", self.synthetic_gradient, SYNTHETIC_GRADIENTS))
+        for option, name, known in parts:
+            if getattr(known[name], "fixed_ways", False):
+                able = ", ".join(n for n, part in known.items() if not getattr(part, "fixed_ways", False))
+                raise InputError(
+                    f"--train-ways {self.train_ways} with --ways {self.ways}: --{option} {name} serves one number "
+                    f"of classes; choose one of {able}"
+                )
+
+    def shape(self, balance: str | None = None) -> EpisodeShape:
+        """Of evaluation tasks, with their own query balance or another."""
+        return self._shape(self.ways, balance or self.query_balance)
+
+    def train_shape(self) -> EpisodeShape:
+        """Of training and selection tasks."""
+        assert self.train_query_balance is not None
+        return self._shape(self.trained_ways, self.train_query_balance)
+
+    def _shape(self, ways: int, balance: str) -> EpisodeShape:
+        base = ways * self.queries if self.joint else 0
+        return EpisodeShape(ways, self.shots, self.queries, base, parse_balance(balance))
+
+    @property
+    def trained_ways(self) -> int:
+        """N of the training tasks."""
+        return said(self.train_ways, self.ways)
 
     def propagator(self) -> Propagation | None:
         """What moves a task's features, if anything does."""

@@ -96,7 +96,7 @@ def _warn(log: Sequence[EpochRecord], settings: RunSettings, reporter: Reporter)
             f"warning: training diverged, the loss went from {first:.3g} to {last:.3g}; what is kept is the best "
             f"epoch's. Lower --learning-rate or --kl-weight"
         )
-    best, chance = max(record.accuracy for record in log), 100 / settings.ways
+    best, chance = max(record.accuracy for record in log), 100 / settings.trained_ways
     if not settings.joint and best < _CHANCE * chance:
         reporter.say(
             f"warning: {best:.1f}% on the selection tasks, where chance is {chance:.1f}%: q tells the classes of a "

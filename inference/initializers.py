@@ -80,6 +80,9 @@ class GlobalInitializer(nn.Module):
         scale: the first standard deviation of q.
     """
 
+    fixed_ways = True
+    """Whether it serves tasks of N classes alone."""
+
     def __init__(self, form: TaskForm, prior: PriorLike, scale: float):
         super().__init__()
         features = form.features

@@ -15,6 +15,8 @@ class Learner(nn.Module, ABC):
     """Whether it looks at the queries' labels; results say so."""
     serves_joint = True
     """Whether it can classify among base and novel classes together (LwoF)."""
+    fixed_ways = False
+    """Whether it serves tasks of N classes alone, those of its training, whatever its parts."""
     fixed_steps: int | None = None
     """K of a learner in which `--steps` has no say."""
     fixed_initializer: str | None = None

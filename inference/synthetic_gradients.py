@@ -20,6 +20,9 @@ class MLPGradient(nn.Module):
         joint: whether the base logsumexp is given.
     """
 
+    fixed_ways = True
+    """Whether it serves tasks of N classes alone."""
+
     def __init__(self, ways: int, joint: bool):
         super().__init__()
         hidden = 8 * ways

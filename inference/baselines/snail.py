@@ -60,6 +60,7 @@ class SNAIL(Baseline):
     """
 
     serves_joint = False
+    fixed_ways = True
 
     def __init__(self, form: TaskForm, base_weights: Tensor | None, weights: ObjectiveWeights):
         super().__init__(form, None, weights)

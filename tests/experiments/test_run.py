@@ -125,6 +125,21 @@ def test_every_guide_runs_and_tells_its_steps(small, setting, guide, steps):
 
 
 @pytest.mark.parametrize("setting", ["standard", "lwof"])
+@pytest.mark.parametrize(("guide", "xi"), [("sib", "context"), ("gidaris-attention", "mlp"), ("meta-lstm", "mlp")])
+def test_what_was_trained_on_few_classes_serves_more(small, setting, guide, xi, monkeypatch):
+    trained = []
+    monkeypatch.setattr(run_module, "train", lambda *args: trained.append(args[2]) or train_module.train(*args))
+    chosen = replace(small, guide=guide, synthetic_gradient=xi, iterations=4, epochs=2, compare=False)
+    result = run(replace(chosen, setting=setting, train_ways=3, ways=6, queries=2))
+    assert (result["ways"], result["train_ways"]) == (6, 3)
+    shapes = {purpose: source.sampler.shape for purpose, source in trained[0].items()}
+    base = {3: 6, 6: 12} if setting == "lwof" else {3: 0, 6: 0}
+    for purpose, ways in {"train": 3, "select": 3, "evaluate": 6}.items():
+        assert (shapes[purpose].ways, shapes[purpose].base_queries) == (ways, base[ways])
+    assert replace(chosen, train_ways=3).resolved().train_ways is None
+
+
+@pytest.mark.parametrize("setting", ["standard", "lwof"])
 def test_steps_start_from_attention_to_base_classes_that_the_tasks_carry(small, setting):
     """In the standard setting too, where nothing else asks for base classes."""
     result = run(replace(small, setting=setting, initializer="attention", iterations=4, epochs=2))
@@ -365,6 +380,9 @@ def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] =
             "--setting standard --guide gidaris-attention --features {tmp}/good.npz --ways 8",
             "has 8 classes, fewer than --ways 8 and a base class",
         ),
+        ("--train-ways 4", "--synthetic-gradient mlp serves one number of classes; choose one of equivariant"),
+        ("--train-ways 4 --guide maml --initializer global", "--initializer global serves one number of classes"),
+        ("--train-ways 1 --guide init-only", "--ways 1"),
         ("--image-size 4", "--image-size 4"),
         ("--device tpu", "unknown device 'tpu'"),
         ("--features {tmp}/none.npz", "none.npz"),
