@@ -3,6 +3,7 @@
 import math
 import sys
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,13 +32,14 @@ class BlendSettings:
 
     The share of each is a function of how uneven the second finds a task's queries, fitted on two runs like them
     that held base classes out: classes that are no test, and new to their features. Each of the four needs
-    --second-balance, for both kinds of tasks.
+    --second-balance, for both kinds of tasks, and may be several runs (of other seeds, say), folders joined by
+    commas: their predictions are averaged.
     """
 
-    runs: Annotated[tuple[Path, Path], tyro.conf.Positional]
+    runs: Annotated[tuple[str, str], tyro.conf.Positional]
     """Folders that experiments.run wrote: trained on balanced tasks, then on others."""
-    fit_on: tuple[Path, Path]
-    """Runs like these two, in their order, with --hold-out-classes."""
+    fit_on: tuple[str, str]
+    """Runs like these two, in their order and as many, with --hold-out-classes."""
     tasks: int | None = None
     """Evaluation tasks; as many as the runs had, unless said."""
     fit_tasks: int = 500
@@ -73,8 +75,12 @@ class BlendSettings:
                 f"--false-alarms {alarms} cannot be told from {self.fit_tasks} tasks; raise --fit-tasks to "
                 f"{math.ceil(1 / min(alarms, 1 - alarms))} or more"
             )
+        groups, fitted = self.groups()
+        for group, others in zip(groups, fitted, strict=True):
+            if len(group) != len(others):
+                raise InputError(f"--fit-on names {len(others)} runs for {len(group)}; name one for each, in order")
         forms = {}
-        for folder, other in zip(self.runs, self.fit_on, strict=True):
+        for folder, other in zip(chain(*groups), chain(*fitted), strict=True):
             held = read_settings(folder).resolved()
             if held.joint:
                 raise InputError(f"{folder} is a run of --setting lwof; blends are of standard ones")
@@ -89,12 +95,28 @@ class BlendSettings:
             check_fit(folder, other)
             if read_settings(other).second_balance != held.second_balance:
                 raise InputError(f"--fit-on {other} has another --second-balance than {folder}; fit on a like run")
-        if len({read_settings(folder).hold_out_classes for folder in self.fit_on}) > 1:
+        if len({read_settings(folder).hold_out_classes for folder in chain(*fitted)}) > 1:
             raise InputError(
                 f"--fit-on {' and '.join(map(str, self.fit_on))} have other data, classes held out or splits"
             )
         if len(forms) > 1:
             raise InputError(f"{' and '.join(map(str, self.runs))} have other tasks; blend runs of the same")
+
+    def groups(self) -> tuple[list[list[Path]], list[list[Path]]]:
+        """Folders to average over: of both runs, and of both to fit on.
+
+        Raises:
+            InputError: a list without a folder.
+        """
+        runs, fit_on = ([_folders(text) for text in texts] for texts in (self.runs, self.fit_on))
+        return runs, fit_on
+
+
+def _folders(text: str) -> list[Path]:
+    found = [Path(word.strip()) for word in str(text).split(",") if word.strip()]
+    if not found:
+        raise InputError(f"{text!r} names no run; give a folder, or several joined by commas")
+    return found
 
 
 def _form(settings: RunSettings) -> tuple[Any, ...]:
@@ -112,25 +134,24 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> dict[str
     settings.check()
     claim_folder(settings.out, settings)
     gate = _fit(settings, reporter)
-    backs = [_restored(folder, settings, reporter) for folder in settings.runs]
-    _same_tasks(settings.runs, backs)
-    first = backs[0]
+    groups = _restored(settings.groups()[0], settings, reporter)
+    first = groups[0][0]
     held, tasks = first.settings, settings.tasks or eval_tasks(first.settings, first.split)
     clock, scores = Reporter(reporter.console), {}
     for purpose, balance in zip(_PURPOSES, ("", f" {held.second_balance}"), strict=True):
         with clock.stage(purpose, f"blend: {tasks} tasks of {first.split}{balance}") as advance:
-            scores[f"posterior{balance}"] = _scores(gate, backs, purpose, tasks, advance)
+            scores[f"posterior{balance}"] = _scores(gate, groups, purpose, tasks, advance)
     write_tasks(settings.out / "tasks.csv", scores)
     own, other = ({"metrics": metrics_of(s), "calibration": calibration_of(s)} for s in scores.values())
     result = {
         **{n: getattr(held, n) for n in ("setting", "ways", "shots", "queries", "query_balance", "kl_weight")},
         **dict.fromkeys(("iterations", "comparison")),
         **{"guide": "blend", "prior": held.prior, "steps": held.steps, "seed": held.seed},
-        "oracle": any(back.program.guide.oracle for back in backs),
+        "oracle": any(back.program.guide.oracle for back in chain(*groups)),
         **{"split": first.split, "tasks": tasks, **own},
         "second": {"query_balance": held.second_balance, **other},
-        "blended": [str(folder) for folder in settings.runs],
-        "fit_on": [str(folder) for folder in settings.fit_on],
+        "blended": [[str(folder) for folder in group] for group in settings.groups()[0]],
+        "fit_on": [[str(folder) for folder in group] for group in settings.groups()[1]],
         "fit_tasks": settings.fit_tasks,
         "gate": {"kind": type(gate).__name__, "false_alarms": settings.false_alarms, **asdict(gate)},
         **ground_of(first.ground, held),
@@ -149,31 +170,38 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> dict[str
     return result
 
 
-def _same_tasks(folders: tuple[Path, Path], backs: list[Restored]) -> None:
-    if len({(back.ground.bank.fingerprint, back.split) for back in backs}) > 1:
-        raise InputError(
-            f"{' and '.join(map(str, folders))} have other data, classes held out or splits; name runs of the same"
-        )
+def _restored(groups: list[list[Path]], settings: BlendSettings, reporter: Reporter) -> list[list[Restored]]:
+    """The runs, once it is sure that their tasks are the same.
 
-
-def _restored(folder: Path, settings: BlendSettings, reporter: Reporter) -> Restored:
-    return restore(folder, reporter, settings.cache_dir, settings.data_root, settings.features, settings.device)
+    Raises:
+        InputError: they are not.
+    """
+    backs = [
+        [
+            restore(folder, reporter, settings.cache_dir, settings.data_root, settings.features, settings.device)
+            for folder in group
+        ]
+        for group in groups
+    ]
+    if len({(back.ground.bank.fingerprint, back.split) for back in chain(*backs)}) > 1:
+        names = " and ".join(str(folder) for folder in chain(*groups))
+        raise InputError(f"{names} have other data, classes held out or splits; name runs of the same")
+    return backs
 
 
 def _fit(settings: BlendSettings, reporter: Reporter) -> LogisticGate | EvennessTest:
     """On tasks of the classes held out, of both balances or, for the test, balanced ones alone."""
-    backs = [_restored(folder, settings, reporter) for folder in settings.fit_on]
-    _same_tasks(settings.fit_on, backs)
+    groups = _restored(settings.groups()[1], settings, reporter)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     purposes = _PURPOSES if settings.false_alarms is None else _PURPOSES[:1]
-    classes = f"{backs[0].settings.hold_out_classes} base classes held out"
+    classes = f"{groups[0][0].settings.hold_out_classes} base classes held out"
     with reporter.stage("gate", f"gate, on {len(purposes)} x {settings.fit_tasks} tasks of {classes}") as advance:
         for number, purpose in enumerate(purposes):
 
             def go(done: int, total: int, before: int = number) -> None:
                 advance(before * total + done, len(purposes) * total)
 
-            parts += _predicted(backs, purpose, settings.fit_tasks, go)
+            parts += _predicted(groups, purpose, settings.fit_tasks, go)
         even, uneven, y = (torch.cat(column) for column in zip(*parts, strict=True))
         if settings.false_alarms is not None:
             test = fit_test(uneven, settings.false_alarms)
@@ -184,28 +212,32 @@ def _fit(settings: BlendSettings, reporter: Reporter) -> LogisticGate | Evenness
     return gate
 
 
-def _scores(gate: Gate, backs: list[Restored], purpose: str, tasks: int, advance: Advance) -> TaskScores:
-    parts = _predicted(backs, purpose, tasks, advance)
+def _scores(gate: Gate, groups: list[list[Restored]], purpose: str, tasks: int, advance: Advance) -> TaskScores:
+    parts = _predicted(groups, purpose, tasks, advance)
     return TaskScores.join([score(gate.blend(even, uneven), y, 0) for even, uneven, y in parts])
 
 
 @torch.no_grad()
 def _predicted(
-    backs: list[Restored], purpose: str, tasks: int, advance: Advance, batch_size: int = 50
+    groups: list[list[Restored]], purpose: str, tasks: int, advance: Advance, batch_size: int = 50
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Batches of (T, Q, N) probabilities by both, each on features as its run had them, and of (T, Q) labels."""
     found = []
     for first in range(0, tasks, batch_size):
         last = min(first + batch_size, tasks)
-        episodes = [back.sources[purpose].span(first, last) for back in backs]
-        probabilities = [
-            back.program.guide.probabilities(back.program.guide.sees(episode), back.settings.draws)[0]
-            for back, episode in zip(backs, episodes, strict=True)
-        ]
-        even, uneven = (p.cpu() for p in probabilities)
-        found.append((even, uneven, episodes[0].query_y.cpu()))
+        even, uneven = (_averaged(group, purpose, first, last) for group in groups)
+        found.append((even, uneven, groups[0][0].sources[purpose].span(first, last).query_y.cpu()))
         advance(last, tasks)
     return found
+
+
+def _averaged(group: list[Restored], purpose: str, first: int, last: int) -> Tensor:
+    """(T, Q, N) probabilities, the mean over the runs."""
+    each = []
+    for back in group:
+        evidence = back.program.guide.sees(back.sources[purpose].span(first, last))
+        each.append(back.program.guide.probabilities(evidence, back.settings.draws)[0].cpu())
+    return torch.stack(each).mean(0)
 
 
 def main() -> int:

@@ -4,11 +4,13 @@ import csv
 from dataclasses import replace
 
 import pytest
+import torch
 
 from experiments.blend import BlendSettings, blend
 from experiments.run import run
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json
+from pyro_sib.metrics import score
 from tests.experiments.test_run import small_settings
 
 
@@ -35,7 +37,9 @@ def settings_for(tmp_path):
     def settings(runs, **changes):
         even, uneven, *held = runs
         cache = even.parent / "cache"
-        plain = BlendSettings((even, uneven), tuple(held), fit_tasks=20, out=tmp_path / "blend", cache_dir=cache)
+        names = [str(folder) for folder in (even, uneven, *held)]
+        pairs = (names[0], names[1]), (names[2], names[3])
+        plain = BlendSettings(*pairs, fit_tasks=20, out=tmp_path / "blend", cache_dir=cache)
         return replace(plain, **changes)
 
     return settings
@@ -72,6 +76,28 @@ def test_a_test_of_evenness_takes_each_task_to_one_run_or_the_other(runs, settin
     assert all(b in pair for b, *pair in zip(blended, even, uneven, strict=True))
 
 
+def test_the_predictions_of_several_runs_are_averaged(runs, settings_for, monkeypatch):
+    from experiments import blend as command
+    from inference.gate import LogisticGate
+
+    monkeypatch.setattr(command, "fit_gate", lambda *a: LogisticGate(100.0, 0.0))
+    shown = []
+    monkeypatch.setattr(command, "score", lambda p, *rest: shown.append(p) or score(p, *rest))
+    even, uneven, *held = map(str, runs)
+    plain = settings_for(runs)
+    for number, group in enumerate((even, uneven, f"{even}, {uneven}")):
+        count = 1 + group.count(",")
+        fit_on = ",".join([held[0], held[1]][:count] if group != uneven else [held[1]])
+        blend(replace(plain, runs=(group, uneven), fit_on=(fit_on, held[1]), out=plain.out.parent / f"b{number}"))
+    alone, other, both = (shown[i : i + 2] for i in (0, 2, 4))
+    for a, b, mean in zip(alone, other, both, strict=True):
+        torch.testing.assert_close(mean, (a + b) / 2)
+    with pytest.raises(InputError, match="--fit-on names 1 runs for 2; name one for each, in order"):
+        blend(replace(plain, runs=(f"{even},{uneven}", uneven)))
+    with pytest.raises(InputError, match="' , ' names no run; give a folder"):
+        blend(replace(plain, runs=(" , ", uneven)))
+
+
 def _novel(folder):
     with (folder / "tasks.csv").open() as file:
         return [row["novel"] for row in csv.DictReader(file) if row["prediction"].startswith("posterior")]
@@ -84,7 +110,7 @@ def test_the_gate_is_fitted_on_the_classes_held_out(runs, settings_for, monkeypa
     seen = []
     monkeypatch.setattr(command, "_predicted", lambda backs, *rest: seen.append(backs) or _predicted(backs, *rest))
     blend(settings_for(runs))
-    fitted, evaluated = seen[0][0], seen[-1][0]
+    fitted, evaluated = seen[0][0][0], seen[-1][0][0]
     assert fitted.settings.hold_out_classes == 3
     names = [set(back.sources["evaluate"].sampler.novel.class_names) for back in (fitted, evaluated)]
     assert not names[0] & names[1]
