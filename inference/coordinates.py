@@ -109,7 +109,7 @@ def _curvature(posterior: TaskPosterior, w: Tensor, scale: Tensor) -> tuple[Tens
     """
     likelihood, evidence = posterior.likelihood, posterior.episode.evidence
     weights = w.unflatten(-1, posterior.shape[1:])
-    points = likelihood.points(evidence.query_x)
+    points = likelihood.query_points(evidence)
     outputs, pull_back = likelihood.pull_back(weights, points)
     gradient = pull_back(likelihood.output_gradient(outputs, posterior.episode.query_y)).flatten(2)
     values, vectors = torch.linalg.eigh(_second_derivative(posterior, outputs[0]))

@@ -42,7 +42,7 @@ def predict(guide: Guide, evidence: Evidence, draws: int, theta: GaussianParamet
 def predictions(guide: Guide, evidence: Evidence, draws: int, theta: GaussianParameters) -> Iterator[Tensor]:
     """The probabilities under each draw of w ~ q, one after another, (T, Q, [B' +] N); one at the mean for 0."""
     likelihood, weights = guide.likelihood, PosteriorWeights(guide, evidence, theta)
-    points = likelihood.points(evidence.query_x)
+    points = likelihood.query_points(evidence)
     for w, w_base in (weights.draw(draw) for draw in range(draws)) if draws else [weights.means]:
         logits = likelihood.step_outputs(w, points)
         if w_base is not None:

@@ -89,7 +89,7 @@ class SIBGuide(UnrolledGuide):
         """xi(outputs), (..., T, Q, N)."""
         if not getattr(self.xi, "wants_likeness", False):
             return self.xi(outputs, base)
-        x = self.likelihood.points(evidence.query_x.detach())
+        x = self.likelihood.query_points(evidence)
         return self.xi(outputs, base, x @ x.transpose(-1, -2))
 
 

@@ -64,7 +64,7 @@ class TaskPosterior:
         The gradient of KL(q || p_psi) in q's mean is -d log p_psi / d w where q is a point.
         """
         evidence, y = self.episode.evidence, self.episode.query_y
-        points = self.likelihood.points(evidence.query_x)
+        points = self.likelihood.query_points(evidence)
         outputs, pull_back = self.likelihood.pull_back(w, points)
         prior = self.prior.distribution(evidence.base_ids).log_prob(w).sum(-1)
         value = prior + self.power * self.likelihood.distribution(outputs).log_prob(y).sum(-1)

@@ -239,7 +239,8 @@ class UnrolledGuide(Guide):
 
     def points(self, evidence: Evidence, queries: bool, psi: PsiEnters) -> Points:
         """The queries, or else the labeled examples, in the form that the steps use."""
-        x = self.likelihood.points((evidence.query_x if queries else evidence.support_x).detach())
+        likelihood = self.likelihood
+        x = likelihood.query_points(evidence) if queries else likelihood.points(evidence.support_x.detach())
         if evidence.joint_base_ids is None:
             return Points(x, None)
 

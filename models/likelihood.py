@@ -7,7 +7,7 @@ from pyro.distributions import Categorical
 from torch import Tensor, nn
 
 from pyro_sib.cosine import CosineTape, cosine_pull_back, unit, unit_logits
-from pyro_sib.types import Tape
+from pyro_sib.types import Evidence, Tape
 
 
 class CosineCategorical(nn.Module):
@@ -44,6 +44,10 @@ class CosineCategorical(nn.Module):
     def points(self, x: Tensor) -> Tensor:
         """Unit features."""
         return unit(x)
+
+    def query_points(self, evidence: Evidence) -> Tensor:
+        """Unit features of the queries, as constants."""
+        return evidence.unit_query_x
 
     def step_outputs(self, w: Tensor, points: Tensor) -> Tensor:
         """Cosine logits of unit features, (..., T, P, N); the scale is a constant (footnote 3)."""

@@ -6,7 +6,7 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
-from pyro_sib.types import GaussianParameters, Tape
+from pyro_sib.types import Evidence, GaussianParameters, Tape
 
 
 class LinearGaussian(nn.Module):
@@ -42,6 +42,10 @@ class LinearGaussian(nn.Module):
     def points(self, x: Tensor) -> Tensor:
         """The features as they are."""
         return x
+
+    def query_points(self, evidence: Evidence) -> Tensor:
+        """The queries' features, as constants."""
+        return evidence.query_x.detach()
 
     def step_outputs(self, w: Tensor, points: Tensor) -> Tensor:
         """The means, (..., T, P, 1)."""

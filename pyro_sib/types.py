@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+
+from pyro_sib.cosine import unit
 
 
 class GaussianParameters(NamedTuple):
@@ -65,6 +68,11 @@ class Evidence:
     def queries(self) -> int:
         """Q."""
         return self.query_x.shape[1]
+
+    @cached_property
+    def unit_query_x(self) -> Tensor:
+        """(T, Q, D) query_x as unit vectors and constants, computed once for steps and predictions."""
+        return unit(self.query_x.detach())
 
     @property
     def joint_base_ids(self) -> Tensor | None:
@@ -173,6 +181,9 @@ class LikelihoodLike(Protocol):
 
     def points(self, x: Tensor) -> Tensor:
         """(T, P, D) -> (T, P, D), in the form that the steps use; done once for all steps."""
+
+    def query_points(self, evidence: Evidence) -> Tensor:
+        """`points` of the queries, (T, Q, D), as constants; computed once for the same evidence."""
 
     def step_outputs(self, w: Tensor, points: Tensor) -> Tensor:
         """(..., T, N, D), (T, P, D) -> (..., T, P, N); the likelihood's own parameters are constants."""
