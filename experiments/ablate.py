@@ -20,7 +20,7 @@ from experiments.figures import save_figure
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
-from inference import LEARNERS, UnrolledGuide
+from inference import LEARNERS
 from inference.sib import SIBGuide
 from pyro_sib.errors import InputError
 from pyro_sib.files import write_text
@@ -151,7 +151,7 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
             raise InputError(f"unknown setting {setting!r}; choose standard or lwof")
         kind = LEARNERS.get(guide)
         takes_steps = kind is not None and kind.fixed_steps is None
-        has_lambda = kind is not None and issubclass(kind, UnrolledGuide) and kind.fixed_initializer is None
+        has_lambda = kind is not None and kind.takes_initializer
         sib = kind is SIBGuide and steps > 0
         plain = RunSettings(setting="standard")
         cell = replace(
@@ -171,7 +171,7 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
         words = [setting, f"{shots}shot", guide, *([xi] if sib else []), *([initializer] if has_lambda else [])]
         words += [prior, *([f"K{steps}"] if takes_steps else []), balance.replace(":", "")]
         words += [*([f"propagation{propagation:g}"] if propagation else []), f"seed{seed}"]
-        words += [f"trained-{cell.train_ways}way"] if cell.train_ways else []
+        words += [f"trained-{cell.train_ways}way"] if cell.train_ways not in (None, cell.ways) else []
         words += ["support-gradient"] if sib and settings.support_gradient else []
         yield replace(cell, out=settings.out / "-".join(words))
 

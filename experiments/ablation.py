@@ -13,6 +13,7 @@ from torch import Tensor
 
 from experiments.cross_table import cross_table
 from experiments.tables import markdown_table, result_files
+from inference import LEARNERS
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json
 from pyro_sib.metrics import MeanInterval, mean_interval
@@ -146,6 +147,13 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
 
 def _value(result: dict[str, Any], name: str) -> Any:
     """A setting of a result; None where the method has none such, as a comparator has no prior."""
+    if name == "train_ways" and result.get("iterations") is not None:
+        return result.get(name) or result["ways"]
+    if name in ("synthetic_gradient", "support_gradient") and result["guide"] != "sib":
+        return None
+    learner = LEARNERS.get(result["guide"])
+    if name == "initializer" and (learner is None or not learner.takes_initializer):
+        return None
     return result.get(name, USUAL.get(name))
 
 
@@ -215,8 +223,6 @@ def labels(rows: list[Row]) -> list[str]:
         peers = [r for r in rows if r.form[0] == row.form[0]]
         words = [str(row.method["guide"])]
         for name in METHOD[1:]:
-            if name in ("synthetic_gradient", "support_gradient") and row.method["guide"] != "sib":
-                continue
             value = row.method.get(name)
             said = {repr(r.method.get(name)) for r in peers if r.method.get(name) is not None}
             if value is not None and len(said) > 1 and value != USUAL.get(name):
@@ -232,9 +238,10 @@ def _word(name: str, value: Any) -> str:
         "support_gradient": "support gradient ",
         "propagation": "propagation ",
         "train_query_balance": "trained ",
-        "train_ways": "trained on ways ",
         "iterations": "iterations ",
     }
+    if name == "train_ways":
+        return f"trained {value}-way"
     if isinstance(value, bool):
         value = "on" if value else "off"
     return f"{short.get(name, '')}{value:g}" if isinstance(value, float) else f"{short.get(name, '')}{value}"

@@ -1,4 +1,4 @@
-"""`python -m experiments.blend EVEN UNEVEN --fit-on HELD_EVEN HELD_UNEVEN`: two runs blended task by task."""
+"""`python -m experiments.blend EVEN UNEVEN --fit-on HELD_EVEN HELD_UNEVEN`: two kinds of runs blended."""
 
 import math
 import sys
@@ -113,7 +113,7 @@ class BlendSettings:
 
 
 def _folders(text: str) -> list[Path]:
-    found = [Path(word.strip()) for word in str(text).split(",") if word.strip()]
+    found = [Path(word.strip()) for word in text.split(",") if word.strip()]
     if not found:
         raise InputError(f"{text!r} names no run; give a folder, or several joined by commas")
     return found
@@ -225,19 +225,20 @@ def _predicted(
     found = []
     for first in range(0, tasks, batch_size):
         last = min(first + batch_size, tasks)
-        even, uneven = (_averaged(group, purpose, first, last) for group in groups)
-        found.append((even, uneven, groups[0][0].sources[purpose].span(first, last).query_y.cpu()))
+        (even, y), (uneven, _) = (_averaged(group, purpose, first, last) for group in groups)
+        found.append((even, uneven, y))
         advance(last, tasks)
     return found
 
 
-def _averaged(group: list[Restored], purpose: str, first: int, last: int) -> Tensor:
-    """(T, Q, N) probabilities, the mean over the runs."""
+def _averaged(group: list[Restored], purpose: str, first: int, last: int) -> tuple[Tensor, Tensor]:
+    """(T, Q, N) probabilities, the mean over the runs, and (T, Q) labels."""
     each = []
     for back in group:
-        evidence = back.program.guide.sees(back.sources[purpose].span(first, last))
-        each.append(back.program.guide.probabilities(evidence, back.settings.draws)[0].cpu())
-    return torch.stack(each).mean(0)
+        episode = back.sources[purpose].span(first, last)
+        guide = back.program.guide
+        each.append(guide.probabilities(guide.sees(episode), back.settings.draws)[0].cpu())
+    return torch.stack(each).mean(0), episode.query_y.cpu()
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from experiments.cli import run_command
 from experiments.comparators import COMPARATORS, Comparator, choose, comparators_named
 from experiments.ground import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
-from experiments.program import make_sources
+from experiments.program import make_sources, wants_base_ids
 from experiments.progress import Reporter
 from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
 from experiments.settings import RunSettings
@@ -133,7 +133,9 @@ def base_tasks(data: DataSet, like: RunSettings, device: torch.device) -> TaskSo
     enough = held is not None and int(held.counts.min()) >= like.shots + like.queries
     name = BASE_VAL if enough else BASE_TRAIN
     key = task_key(data.fingerprint, 0, "choose comparators")
-    sampler = EpisodeSampler(data.split(name), None, like.shape("balanced"), key, f"{data.name} {name}")
+    novel = data.split(name)
+    base = novel if wants_base_ids(like) else None
+    sampler = EpisodeSampler(novel, base, like.shape("balanced"), key, f"{data.name} {name}")
     return TaskSource(sampler, sampler.novel.x.to(device), None, like.propagator())
 
 

@@ -115,6 +115,15 @@ class FeatureNetwork(nn.Module):
         return guide
 
 
+def wants_base_ids(settings: RunSettings) -> bool:
+    """Whether tasks of these settings must name their base classes: for queries of them, the prior, or lambda."""
+    assert settings.prior is not None
+    learner = learner_named(settings.guide)
+    has_lambda = learner.takes_initializer or learner.fixed_initializer is not None
+    asked = has_lambda and needs_base_ids(settings.initializer)
+    return settings.joint or PRIORS[settings.prior].needs_base_classes or asked
+
+
 def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch.device) -> dict[str, TaskSource]:
     """Sources of the training, selection and evaluation tasks, by purpose: train, select, evaluate [, second].
 
@@ -123,9 +132,7 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
     Raises:
         InputError: a missing split, or one too small for these tasks.
     """
-    assert settings.prior is not None
-    needed = PRIORS[settings.prior].needs_base_classes or needs_base_ids(settings.initializer)
-    with_base = settings.joint or needed
+    with_base = wants_base_ids(settings)
 
     def source(purpose: str, novel: str, base: str, seed: int, shape: EpisodeShape) -> TaskSource:
         key = task_key(data.fingerprint, seed, purpose)

@@ -88,7 +88,10 @@ def restore(
     if settings.tune_features and ground.network is not None:
         load_state({"features": FeatureNetwork(ground.network.backbone)}, best)
         bank = build_bank(data, ground.network.backbone, found, cache_dir / "banks")
-    load_state(program.modules(), best)
+    try:
+        load_state(program.modules(), best)
+    except RuntimeError:
+        raise InputError(f"{checkpoint} is of another version of this package; train it again") from None
     for module in program.modules().values():
         module.eval()
     return Restored(settings, ground, split, make_sources(bank, settings, split, found), program, found)

@@ -92,14 +92,14 @@ def _finish(
     last = len(guide.iterates(guide.sees(source.episodes(torch.arange(1))))) - 1 if isinstance(guide, Guide) else 0
     with reporter.stage("predict", f"prediction of {tasks} tasks of {split}") as advance:
         averaged = evaluate(guide, source, tasks, settings.draws, on_tasks=advance)[0]
-    with reporter.stage("evaluate", "evaluation at each step, and the bound"):
-        iterates = evaluate(guide, source, tasks, iterates=range(last + 1))
+    with reporter.stage("evaluate", "evaluation at each step, and the bound") as advance:
+        iterates = evaluate(guide, source, tasks, iterates=range(last + 1), on_tasks=advance)
         bound = None
         if isinstance(guide, Guide):
             bound = evidence_bound(guide, source, min(tasks, 200), settings.draws)
         second = None
         if settings.second_balance is not None:
-            second = evaluate(guide, sources["second"], tasks, settings.draws)[0]
+            second = evaluate(guide, sources["second"], tasks, settings.draws, on_tasks=advance)[0]
     scores = {"posterior": averaged, "mean": iterates[-1]}
     if second is not None:
         scores[f"posterior {settings.second_balance}"] = second

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 
 import tyro
 
-from inference import LEARNERS, Baseline, Guide, GuideSettings, SIBGuide, learner_named
+from inference import LEARNERS, Baseline, GuideSettings, SIBGuide, learner_named
 from inference.initializers import INITIALIZERS
 from inference.synthetic_gradients import SYNTHETIC_GRADIENTS
 from inference.training import TrainSettings
@@ -228,14 +228,16 @@ class RunSettings:
         if self.image_size < MIN_IMAGE_SIZE:
             raise InputError(f"--image-size {self.image_size}: {MIN_IMAGE_SIZE} or more is needed")
         for name, least in (
+            ("train_ways", 2),
             ("pretrain_epochs", 1),
             ("pretrain_batch_size", 2),
             ("select_tasks", 2),
             ("draws", 0),
             ("posterior_tasks", 0),
         ):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or more is needed")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"--{name.replace('_', '-')} {value}: {least} or more is needed")
         if self.posterior_tasks and issubclass(learner_named(self.guide), Baseline):
             raise InputError(
                 f"--posterior-tasks {self.posterior_tasks}: {self.guide} has no density over weights; leave it out"
@@ -268,7 +270,7 @@ class RunSettings:
         """Refuse parts that are made for the training tasks' number of classes alone."""
         learner = learner_named(self.guide)
         parts: list[tuple[str, str, Mapping[str, object]]] = [("guide", self.guide, LEARNERS)]
-        if issubclass(learner, Guide):
+        if learner.takes_initializer:
             parts.append(("initializer", self.initializer, INITIALIZERS))
         if issubclass(learner, SIBGuide) and self.steps:
             parts.append(("synthetic-gradient", self.synthetic_gradient, SYNTHETIC_GRADIENTS))

@@ -29,9 +29,9 @@ def stopped_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        _arrived.clear()
         for signum in caught:
             signal.signal(signum, before[signum])
+        _arrived.clear()
 
 
 def raise_if_stopped() -> None:

@@ -33,7 +33,7 @@ class AttentionInitializer(nn.Module):
         if not form.base_classes:
             raise InputError(
                 "attention to the base classes' weights needs base classes, and there are none; give base (train) "
-                "data, or choose --guide init-only or --initializer support"
+                "data, or choose --initializer support (instead of --guide gidaris-attention, --guide init-only)"
             )
         # In a tuple, so that torch does not count its parameters as lambda's.
         self._generative = (prior,)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.implicit_step import loc_step
+from inference.implicit_step import loc_step, relaxed_precision, shares
 from pyro_sib.cosine import once_differentiable
 from pyro_sib.types import GaussianParameters, Tape
 
@@ -93,9 +93,9 @@ class _Scale:
     """
 
     def __init__(self, log_scale: Tensor, pull: Tensor, precision: Tensor):
-        self.own, self.kept = (-2 * log_scale).exp(), (-2 * pull).exp()
+        self.own, (self.kept, self.taken) = (-2 * log_scale).exp(), shares(pull)
         self.above = self.own - precision
-        self.precision = precision + self.kept * self.above
+        self.precision = relaxed_precision(self.own, precision, self.kept, self.taken)
 
     @property
     def log_scale(self) -> Tensor:
@@ -110,7 +110,7 @@ class _Scale:
     def of_precision(self, of_log_scale: Tensor, shape: torch.Size) -> Tensor:
         """Of the last log_scale -> of the KL's precision, which is of this shape."""
         of_log_scale = of_log_scale.sum_to_size(self.precision.shape)
-        return (of_log_scale / self.precision).sum_to_size(shape) * (self.kept - 1).mul_(0.5)
+        return (of_log_scale / self.precision).sum_to_size(shape) * (-0.5 * self.taken)
 
 
 class _Walk(torch.autograd.Function):

@@ -6,4 +6,5 @@ from inference.sib import InitOnlyGuide
 class GidarisAttentionGuide(InitOnlyGuide):
     """Class means and what they attend to among the base classes' weights (Gidaris & Komodakis 2018), K = 0."""
 
+    takes_initializer = False
     fixed_initializer = "attention"

@@ -46,8 +46,17 @@ def relaxed_log_scale(log_scale: Tensor, pull: Tensor, precision: Tensor) -> Ten
         ValueError: a pull of more than one number.
     """
     _check(pull)
-    own, relaxed = (-2 * log_scale).exp(), -torch.expm1(-2 * pull)
-    return -0.5 * (own + relaxed * (precision - own)).log()
+    return -0.5 * relaxed_precision((-2 * log_scale).exp(), precision, *shares(pull)).log()
+
+
+def shares(pull: Tensor) -> tuple[Tensor, Tensor]:
+    """What q keeps of its own precision and what it takes of the prior's, each without cancellation."""
+    return (-2 * pull).exp(), -torch.expm1(-2 * pull)
+
+
+def relaxed_precision(own: Tensor, precision: Tensor, kept: Tensor, taken: Tensor) -> Tensor:
+    """Q's precision after the flow, from its own before and the prior's."""
+    return kept * own + taken * precision
 
 
 def _check(step_size: Tensor) -> None:

@@ -60,7 +60,7 @@ class BothInitializer(nn.Module):
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
         """theta^0: loc (T, N, D), log_scale (1, D)."""
-        means, queries = evidence.class_means(unit(evidence.support_x.detach())), unit(evidence.query_x.detach())
+        means, queries = evidence.class_means(unit(evidence.support_x.detach())), evidence.unit_query_x
         cosine = queries @ unit(means).transpose(1, 2)
         belongs = (self.log_sharpness.exp() * cosine).softmax(-1)
         near = self.log_slope.exp() * (cosine - cosine.mean(1, keepdim=True) - self.threshold)

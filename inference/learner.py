@@ -19,8 +19,10 @@ class Learner(nn.Module, ABC):
     """Whether it serves tasks of N classes alone, those of its training, whatever its parts."""
     fixed_steps: int | None = None
     """K of a learner in which `--steps` has no say."""
+    takes_initializer = False
+    """Whether it starts from a lambda that `--initializer` names."""
     fixed_initializer: str | None = None
-    """lambda of one in which `--initializer` has none."""
+    """lambda of one that starts from the same always."""
 
     def sees(self, task: Episode | Evidence) -> Evidence:
         """What the learner may see of these tasks: all but the queries' labels."""

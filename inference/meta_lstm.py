@@ -33,6 +33,8 @@ class MetaLSTMGuide(Guide):
         weights: of the ELBO's two terms.
     """
 
+    takes_initializer = True
+
     def __init__(
         self,
         settings: GuideSettings,

@@ -59,6 +59,7 @@ class UnrolledGuide(Guide):
         weights: of the ELBO's two terms.
     """
 
+    takes_initializer = True
     steps_on_queries = True
     """Whether the loss inside the steps is over the queries; over the labeled examples otherwise."""
     kl_in_steps = True

@@ -101,8 +101,8 @@ class EpisodeSampler:
         spare = 1 if self.pseudo_novel else 0
         if len(novel.class_names) < shape.ways + spare:
             raise InputError(
-                f"{name} has {len(novel.class_names)} classes, fewer than --ways {shape.ways}"
-                f"{' and a base class' if spare else ''}; lower --ways or add classes"
+                f"{name} has {len(novel.class_names)} classes, fewer than the {shape.ways} of a task"
+                f"{' and a base class' if spare else ''}; lower --ways (or --train-ways), or add classes"
             )
         most = shape.queries if shape.balance is None else shape.ways * shape.queries
         needed = shape.shots + most

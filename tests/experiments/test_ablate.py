@@ -8,7 +8,7 @@ import torch
 
 from experiments import ablate as ablate_module
 from experiments.ablate import AblateSettings, ablate, cells
-from experiments.ablation import read_rows
+from experiments.ablation import labels, read_rows
 from experiments.catalogue import KINDS, catalogue
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json
@@ -31,6 +31,21 @@ def small(tmp_path) -> AblateSettings:
         out=tmp_path / "grid",
         cache_dir=tmp_path / "cache",
     )
+
+
+def test_rows_are_named_by_what_tells_them_apart(small):
+    """How many classes trained on; lambda only where there is one to choose."""
+    base = replace(small, seeds="0", steps="1", xis="equivariant", ways=4, second_balance=None)
+    ablate(replace(base, guides="sib,init-only,gidaris-attention,prototypical"))
+    ablate(replace(base, guides="sib", train_ways=3))
+    names = labels(read_rows([small.out]))
+    assert sorted(names) == [
+        "gidaris-attention, K=0, trained 4-way",
+        "init-only, K=0, trained 4-way",
+        "prototypical, K=0, trained 4-way",
+        "sib, K=1, trained 3-way",
+        "sib, K=1, trained 4-way",
+    ]
 
 
 def test_each_combination_is_one_cell(small):

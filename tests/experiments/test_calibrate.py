@@ -56,6 +56,13 @@ def test_a_run_is_measured_and_drawn(finished):
     assert again["rows"] == result["rows"]
 
 
+def test_tasks_to_fit_on_carry_the_base_classes_that_lambda_attends_to(small):
+    """Without the classes that play novel there."""
+    run(replace(small, setting="standard", initializer="attention", compare=False))
+    result = calibrate(settings_for(small.out))
+    assert len(result["rows"]) == 4
+
+
 def test_what_is_fitted_sees_tasks_of_the_training_classes_alone(finished, monkeypatch):
     seen = []
 

@@ -10,7 +10,7 @@ from experiments.results import metrics_of
 from experiments.run import run
 from inference.evaluation import evaluate
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_json, write_json
+from pyro_sib.files import read_json, read_tensors, write_json, write_tensors
 from tests.experiments.test_run import small, write_features
 
 __all__ = ["small"]
@@ -40,6 +40,11 @@ def test_what_is_no_finished_run_is_refused(small, tmp_path):
     with pytest.raises(InputError, match="settings that this version does not know: colour"):
         restore(out, Reporter(), small.cache_dir)
     write_json(out / "config.json", config)
+    tensors, meta = read_tensors(out / "sib.safetensors")
+    moved = {name.replace("initializer.weight", "weight"): tensor for name, tensor in tensors.items()}
+    write_tensors(out / "sib.safetensors", moved, meta)
+    with pytest.raises(InputError, match=r"sib\.safetensors is of another version of this package; train it again"):
+        restore(out, Reporter(), small.cache_dir)
     (out / "sib.safetensors").unlink()
     with pytest.raises(InputError, match=r"sib\.safetensors is missing; finish the run"):
         restore(out, Reporter(), small.cache_dir)

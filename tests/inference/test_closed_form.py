@@ -18,7 +18,10 @@ from tests.worlds import BASE_CLASSES, FEATURES, make_world
 D64 = torch.float64
 CASES = [
     ("sib", "diagonal", 0.05, xi, initializer)
-    for xi, initializer in [*((xi, "support") for xi in SYNTHETIC_GRADIENTS), ("mlp", "global"), ("mlp", "both")]
+    for xi, initializer in [
+        *((xi, "support") for xi in SYNTHETIC_GRADIENTS),
+        *(("mlp", initializer) for initializer in ("global", "both", "attention")),
+    ]
 ]
 CASES += [("sib", prior, 0.05, "mlp", "support") for prior in ("isotropic", "hierarchical", "fixed-normal")]
 CASES += [(name, "diagonal", 0.05, "mlp", "support") for name in ("maml", "exact-gradient")]

@@ -29,7 +29,7 @@ def test_the_derivatives_of_the_new_loc_are_those_of_finite_differences(shape):
     assert torch.autograd.gradcheck(implicit_loc, arguments)
 
 
-@pytest.mark.parametrize("level", [-2.0, 0.0, 2.0])
+@pytest.mark.parametrize("level", [-2.0, 0.0, 1.0])
 def test_the_log_scale_follows_the_gradient_flow(level):
     """A thousand explicit steps of a thousandth of the time come as near as their size lets them."""
     log_scale, precision, pull = level + torch.randn(3, 4, dtype=torch.float64), positive(4), 0.7

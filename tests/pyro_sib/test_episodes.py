@@ -79,7 +79,7 @@ def test_a_small_base_class_is_not_drawn_beyond_its_images():
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        (EpisodeShape(9, 1, 5), "has 8 classes, fewer than --ways 9"),
+        (EpisodeShape(9, 1, 5), "has 8 classes, fewer than the 9 of a task"),
         (EpisodeShape(4, 20, 6), "has 25 images, but --shots 20 [+] --queries 6 needs 26"),
         (EpisodeShape(4, 1, 5, 300), "200 base images for 300 base queries"),
     ],
@@ -91,7 +91,7 @@ def test_impossible_sizes_are_refused(shape, message):
 
 def test_a_training_task_keeps_a_base_class_where_base_classes_are_wanted():
     EpisodeSampler(NOVEL, None, EpisodeShape(8, 1, 5), KEY)
-    with pytest.raises(InputError, match="8 classes, fewer than --ways 8 and a base class"):
+    with pytest.raises(InputError, match="8 classes, fewer than the 8 of a task and a base class"):
         EpisodeSampler(NOVEL, NOVEL, EpisodeShape(8, 1, 5), KEY)
 
 
