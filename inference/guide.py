@@ -11,6 +11,7 @@ from torch import Tensor
 from inference.learner import Learner
 from inference.prediction import predict
 from inference.settings import GuideSettings, TaskForm
+from pyro_sib.normal import Normal
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.plates import plate
 from pyro_sib.types import Episode, Evidence, GaussianParameters, LikelihoodLike, PriorLike
@@ -108,4 +109,4 @@ class Guide(Learner):
 
 def as_distribution(theta: GaussianParameters) -> dist.TorchDistribution:
     """N(loc, scale^2) with event (D,)."""
-    return dist.Normal(theta.loc, theta.log_scale.exp(), validate_args=False).to_event(1)
+    return Normal(theta.loc, theta.log_scale.exp(), validate_args=False).to_event(1)

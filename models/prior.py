@@ -6,6 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from pyro_sib.normal import Normal
 from pyro_sib.types import GaussianParameters
 
 
@@ -86,7 +87,7 @@ class GaussianPrior(PretrainedBasePrior):
     def distribution(self, base_ids: Tensor | None) -> dist.TorchDistribution:
         """N(loc, scale^2), the same for each class of each task."""
         scale = self.log_scale.exp().expand_as(self.loc)
-        return dist.Normal(self.loc, scale, validate_args=False).to_event(1)
+        return Normal(self.loc, scale, validate_args=False).to_event(1)
 
     def kl_gradient(
         self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
