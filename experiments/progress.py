@@ -58,5 +58,5 @@ class Reporter:
 
             yield advance
         spent = time.perf_counter() - start
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 2)
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 6)
         self.say(f"{title}: {spent:.1f} s")
