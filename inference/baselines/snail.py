@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
+from torch.nn.functional import linear, one_hot, pad, scaled_dot_product_attention
 
 from inference.baselines.baseline import Baseline
 from inference.settings import TaskForm
@@ -17,20 +17,31 @@ _KEYS_AND_VALUES = ((32, 16), (64, 32), (128, 64))
 
 
 class _Attention(nn.Module):
-    """Causal attention, its values beside its input: (n, L, C) -> (n, L, C + values)."""
+    """Causal attention, its values beside its input: C channels -> C + values.
+
+    Takes and gives what labeled examples are at their places, (T, M, C), and each query after them, (T, Q, C).
+    """
 
     def __init__(self, width: int, keys: int, values: int):
         super().__init__()
         self.query, self.key = nn.Linear(width, keys), nn.Linear(width, keys)
         self.value = nn.Linear(width, values)
 
-    def forward(self, x: Tensor) -> Tensor:
-        read = scaled_dot_product_attention(self.query(x), self.key(x), self.value(x), is_causal=True)
-        return torch.cat([x, read], dim=-1)
+    def forward(self, examples: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = self.key(examples), self.value(examples)
+        of_examples = scaled_dot_product_attention(self.query(examples), keys, values, is_causal=True)
+        asked = self.query(queries) * keys.shape[-1] ** -0.5
+        of_itself = (asked * self.key(queries)).sum(-1, keepdim=True)
+        share = torch.cat([asked @ keys.mT, of_itself], dim=-1).softmax(-1)
+        of_queries = share[..., :-1] @ values + share[..., -1:] * self.value(queries)
+        return torch.cat([examples, of_examples], dim=-1), torch.cat([queries, of_queries], dim=-1)
 
 
 class _Temporal(nn.Module):
-    """Gated causal convolutions of growing dilation, each beside its input: (n, L, C) -> (n, L, C + 32 * 5)."""
+    """Gated causal convolutions of growing dilation, each beside its input: C channels -> C + 32 * 5.
+
+    Takes and gives what `_Attention` does.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -39,19 +50,29 @@ class _Temporal(nn.Module):
             nn.Conv1d(w, 2 * _FILTERS, kernel_size=2, dilation=d) for w, d in zip(widths, _DILATIONS, strict=True)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.transpose(1, 2)
+    def forward(self, examples: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        places = examples.shape[1]
         for layer, dilation in zip(self.layers, _DILATIONS, strict=True):
-            value, gate = layer(pad(x, (dilation, 0))).chunk(2, dim=1)
-            x = torch.cat([x, value.tanh() * gate.sigmoid()], dim=1)
-        return x.transpose(1, 2)
+            of_earlier, of_own = layer.weight.unbind(-1)
+            # What lies before the first place is zero; the place after the last example is a query's.
+            earlier = pad(linear(examples, of_earlier), (0, 0, dilation, 0))[:, : places + 1]
+            read = linear(examples, of_own, layer.bias) + earlier[:, :places]
+            asked = linear(queries, of_own, layer.bias) + earlier[:, places:]
+            examples = torch.cat([examples, _gated(read)], dim=-1)
+            queries = torch.cat([queries, _gated(asked)], dim=-1)
+        return examples, queries
+
+
+def _gated(read: Tensor) -> Tensor:
+    value, gate = read.chunk(2, dim=-1)
+    return value.tanh() * gate.sigmoid()
 
 
 class SNAIL(Baseline):
     """Temporal convolutions and causal attention over the labeled examples and then one query.
 
     Narrower than the paper's, since f is given: features are projected to 64 channels, and each
-    convolution adds 32.
+    convolution adds 32. As nothing looks ahead, the labeled examples are read once for all queries of a task.
 
     Args:
         form: of the tasks.
@@ -73,14 +94,14 @@ class SNAIL(Baseline):
                 width += _FILTERS * len(_DILATIONS)
             blocks.append(_Attention(width, keys, values))
             width += values
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = nn.ModuleList(blocks)
         self.head = nn.Linear(width, form.ways)
 
     def logits(self, evidence: Evidence) -> Tensor:
         """(T, Q, N)."""
         labels = one_hot(evidence.support_y, evidence.ways).to(evidence.support_x.dtype)
-        support = torch.cat([self.project(unit(evidence.support_x)), labels], dim=-1)
+        examples = torch.cat([self.project(unit(evidence.support_x)), labels], dim=-1)
         queries = pad(self.project(unit(evidence.query_x)), (0, evidence.ways))
-        tasks, count = queries.shape[:2]
-        sequences = torch.cat([support[:, None].expand(-1, count, -1, -1), queries[:, :, None]], dim=2)
-        return self.head(self.blocks(sequences.flatten(0, 1))[:, -1]).view(tasks, count, -1)
+        for block in self.blocks:
+            examples, queries = block(examples, queries)
+        return self.head(queries)

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from pyro.infer import SVI, Trace_ELBO
+from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
 from inference import BASELINES, TaskForm
 from inference.evaluation import evaluate
@@ -101,3 +102,28 @@ def test_snail_sees_the_labels_of_the_examples():
     evidence = world.source.episodes(torch.arange(4)).evidence
     moved = replace(evidence, support_y=(evidence.support_y + 1) % 3)
     assert not torch.allclose(baseline.logits(moved), baseline.logits(evidence))
+
+
+@pytest.mark.parametrize("shots", [1, 5, 12])
+def test_snail_reads_the_examples_once_as_it_would_with_each_query(shots):
+    ways, tasks, queries = 3, 2, 4
+    torch.manual_seed(0)
+    baseline = BASELINES["snail"](TaskForm(FEATURES, ways), None, make_world("mixture", False).weights).double()
+    support_y = torch.arange(ways).repeat_interleave(shots).expand(tasks, -1)
+    support_x = torch.randn(tasks, ways * shots, FEATURES, dtype=torch.float64)
+    query_x = torch.randn(tasks, queries, FEATURES, dtype=torch.float64)
+    logits = baseline.logits(Evidence(support_x, support_y, query_x, ways))
+
+    labels = one_hot(support_y, ways).double()
+    examples = torch.cat([baseline.project(unit(support_x)), labels], dim=-1)
+    asked = pad(baseline.project(unit(query_x)), (0, ways))
+    x = torch.cat([examples[:, None].expand(-1, queries, -1, -1), asked[:, :, None]], dim=2).flatten(0, 1)
+    for block in baseline.blocks:
+        if hasattr(block, "key"):
+            read = scaled_dot_product_attention(block.query(x), block.key(x), block.value(x), is_causal=True)
+            x = torch.cat([x, read], dim=-1)
+            continue
+        for layer in block.layers:
+            value, gate = layer(pad(x.mT, (layer.dilation[0], 0))).mT.chunk(2, dim=-1)
+            x = torch.cat([x, value.tanh() * gate.sigmoid()], dim=-1)
+    torch.testing.assert_close(logits, baseline.head(x[:, -1]).view(tasks, queries, ways))
