@@ -83,6 +83,10 @@ class AblateSettings:
     """Query images of a class."""
     iterations: int = 3000
     """SVI steps of each cell."""
+    batch_size: int = 8
+    """Tasks in a step."""
+    learning_rate: float | None = None
+    """Adam's first learning rate; 1e-3, or 3e-3 in runs under 20000 iterations, unless said."""
     kl_weight: float | None = None
     """Weight of the KL; the setting's default, unless said."""
     split: Annotated[str | None, tyro.conf.arg(metavar="{val,test}")] = None
@@ -118,6 +122,8 @@ def cells(settings: AblateSettings) -> list[RunSettings]:
         train_ways=settings.train_ways,
         queries=settings.queries,
         iterations=settings.iterations,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
         kl_weight=settings.kl_weight,
         split=settings.split,  # type: ignore[arg-type]
         eval_tasks=settings.eval_tasks,

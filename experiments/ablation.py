@@ -35,6 +35,8 @@ METHOD = (
     "train_query_balance",
     "train_ways",
     "iterations",
+    "batch_size",
+    "learning_rate",
 )
 """What a method is; of these a row names the ones that differ in its table."""
 USUAL = {"support_gradient": False, "propagation": 0.0}
@@ -239,6 +241,8 @@ def _word(name: str, value: Any) -> str:
         "propagation": "propagation ",
         "train_query_balance": "trained ",
         "iterations": "iterations ",
+        "batch_size": "batches of ",
+        "learning_rate": "learning rate ",
     }
     if name == "train_ways":
         return f"trained {value}-way"

@@ -48,6 +48,17 @@ def test_rows_are_named_by_what_tells_them_apart(small):
     ]
 
 
+def test_a_grid_trains_as_it_is_told(small):
+    """Grids of other batches and learning rates are other methods, and a row says so."""
+    base = replace(small, guides="sib", seeds="0", steps="1")
+    ablate(base)
+    ablate(replace(base, batch_size=2, learning_rate=0.01, out=small.out.parent / "other"))
+    assert labels(read_rows([small.out, small.out.parent / "other"])) == [
+        "sib, batches of 8, learning rate 0.003",
+        "sib, batches of 2, learning rate 0.01",
+    ]
+
+
 def test_each_combination_is_one_cell(small):
     grid = cells(replace(small, settings="standard,lwof", shots="1,2", xis="mlp,equivariant"))
     # sib: 2 xi x 2 K; init-only: neither applies.
