@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from inference.closed_form import WayBack
 from pyro_sib.errors import InputError
@@ -122,10 +123,19 @@ class EquivariantGradient(nn.Module):
         if likeness is not None:
             inputs += self._among_neighbours(p, likeness)
         hidden = self.layers[:2](torch.stack(inputs, dim=-1))
-        if self.context:
-            means = [hidden.mean(over, keepdim=True).expand_as(hidden) for over in ((-2,), (-3,), (-3, -2))]
-            hidden = torch.cat([hidden, *means], dim=-1)
-        return self.layers[2:](hidden).squeeze(-1)
+        hidden = self._with_context(hidden) if self.context else self.layers[2](hidden)
+        return self.layers[3:](hidden).squeeze(-1)
+
+    def _with_context(self, hidden: Tensor) -> Tensor:
+        """The second layer of hidden units, (..., Q, N, H), and their means over classes, queries and both.
+
+        Each part of its weights meets the means before they are spread again: a quarter of the products.
+        """
+        second: nn.Linear = self.layers[2]  # type: ignore[assignment]
+        own, of_query, of_class, of_task = second.weight.split(hidden.shape[-1], dim=-1)
+        over_classes, over_queries = hidden.mean(-2, keepdim=True), hidden.mean(-3, keepdim=True)
+        task = linear(over_queries.mean(-2, keepdim=True), of_task, second.bias)
+        return linear(hidden, own) + (linear(over_classes, of_query) + task) + linear(over_queries, of_class)
 
     def _among_neighbours(self, p: Tensor, likeness: Tensor) -> list[Tensor]:
         """The probabilities averaged over the other queries by likeness, and their logarithm."""

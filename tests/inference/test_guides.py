@@ -214,6 +214,14 @@ def test_the_equivariant_xi_permutes_with_the_classes_and_serves_any_number(name
         torch.testing.assert_close(xi(logits, base, *more)[..., order], xi(logits[..., order], base, *more))
 
 
+def test_the_context_layer_sees_the_units_beside_their_means():
+    """One linear layer over a class's own units and their means over the classes, the queries and both."""
+    xi = make_synthetic_gradient("context", 3, False)
+    hidden = torch.randn(4, 7, 3, 40)
+    means = [hidden.mean(over, keepdim=True).expand_as(hidden) for over in ((-2,), (-3,), (-3, -2))]
+    torch.testing.assert_close(xi._with_context(hidden), xi.layers[2](torch.cat([hidden, *means], dim=-1)))
+
+
 @pytest.mark.parametrize("name", list(INITIALIZERS))
 def test_initializers_give_theta_of_every_class(name):
     world = make_world(initializer=name)
