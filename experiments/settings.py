@@ -127,7 +127,7 @@ class RunSettings:
     batch_size: int = 8
     """Tasks a step."""
     learning_rate: float | None = None
-    """Adam's first learning rate; the paper's 1e-3, or 3e-3 in runs under 20000 iterations, unless said."""
+    """Adam's first learning rate; the paper's 1e-3, or 3e-3 in standard runs under 20000 steps, unless said."""
     schedule: str | None = None
     """Of the learning rate; the paper's step, or cosine in runs under 20000 iterations, unless said."""
     objective: str = "trace"
@@ -185,7 +185,7 @@ class RunSettings:
             pretrain_epochs=said(self.pretrain_epochs, 60 if mini else 10),
             iterations=iterations,
             epochs=said(self.epochs, 12 if short else 60),
-            learning_rate=said(self.learning_rate, 3e-3 if short else 1e-3),
+            learning_rate=said(self.learning_rate, 3e-3 if short and not self.joint else 1e-3),
             schedule=said(self.schedule, "cosine" if short else "step"),
             prior=prior,
             steps=self.steps if learner.fixed_steps is None else learner.fixed_steps,

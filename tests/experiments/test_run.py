@@ -207,6 +207,20 @@ def test_a_posterior_that_collapsed_is_named(small, capsys):
     assert "where chance is 33.3%: q tells the classes" in capsys.readouterr().out
 
 
+def test_only_short_standard_runs_learn_faster_than_the_paper():
+    rates = {
+        (setting, iterations): RunSettings(setting=setting, iterations=iterations).resolved().learning_rate
+        for setting in ("standard", "lwof")
+        for iterations in (1500, 60_000)
+    }
+    assert rates == {
+        ("standard", 1500): 3e-3,
+        ("standard", 60_000): 1e-3,
+        ("lwof", 1500): 1e-3,
+        ("lwof", 60_000): 1e-3,
+    }
+
+
 def test_a_finished_run_is_shown_again_and_another_configuration_is_refused(small):
     first = run(small)
     assert run(small) == json.loads(json.dumps(first))
