@@ -272,7 +272,14 @@ def test_every_parameter_of_an_initializer_gets_a_gradient(name):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"steps": -1}, {"step_samples": -1}, {"step_size": 0.0}, {"initial_scale": float("nan")}]
+    "bad",
+    [
+        {"steps": -1},
+        {"step_samples": -1},
+        {"step_size": 0.0},
+        {"initial_scale": float("nan")},
+        {"initial_scale": 1e-20},
+    ],
 )
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(InputError, match="--"):
