@@ -179,6 +179,8 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
         words += [*([f"propagation{propagation:g}"] if propagation else []), f"seed{seed}"]
         words += [f"trained-{cell.train_ways}way"] if cell.train_ways not in (None, cell.ways) else []
         words += ["support-gradient"] if sib and settings.support_gradient else []
+        words += [f"batch{cell.batch_size}"] if cell.batch_size != plain.batch_size else []
+        words += [f"rate{cell.learning_rate:g}"] if cell.learning_rate is not None else []
         yield replace(cell, out=settings.out / "-".join(words))
 
 

@@ -5,8 +5,8 @@ from typing import Literal
 
 from pyro_sib.errors import InputError
 
-SMALLEST_SCALE = 1e-12
-"""Of q at the start: its precision must stay far from what single precision can hold."""
+SCALES = (1e-12, 1e6)
+"""Of q at the start: its square and its precision must stay far from what single precision cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class GuideSettings:
             raise InputError(f"--step-samples {self.step_samples}: 0 (at the mean) or more is needed")
         if not self.step_size > 0:
             raise InputError(f"--step-size {self.step_size}: a positive number is needed")
-        if not SMALLEST_SCALE <= self.initial_scale < float("inf"):
-            raise InputError(f"--initial-scale {self.initial_scale}: {SMALLEST_SCALE:g} or more is needed")
+        if not SCALES[0] <= self.initial_scale <= SCALES[1]:
+            raise InputError(f"--initial-scale {self.initial_scale}: {SCALES[0]:g} to {SCALES[1]:g} is needed")
         if self.fit_steps < 1:
             raise InputError(f"--fit-steps {self.fit_steps}: 1 or more is needed")

@@ -16,11 +16,8 @@ _DILATIONS = (1, 2, 4, 8, 16)
 _KEYS_AND_VALUES = ((32, 16), (64, 32), (128, 64))
 
 
-class _Attention(nn.Module):
-    """Causal attention, its values beside its input: C channels -> C + values.
-
-    Takes and gives what labeled examples are at their places, (T, M, C), and each query after them, (T, Q, C).
-    """
+class CausalAttention(nn.Module):
+    """Causal attention over the labeled examples and one query, its values beside its input."""
 
     def __init__(self, width: int, keys: int, values: int):
         super().__init__()
@@ -28,6 +25,7 @@ class _Attention(nn.Module):
         self.value = nn.Linear(width, values)
 
     def forward(self, examples: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """(T, M, C) and (T, Q, C), each query after all examples -> the same with C + values channels."""
         keys, values = self.key(examples), self.value(examples)
         of_examples = scaled_dot_product_attention(self.query(examples), keys, values, is_causal=True)
         asked = self.query(queries) * keys.shape[-1] ** -0.5
@@ -37,11 +35,8 @@ class _Attention(nn.Module):
         return torch.cat([examples, of_examples], dim=-1), torch.cat([queries, of_queries], dim=-1)
 
 
-class _Temporal(nn.Module):
-    """Gated causal convolutions of growing dilation, each beside its input: C channels -> C + 32 * 5.
-
-    Takes and gives what `_Attention` does.
-    """
+class TemporalConvolutions(nn.Module):
+    """Gated causal convolutions of growing dilation over the same, each beside its input."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -51,6 +46,7 @@ class _Temporal(nn.Module):
         )
 
     def forward(self, examples: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """(T, M, C) and (T, Q, C), each query after all examples -> the same with C + 32 * 5 channels."""
         places = examples.shape[1]
         for layer, dilation in zip(self.layers, _DILATIONS, strict=True):
             of_earlier, of_own = layer.weight.unbind(-1)
@@ -90,9 +86,9 @@ class SNAIL(Baseline):
         width = _WIDTH + form.ways
         for number, (keys, values) in enumerate(_KEYS_AND_VALUES):
             if number:
-                blocks.append(_Temporal(width))
+                blocks.append(TemporalConvolutions(width))
                 width += _FILTERS * len(_DILATIONS)
-            blocks.append(_Attention(width, keys, values))
+            blocks.append(CausalAttention(width, keys, values))
             width += values
         self.blocks = nn.ModuleList(blocks)
         self.head = nn.Linear(width, form.ways)

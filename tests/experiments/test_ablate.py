@@ -52,10 +52,10 @@ def test_a_grid_trains_as_it_is_told(small):
     """Grids of other batches and learning rates are other methods, and a row says so."""
     base = replace(small, guides="sib", seeds="0", steps="1")
     ablate(base)
-    ablate(replace(base, batch_size=2, learning_rate=0.01, out=small.out.parent / "other"))
-    assert labels(read_rows([small.out, small.out.parent / "other"])) == [
-        "sib, batches of 8, learning rate 0.003",
+    ablate(replace(base, batch_size=2, learning_rate=0.01))
+    assert sorted(labels(read_rows([small.out]))) == [
         "sib, batches of 2, learning rate 0.01",
+        "sib, batches of 8, learning rate 0.003",
     ]
 
 

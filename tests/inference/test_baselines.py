@@ -8,6 +8,7 @@ from pyro.infer import SVI, Trace_ELBO
 from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
 from inference import BASELINES, TaskForm
+from inference.baselines.snail import CausalAttention
 from inference.evaluation import evaluate
 from inference.optimizer import JointAdam
 from pyro_sib.cosine import unit
@@ -104,9 +105,9 @@ def test_snail_sees_the_labels_of_the_examples():
     assert not torch.allclose(baseline.logits(moved), baseline.logits(evidence))
 
 
-@pytest.mark.parametrize("shots", [1, 5, 12])
-def test_snail_reads_the_examples_once_as_it_would_with_each_query(shots):
-    ways, tasks, queries = 3, 2, 4
+@pytest.mark.parametrize(("ways", "shots", "queries"), [(3, 1, 4), (3, 5, 1), (5, 1, 4), (3, 12, 4)])
+def test_snail_reads_the_examples_once_as_it_would_with_each_query(ways, shots, queries):
+    tasks = 2
     torch.manual_seed(0)
     baseline = BASELINES["snail"](TaskForm(FEATURES, ways), None, make_world("mixture", False).weights).double()
     support_y = torch.arange(ways).repeat_interleave(shots).expand(tasks, -1)
@@ -119,7 +120,7 @@ def test_snail_reads_the_examples_once_as_it_would_with_each_query(shots):
     asked = pad(baseline.project(unit(query_x)), (0, ways))
     x = torch.cat([examples[:, None].expand(-1, queries, -1, -1), asked[:, :, None]], dim=2).flatten(0, 1)
     for block in baseline.blocks:
-        if hasattr(block, "key"):
+        if isinstance(block, CausalAttention):
             read = scaled_dot_product_attention(block.query(x), block.key(x), block.value(x), is_causal=True)
             x = torch.cat([x, read], dim=-1)
             continue

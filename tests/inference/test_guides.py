@@ -214,12 +214,18 @@ def test_the_equivariant_xi_permutes_with_the_classes_and_serves_any_number(name
         torch.testing.assert_close(xi(logits, base, *more)[..., order], xi(logits[..., order], base, *more))
 
 
-def test_the_context_layer_sees_the_units_beside_their_means():
-    """One linear layer over a class's own units and their means over the classes, the queries and both."""
-    xi = make_synthetic_gradient("context", 3, False)
-    hidden = torch.randn(4, 7, 3, 40)
-    means = [hidden.mean(over, keepdim=True).expand_as(hidden) for over in ((-2,), (-3,), (-3, -2))]
-    torch.testing.assert_close(xi._with_context(hidden), xi.layers[2](torch.cat([hidden, *means], dim=-1)))
+@pytest.mark.parametrize("joint", [False, True])
+def test_xi_context_sees_units_beside_their_means(joint):
+    """Its second layer is linear in a class's own units and their means over the classes, the queries and both."""
+    xi = make_synthetic_gradient("context", 3, joint)
+    logits, base = torch.randn(4, 7, 3), torch.randn(4, 7, 1) if joint else None
+    seen = []
+    xi.layers[1].register_forward_hook(lambda layer, given, units: seen.append(units))
+    gradient = xi(logits, base)
+    (units,) = seen
+    means = [units.mean(over, keepdim=True).expand_as(units) for over in ((-2,), (-3,), (-3, -2))]
+    beside = xi.layers[2](torch.cat([units, *means], dim=-1))
+    torch.testing.assert_close(gradient, xi.layers[4](beside.relu()).squeeze(-1))
 
 
 @pytest.mark.parametrize("name", list(INITIALIZERS))
@@ -279,6 +285,7 @@ def test_every_parameter_of_an_initializer_gets_a_gradient(name):
         {"step_size": 0.0},
         {"initial_scale": float("nan")},
         {"initial_scale": 1e-20},
+        {"initial_scale": float("inf")},
     ],
 )
 def test_impossible_settings_are_refused(bad):
