@@ -1,5 +1,7 @@
 """SNAIL (Mishra et al. 2018) on given features."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, one_hot, pad, scaled_dot_product_attention
@@ -48,7 +50,8 @@ class TemporalConvolutions(nn.Module):
     def forward(self, examples: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """(T, M, C) and (T, Q, C), each query after all examples -> the same with C + 32 * 5 channels."""
         places = examples.shape[1]
-        for layer, dilation in zip(self.layers, _DILATIONS, strict=True):
+        for dilation, module in zip(_DILATIONS, self.layers, strict=True):
+            layer = cast("nn.Conv1d", module)
             of_earlier, of_own = layer.weight.unbind(-1)
             # What lies before the first place is zero; the place after the last example is a query's.
             earlier = pad(linear(examples, of_earlier), (0, 0, dilation, 0))[:, : places + 1]
