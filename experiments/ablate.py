@@ -86,7 +86,7 @@ class AblateSettings:
     batch_size: int = 8
     """Tasks in a step."""
     learning_rate: float | None = None
-    """Adam's first learning rate; 1e-3, or 3e-3 in standard runs under 20000 iterations, unless said."""
+    """Adam's first learning rate; the paper's 1e-3, or 3e-3 in standard runs under 20000 iterations."""
     kl_weight: float | None = None
     """Weight of the KL; the setting's default, unless said."""
     split: Annotated[str | None, tyro.conf.arg(metavar="{val,test}")] = None

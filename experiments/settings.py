@@ -127,7 +127,7 @@ class RunSettings:
     batch_size: int = 8
     """Tasks a step."""
     learning_rate: float | None = None
-    """Adam's first learning rate; the paper's 1e-3, or 3e-3 in standard runs under 20000 steps, unless said."""
+    """Adam's first learning rate; the paper's 1e-3, or 3e-3 in standard runs under 20000 iterations."""
     schedule: str | None = None
     """Of the learning rate; the paper's step, or cosine in runs under 20000 iterations, unless said."""
     objective: str = "trace"
