@@ -100,10 +100,10 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
             accuracy = 100 * float((classifier(held.x).argmax(-1) == held.y).float().mean())
         return Ground(None, data, None, unit(classifier.weight), accuracy)
     assert settings.out is not None
-    recipe, train_split = settings.pretrain_settings(), data.split(BASE_TRAIN)
+    recipe, train_split = settings.pretrain_settings(device), data.split(BASE_TRAIN)
     scalars = Scalars(settings.out / "tensorboard")
     checkpoint = settings.cache_dir / "backbones" / checkpoint_name(train_split, recipe)
-    title = f"pretraining {recipe.backbone}, {recipe.epochs} epochs"
+    title = f"pretraining {recipe.backbone}, {recipe.epochs} epochs in {recipe.precision}"
     with reporter.stage("pretrain", title) as advance:
 
         def on_epoch(record: Any) -> None:
@@ -115,9 +115,11 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
 
         network = pretrain(train_split, data.splits.get(BASE_VAL), recipe, device, checkpoint, advance, on_epoch)
     with reporter.stage("bank", "feature bank"):
-        bank = build_bank(data, network.backbone, device, settings.cache_dir / "banks")
+        bank = build_bank(
+            data, network.backbone, device, settings.cache_dir / "banks", flips=settings.flip_features
+        )
     held = data.splits.get(base_split)
-    accuracy = None if held is None else base_accuracy(network, held, device)
+    accuracy = None if held is None else base_accuracy(network, held, device, settings.flip_features)
     weights = unit(network.classifier.weight.detach().cpu())
     return Ground(data, bank, network, weights, accuracy)
 

@@ -33,6 +33,7 @@ from inference.training import Trainer
 from pyro_sib.bank import build_bank
 from pyro_sib.files import read_json, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores
+from pyro_sib.pretrain import choose_precision
 
 
 def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -42,10 +43,12 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
         InputError: what the user can mend; raised before long work wherever it can be known.
     """
     settings, reporter = settings.resolved(), reporter or Reporter()
-    assert settings.out is not None
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
+    assert settings.image_size is not None
+    settings = replace(settings, precision=choose_precision(settings.precision, device, settings.image_size))
+    assert settings.out is not None
     claim_folder(settings.out, settings)
     data = load_data(settings, reporter)
     split = choose_split(data, settings)

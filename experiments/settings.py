@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+import torch
 import tyro
 
 from inference import LEARNERS, Baseline, GuideSettings, SIBGuide, learner_named
@@ -16,7 +17,7 @@ from pyro_sib.backbones import BACKBONES, MIN_IMAGE_SIZE
 from pyro_sib.episodes import EpisodeShape
 from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.pretrain import PretrainSettings
+from pyro_sib.pretrain import PretrainSettings, choose_precision
 from pyro_sib.propagation import Propagation
 from pyro_sib.query_balance import parse_balance
 
@@ -56,6 +57,28 @@ class RunSettings:
     """First learning rate of stage 1."""
     pretrain_schedule: Literal["cosine", "step"] = "cosine"
     """Learning rate of stage 1: to zero along a cosine, or in Gidaris & Komodakis's steps."""
+    pretrain_weight_decay: float = 5e-4
+    """Weight decay of stage 1."""
+    pretrain_label_smoothing: float = 0.0
+    """Probability that stage 1's targets spread evenly over all base classes."""
+    pretrain_mixup: float = 0.0
+    """Mix stage 1's images in pairs, by shares from Beta(this, this); 0 is off."""
+    pretrain_colour: float = 0.0
+    """Scale brightness, contrast and saturation of stage 1's images by up to 1 +- this."""
+    pretrain_crop: float = 1.0
+    """Least share of the area that a resized crop keeps in stage 1; 1 crops after padding by 8 of 84 pixels."""
+    pretrain_rotation: float = 0.0
+    """Weight of a second task in stage 1: by which multiple of 90 degrees an image was turned; 0 is off."""
+    pretrain_averaging: float = 0.0
+    """Take the moving average of stage 1's weights, of this decay a step; 0 takes the last step's."""
+    pretrain_head_scale: float = 10.0
+    """First scale of stage 1's cosine classifier."""
+    pretrain_seed: int = 0
+    """Of stage 1."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of stage 1's arithmetic; auto is bfloat16 on a GPU, and from 64 px on a processor that multiplies in it."""
+    flip_features: bool = False
+    """Average each image's features with those of its mirror image."""
     tune_features: bool = False
     """Train f on in stage 2 (Algorithm 1, line 12); needs images."""
 
@@ -227,6 +250,19 @@ class RunSettings:
         assert self.image_size is not None
         if self.image_size < MIN_IMAGE_SIZE:
             raise InputError(f"--image-size {self.image_size}: {MIN_IMAGE_SIZE} or more is needed")
+        for name, low, high in (
+            ("pretrain_weight_decay", 0, 1),
+            ("pretrain_label_smoothing", 0, 0.99),
+            ("pretrain_mixup", 0, 100),
+            ("pretrain_colour", 0, 1),
+            ("pretrain_crop", 0.01, 1),
+            ("pretrain_rotation", 0, 100),
+            ("pretrain_averaging", 0, 0.999999),
+            ("pretrain_head_scale", 1e-3, 1e3),
+        ):
+            if not low <= getattr(self, name) <= high:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} {getattr(self, name)}: a number from {low:g} to {high:g} is needed")
         for name, least in (
             ("train_ways", 2),
             ("pretrain_epochs", 1),
@@ -254,6 +290,8 @@ class RunSettings:
             raise InputError(f"unknown device {self.device!r}; choose one of auto, cpu, cuda")
         if self.second_balance is not None:
             parse_balance(self.second_balance)
+        if self.tune_features and self.flip_features:
+            raise InputError("--tune-features trains on images as they are, not --flip-features; leave one out")
         if self.tune_features and self.propagation:
             raise InputError("--tune-features trains on images, which --propagation cannot move; leave one out")
         assert self.train_query_balance is not None
@@ -310,8 +348,8 @@ class RunSettings:
         assert self.iterations is not None
         return ObjectiveWeights(self.kl_weight, self.psi_from_base, self.iterations * self.batch_size)
 
-    def pretrain_settings(self) -> PretrainSettings:
-        """Stage 1."""
+    def pretrain_settings(self, device: torch.device) -> PretrainSettings:
+        """Stage 1 on that device."""
         assert self.image_size is not None
         assert self.pretrain_epochs is not None
         return PretrainSettings(
@@ -321,6 +359,16 @@ class RunSettings:
             batch_size=self.pretrain_batch_size,
             learning_rate=self.pretrain_learning_rate,
             schedule=self.pretrain_schedule,
+            weight_decay=self.pretrain_weight_decay,
+            seed=self.pretrain_seed,
+            label_smoothing=self.pretrain_label_smoothing,
+            mixup=self.pretrain_mixup,
+            colour=self.pretrain_colour,
+            crop=self.pretrain_crop,
+            rotation=self.pretrain_rotation,
+            averaging=self.pretrain_averaging,
+            head_scale=self.pretrain_head_scale,
+            precision=choose_precision(self.precision, device, self.image_size),
         )
 
     def guide_settings(self) -> GuideSettings:

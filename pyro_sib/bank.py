@@ -13,7 +13,7 @@ from pyro_sib.errors import InputError
 from pyro_sib.files import digest, digest_state, read_tensors, write_tensors
 from pyro_sib.pretrain import extract
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def build_bank(
@@ -22,12 +22,12 @@ def build_bank(
     device: torch.device,
     cache: Path | None,
     on_split: Callable[[str], None] = lambda name: None,
+    flips: bool = False,
 ) -> DataSet:
     """The data set with features in place of images, memory-mapped from `cache`.
 
     The file's name is a digest of the weights, the data's fingerprint (content and size) and the kind of device
-    (a GPU computes in bfloat16), so a stale bank
-    cannot be found.
+    (whose sums differ in the last bits), so a stale bank cannot be found.
 
     Args:
         data: image splits.
@@ -35,8 +35,9 @@ def build_bank(
         device: where to compute.
         cache: folder of the banks; None computes without one.
         on_split: told the name of each split before it is computed.
+        flips: average each image's features with its mirror image's.
     """
-    key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint, device.type)
+    key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint, device.type, flips)
     path = None if cache is None else cache / f"{key}.safetensors"
     features: dict[str, Tensor] = {}
     if path is not None and path.exists():
@@ -47,7 +48,7 @@ def build_bank(
     if not features:
         for name, split in data.splits.items():
             on_split(name)
-            features[name] = extract(backbone, split.x, device)
+            features[name] = extract(backbone, split.x, device, flips=flips)
         if path is not None:
             write_tensors(path, features, {"data": data.fingerprint})
     splits = {name: split.with_x(features[name]) for name, split in data.splits.items()}

@@ -1,6 +1,7 @@
 """Stage 1: train f as a cosine classifier of the base classes (Gidaris & Komodakis 2018)."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import cos, pi
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_sib.augment import normalize, random_crop_flip
+from pyro_sib.augment import Augmentation, mixed, normalize, rotated
 from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.data import Split
@@ -19,11 +20,37 @@ from pyro_sib.errors import InputError
 from pyro_sib.files import digest, read_tensors, write_tensors
 
 Schedule = Literal["cosine", "step"]
+Precision = Literal["float32", "bfloat16"]
+
+_LARGE = 64
+"""Pixels a side from which bfloat16 pays on a processor that has it."""
+_ROTATION_UNITS = 128
+"""Hidden units of the head that tells by how much an image was turned."""
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """What determines the weights of f, given the images."""
+    """What determines the weights of f, given the images.
+
+    Attributes:
+        backbone: name of the network.
+        image_size: pixels a side.
+        epochs: passes over the base images.
+        batch_size: images a step.
+        learning_rate: the first one.
+        schedule: of the learning rate, see `learning_rate`.
+        weight_decay: of weights, not of biases and batch norm.
+        seed: of the first weights, the order and the augmentation.
+        label_smoothing: probability that the target spreads evenly over all base classes.
+        mixup: images and labels are mixed in pairs by shares from Beta(mixup, mixup) (Zhang et al. 2018); 0 is off.
+        colour: brightness, contrast and saturation are each scaled by up to 1 +- colour.
+        crop: least share of the area that a resized crop keeps; 1 crops after zero padding instead.
+        rotation: weight of a second task, by which multiple of 90 degrees an image was turned (Gidaris et al.
+            2019); 0 is off.
+        averaging: f is the moving average of the weights, of this decay a step; 0 is the last step's.
+        head_scale: first scale of the cosine classifier.
+        precision: of the backbone's arithmetic in training; weights, batch-norm statistics and losses are float32.
+    """
 
     backbone: str = "c64f"
     image_size: int = 84
@@ -33,6 +60,18 @@ class PretrainSettings:
     schedule: Schedule = "cosine"
     weight_decay: float = 5e-4
     seed: int = 0
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    colour: float = 0.0
+    crop: float = 1.0
+    rotation: float = 0.0
+    averaging: float = 0.0
+    head_scale: float = 10.0
+    precision: Precision = "float32"
+
+    def augmentation(self) -> Augmentation:
+        """Of the images, each batch anew."""
+        return Augmentation(round(self.image_size * 8 / 84), self.colour, self.crop)
 
 
 @dataclass(frozen=True)
@@ -62,7 +101,21 @@ class Pretrained:
 
 def checkpoint_name(train: Split, settings: PretrainSettings) -> str:
     """File name of a run's checkpoint: a digest of the base images, their labels and the recipe."""
-    return f"{digest('pretrain-1', asdict(settings), train.x, train.y)}.safetensors"
+    return f"{digest('pretrain-2', asdict(settings), train.x, train.y)}.safetensors"
+
+
+def choose_precision(name: Literal["auto", "float32", "bfloat16"], device: torch.device, size: int) -> Precision:
+    """The named precision; auto is bfloat16 where it is the faster: on a GPU, and on some processors.
+
+    A processor must multiply in bfloat16, and the images must be large enough (64 px) for products to be what
+    takes the time.
+    """
+    if name != "auto":
+        return name
+    if device.type == "cpu":
+        able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bfloat16" if able and size >= _LARGE else "float32"
+    return "bfloat16"
 
 
 def learning_rate(settings: PretrainSettings, progress: float) -> float:
@@ -79,22 +132,29 @@ def learning_rate(settings: PretrainSettings, progress: float) -> float:
 
 
 @torch.no_grad()
-def extract(backbone: nn.Module, images: Tensor, device: torch.device, batch_size: int = 256) -> Tensor:
-    """Features of uint8 images in evaluation mode: (n, 3, S, S) -> (n, D) float32 on the CPU."""
+def extract(
+    backbone: nn.Module, images: Tensor, device: torch.device, batch_size: int = 256, flips: bool = False
+) -> Tensor:
+    """Features of uint8 images in evaluation mode: (n, 3, S, S) -> (n, D) float32 on the CPU.
+
+    With `flips`, the mean of each image's features and its mirror image's.
+    """
     was_training = backbone.training
     backbone.eval()
-    half = device.type == "cuda"
-    features = []
-    for batch in images.split(batch_size):
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            features.append(backbone(normalize(batch.to(device))).float().cpu())
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        features = [_features(backbone, normalize(x.to(device)), flips).cpu() for x in images.split(batch_size)]
     backbone.train(was_training)
     return torch.cat(features)
 
 
-def base_accuracy(network: Pretrained, split: Split, device: torch.device) -> float:
+def _features(backbone: nn.Module, x: Tensor, flips: bool) -> Tensor:
+    features: Tensor = backbone(x)
+    return (features + backbone(x.flip(-1))) / 2 if flips else features
+
+
+def base_accuracy(network: Pretrained, split: Split, device: torch.device, flips: bool = False) -> float:
     """Percent of the split's images that the base classifier names rightly."""
-    logits = network.classifier(extract(network.backbone, split.x, device).to(device))
+    logits = network.classifier(extract(network.backbone, split.x, device, flips=flips).to(device))
     return 100 * float((logits.argmax(-1).cpu() == split.y).float().mean())
 
 
@@ -107,9 +167,14 @@ class _Stage1:
             backbone = make_backbone(settings.backbone, settings.image_size)
             probe = torch.zeros(1, 3, settings.image_size, settings.image_size)
             features = backbone.eval()(probe).shape[1]
-            classifier = CosineClassifier(features, classes)
-        self.net = nn.ModuleDict({"backbone": backbone, "classifier": classifier})
+            classifier = CosineClassifier(features, classes, settings.head_scale)
+            parts: dict[str, nn.Module] = {"backbone": backbone, "classifier": classifier}
+            if settings.rotation:
+                hidden = nn.Linear(features, _ROTATION_UNITS)
+                parts["rotation"] = nn.Sequential(hidden, nn.ReLU(), nn.Linear(_ROTATION_UNITS, 4))
+        self.net = nn.ModuleDict(parts)
         self.net.to(device).to(memory_format=torch.channels_last)
+        self.average = deepcopy(self.net).eval().requires_grad_(False) if settings.averaging else None
         self.settings, self.momenta = settings, dict[str, Tensor]()
         self.log: list[EpochRecord] = []
 
@@ -132,6 +197,8 @@ class _Stage1:
 
     def save(self, path: Path, settings: PretrainSettings) -> None:
         tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         for index, parameter in enumerate(self.net.parameters()):
             if "momentum_buffer" in self.optimizer.state[parameter]:
                 tensors[f"momentum.{index}"] = self.optimizer.state[parameter]["momentum_buffer"]
@@ -140,12 +207,25 @@ class _Stage1:
     def load(self, path: Path) -> None:
         tensors, meta = read_tensors(path)
         self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+        if self.average is not None:
+            self.average.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
         self.momenta = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
         self.log = [EpochRecord(**record) for record in meta["log"]]
 
     def result(self) -> Pretrained:
-        self.net.eval().requires_grad_(False)
-        return Pretrained(self.net["backbone"], self.net["classifier"], tuple(self.log))  # type: ignore[arg-type]
+        net = self.net if self.average is None else self.average
+        net.eval().requires_grad_(False)
+        return Pretrained(net["backbone"], net["classifier"], tuple(self.log))  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move the averaged weights and batch-norm statistics a step towards the present ones."""
+        if self.average is not None:
+            for held, now in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
+                if held.is_floating_point():
+                    held.lerp_(now, 1 - self.settings.averaging)
+                else:
+                    held.copy_(now)
 
 
 def pretrain(
@@ -165,7 +245,7 @@ def pretrain(
         train: base images, (n, 3, S, S) uint8.
         held_out: base images for the accuracy shown each epoch, if any.
         settings: the recipe.
-        device: where to train; bfloat16 autocast on a GPU.
+        device: where to train.
         checkpoint: safetensors file, rewritten after every epoch.
         on_batch: told (batches done, batches in all).
         on_epoch: told each epoch's record.
@@ -209,13 +289,25 @@ def pretrain(
 
 def _step(stage: _Stage1, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """One SGD step; returns the loss and the number of right answers, both detached."""
-    size = images.shape[-1]
-    x = random_crop_flip(normalize(images), padding=round(size * 8 / 84), generator=generator)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=images.device.type == "cuda"):
-        features = stage.net["backbone"](x)
-    logits = stage.net["classifier"](features.float())
-    loss = F.cross_entropy(logits, labels)
+    settings, kind = stage.settings, images.device.type
+    x = settings.augmentation()(images, generator)
+    targets = [(labels, 1.0)]
+    if settings.mixup:
+        x, other, share = mixed(x, labels, settings.mixup, generator)
+        targets = [(labels, share), (other, 1 - share)]
+    seen = torch.cat([x, rotated(x)]) if settings.rotation else x
+    with torch.autocast(kind, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        features = stage.net["backbone"](seen)
+    features = features.float()
+    logits = stage.net["classifier"](features[: len(x)])
+    smoothing = settings.label_smoothing
+    loss = sum(weight * F.cross_entropy(logits, target, label_smoothing=smoothing) for target, weight in targets)
+    assert isinstance(loss, Tensor)
+    if settings.rotation:
+        turns = torch.arange(len(x), device=x.device) % 4
+        loss = loss + settings.rotation * F.cross_entropy(stage.net["rotation"](features[len(x) :]), turns)
     stage.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     stage.optimizer.step()
+    stage.update_average()
     return loss.detach(), (logits.detach().argmax(-1) == labels).sum()

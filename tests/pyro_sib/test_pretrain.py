@@ -3,16 +3,36 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pyro_sib.augment import normalize, random_crop_flip
+from pyro_sib.augment import MEAN, STD, Augmentation, jittered, mixed, normalize, random_crop_flip, rotated
 from pyro_sib.backbones import BACKBONES, make_backbone
 from pyro_sib.bank import build_bank, fit_base_classifier
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet, Split
 from pyro_sib.errors import InputError
-from pyro_sib.pretrain import PretrainSettings, base_accuracy, checkpoint_name, learning_rate, pretrain
+from pyro_sib.pretrain import (
+    PretrainSettings,
+    base_accuracy,
+    checkpoint_name,
+    choose_precision,
+    extract,
+    learning_rate,
+    pretrain,
+)
 from tests.worlds import clusters
 
 CPU = torch.device("cpu")
 SETTINGS = PretrainSettings("c64f", 16, epochs=3, batch_size=8)
+EVERYTHING = replace(
+    SETTINGS,
+    epochs=8,
+    learning_rate=0.05,
+    label_smoothing=0.1,
+    mixup=0.2,
+    colour=0.1,
+    crop=0.5,
+    rotation=0.2,
+    averaging=0.5,
+    precision="bfloat16",
+)
 
 
 def _images(rows: int = 8, seed: int = 0) -> Split:
@@ -32,11 +52,12 @@ def _train(path, stop_after=None, settings=SETTINGS):
     return pretrain(_images(), _images(2, seed=1), settings, CPU, path, on_epoch=on_epoch)
 
 
-def test_it_learns_and_resumes_to_the_same_bits(tmp_path):
-    whole = _train(tmp_path / "a.safetensors")
+@pytest.mark.parametrize("settings", [SETTINGS, EVERYTHING], ids=["plain", "everything"])
+def test_it_learns_and_resumes_to_the_same_bits(tmp_path, settings):
+    whole = _train(tmp_path / "a.safetensors", settings=settings)
     with pytest.raises(KeyboardInterrupt):
-        _train(tmp_path / "b.safetensors", stop_after=1)
-    resumed = _train(tmp_path / "b.safetensors")
+        _train(tmp_path / "b.safetensors", stop_after=1, settings=settings)
+    resumed = _train(tmp_path / "b.safetensors", settings=settings)
     assert resumed.log == whole.log
     for a, b in zip(whole.backbone.state_dict().values(), resumed.backbone.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -136,3 +157,58 @@ def test_the_base_classifier_on_features():
     split = clusters(6, 30, seed=0, spread=0.3)
     classifier = fit_base_classifier(split, seed=0, epochs=5)
     assert (classifier(split.x).argmax(-1) == split.y).float().mean() > 0.95
+
+
+def test_a_mirrored_image_has_the_same_features_under_flips():
+    images, net = _images().x, make_backbone("c64f", 16)
+    plain, both = (extract(net, images, CPU, flips=flips) for flips in (False, True))
+    assert torch.allclose(extract(net, images.flip(-1), CPU, flips=True), both, atol=1e-6)
+    assert torch.allclose((plain + extract(net, images.flip(-1), CPU)) / 2, both, atol=1e-6)
+
+
+def test_precision_is_asked_of_the_processor(monkeypatch):
+    for supported, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda supported=supported: supported)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert choose_precision("auto", CPU, 84) == expected
+    assert choose_precision("auto", CPU, 32) == "float32"
+    assert choose_precision("bfloat16", CPU, 32) == "bfloat16"
+    assert choose_precision("auto", torch.device("cuda"), 32) == "bfloat16"
+
+
+def test_turns_go_round_the_batch():
+    images = torch.randn(8, 3, 5, 5)
+    turned = rotated(images)
+    assert torch.equal(turned[4], images[4])
+    assert torch.equal(turned[5], torch.rot90(images[5], 1, (1, 2)))
+    assert torch.equal(torch.rot90(turned[7], 1, (1, 2)), images[7])
+
+
+def test_a_mixture_is_of_the_share_that_it_says():
+    images, labels = torch.randn(6, 3, 4, 4), torch.arange(6)
+    x, other, share = mixed(images, labels, 1.0, torch.Generator().manual_seed(0))
+    assert 0 < share < 1
+    assert sorted(other.tolist()) == labels.tolist()
+    assert torch.allclose(x, share * images + (1 - share) * images[other])
+
+
+def test_jitter_scales_brightness_within_its_strength_and_keeps_grey_grey():
+    grey = torch.full((50, 3, 4, 4), 100, dtype=torch.uint8)
+    seen = jittered(grey, 0.4, torch.Generator().manual_seed(0))
+    assert torch.allclose(seen, seen[:, :1, :1, :1].expand_as(seen), atol=1e-3)
+    assert 60 <= float(seen.min()) < 75
+    assert 125 < float(seen.max()) <= 140
+
+
+def test_a_resized_crop_keeps_the_colours_of_an_even_image_and_moves_a_pattern():
+    even = torch.full((4, 3, 16, 16), 90, dtype=torch.uint8)
+    crop = Augmentation(2, crop=0.3)
+    assert torch.allclose(crop(even, torch.Generator().manual_seed(0)), normalize(even), atol=1e-5)
+    ramp = (torch.arange(16) * 16).to(torch.uint8).expand(40, 3, 16, 16)
+    seen = crop(ramp, torch.Generator().manual_seed(0)) * torch.tensor(STD).view(3, 1, 1) * 255
+    seen = seen + torch.tensor(MEAN).view(3, 1, 1) * 255
+    spread = (seen[:, 0, 0, -1] - seen[:, 0, 0, 0]) / 240
+    assert (spread < 0).any()  # flipped
+    assert (spread > 0).any()
+    assert float(spread.abs().min()) > 0.3  # no crop is narrower than the least area and the ratio allow
+    assert float(spread.abs().max()) < 1.01
