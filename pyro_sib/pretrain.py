@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import cos, pi
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -175,7 +175,7 @@ class _Stage1:
         self.net = nn.ModuleDict(parts)
         self.net.to(device).to(memory_format=torch.channels_last)
         self.average = deepcopy(self.net).eval().requires_grad_(False) if settings.averaging else None
-        self.settings, self.momenta = settings, dict[str, Tensor]()
+        self.settings, self.device, self.momenta = settings, device, dict[str, Tensor]()
         self.log: list[EpochRecord] = []
 
     @cached_property
@@ -188,21 +188,36 @@ class _Stage1:
             {"params": decayed, "weight_decay": settings.weight_decay},
             {"params": plain},
         ]
-        optimizer = torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
+        on_gpu = self.device.type == "cuda"
+        # On a GPU the rate is a tensor, which a recorded step reads anew each time.
+        rate = torch.tensor(settings.learning_rate, device=self.device) if on_gpu else settings.learning_rate
+        optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9, nesterov=True, fused=on_gpu or None)
         for index, parameter in enumerate(self.net.parameters()):
             if f"momentum.{index}" in self.momenta:
                 buffer = torch.empty_like(parameter).copy_(self.momenta[f"momentum.{index}"])
                 optimizer.state[parameter]["momentum_buffer"] = buffer
         return optimizer
 
-    def save(self, path: Path, settings: PretrainSettings) -> None:
-        tensors = {f"net.{name}": value for name, value in self.net.state_dict().items()}
+    def set_learning_rate(self, value: float) -> None:
+        """Use this learning rate from now on."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(value)
+            else:
+                group["lr"] = value
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of the state, by name: networks, their average, momenta."""
+        found = {f"net.{name}": value for name, value in self.net.state_dict().items()}
         if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+            found |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         for index, parameter in enumerate(self.net.parameters()):
             if "momentum_buffer" in self.optimizer.state[parameter]:
-                tensors[f"momentum.{index}"] = self.optimizer.state[parameter]["momentum_buffer"]
-        write_tensors(path, tensors, {"settings": asdict(settings), "log": [asdict(r) for r in self.log]})
+                found[f"momentum.{index}"] = self.optimizer.state[parameter]["momentum_buffer"]
+        return found
+
+    def save(self, path: Path, settings: PretrainSettings) -> None:
+        write_tensors(path, self.tensors(), {"settings": asdict(settings), "log": [asdict(r) for r in self.log]})
 
     def load(self, path: Path) -> None:
         tensors, meta = read_tensors(path)
@@ -262,6 +277,7 @@ def pretrain(
         stage.load(checkpoint)
     images, labels = train.x.to(device), train.y.to(device)
     per_epoch = len(labels) // settings.batch_size
+    step: Callable[[_Batch], tuple[Tensor, Tensor]] | None = None
     for epoch in range(len(stage.log), settings.epochs):
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         order = torch.randperm(len(labels), generator=generator)
@@ -270,10 +286,12 @@ def pretrain(
         stage.net.train()
         for batch in range(per_epoch):
             done = epoch * per_epoch + batch
-            for group in stage.optimizer.param_groups:
-                group["lr"] = learning_rate(settings, done / (per_epoch * settings.epochs))
+            stage.set_learning_rate(learning_rate(settings, done / (per_epoch * settings.epochs)))
             rows = order[batch * settings.batch_size : (batch + 1) * settings.batch_size].to(device)
-            loss, correct = _step(stage, images[rows], labels[rows], generator)
+            ready = _augmented(settings, images[rows], labels[rows], generator)
+            if step is None:
+                step = _RecordedStep(stage, ready) if device.type == "cuda" else partial(_step, stage)
+            loss, correct = step(ready)
             loss_sum += loss
             hits += correct
             on_batch(done + 1, per_epoch * settings.epochs)
@@ -287,27 +305,78 @@ def pretrain(
     return stage.result()
 
 
-def _step(stage: _Stage1, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One SGD step; returns the loss and the number of right answers, both detached."""
-    settings, kind = stage.settings, images.device.type
+class _Batch(NamedTuple):
+    """Images as f sees them, and what they are."""
+
+    x: Tensor
+    """(b, 3, S, S) floats."""
+    labels: Tensor
+    """(b,)."""
+    others: Tensor
+    """(b,) labels of the images mixed in; `labels` without mixup."""
+    share: Tensor
+    """Of `labels`, the rest being `others`'."""
+
+
+def _augmented(settings: PretrainSettings, images: Tensor, labels: Tensor, generator: torch.Generator) -> _Batch:
+    """A batch of uint8 images made ready for a step."""
     x = settings.augmentation()(images, generator)
-    targets = [(labels, 1.0)]
-    if settings.mixup:
-        x, other, share = mixed(x, labels, settings.mixup, generator)
-        targets = [(labels, share), (other, 1 - share)]
-    seen = torch.cat([x, rotated(x)]) if settings.rotation else x
-    with torch.autocast(kind, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+    if not settings.mixup:
+        return _Batch(x, labels, labels, x.new_ones(()))
+    mixture, others, share = mixed(x, labels, settings.mixup, generator)
+    return _Batch(mixture, labels, others, x.new_full((), share))
+
+
+def _step(stage: _Stage1, batch: _Batch) -> tuple[Tensor, Tensor]:
+    """One SGD step; returns the loss and the number of right answers, both detached."""
+    settings, count = stage.settings, len(batch.x)
+    seen = torch.cat([batch.x, rotated(batch.x)]) if settings.rotation else batch.x
+    with torch.autocast(seen.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
         features = stage.net["backbone"](seen)
     features = features.float()
-    logits = stage.net["classifier"](features[: len(x)])
-    smoothing = settings.label_smoothing
-    loss = sum(weight * F.cross_entropy(logits, target, label_smoothing=smoothing) for target, weight in targets)
-    assert isinstance(loss, Tensor)
+    logits = stage.net["classifier"](features[:count])
+    loss = F.cross_entropy(logits, batch.labels, label_smoothing=settings.label_smoothing)
+    if settings.mixup:
+        of_others = F.cross_entropy(logits, batch.others, label_smoothing=settings.label_smoothing)
+        loss = of_others + batch.share * (loss - of_others)
     if settings.rotation:
-        turns = torch.arange(len(x), device=x.device) % 4
-        loss = loss + settings.rotation * F.cross_entropy(stage.net["rotation"](features[len(x) :]), turns)
+        turns = torch.arange(count, device=seen.device) % 4
+        loss = loss + settings.rotation * F.cross_entropy(stage.net["rotation"](features[count:]), turns)
     stage.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     stage.optimizer.step()
     stage.update_average()
-    return loss.detach(), (logits.detach().argmax(-1) == labels).sum()
+    return loss.detach(), (logits.detach().argmax(-1) == batch.labels).sum()
+
+
+class _RecordedStep:
+    """`_step` on a GPU, recorded once as a CUDA graph and replayed: a small network waits for Python otherwise.
+
+    Args:
+        stage: whose weights it moves.
+        example: a batch of the shape of all that follow.
+    """
+
+    def __init__(self, stage: _Stage1, example: _Batch):
+        self.batch = _Batch(*(part.clone() for part in example))
+        before = {name: value.clone() for name, value in stage.tensors().items()}
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                _step(stage, self.batch)
+        torch.cuda.current_stream().wait_stream(side)
+        # What the rehearsals changed, momenta made by them included, is put back.
+        for name, value in stage.tensors().items():
+            value.copy_(before[name]) if name in before else value.zero_()
+        stage.optimizer.zero_grad(set_to_none=True)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.result = _step(stage, self.batch)
+
+    def __call__(self, batch: _Batch) -> tuple[Tensor, Tensor]:
+        """As `_step`."""
+        for held, new in zip(self.batch, batch, strict=True):
+            held.copy_(new)
+        self.graph.replay()
+        return self.result
