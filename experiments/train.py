@@ -1,6 +1,7 @@
 """Stage 2 of a run: SVI over training tasks, and what is said along the way."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -110,8 +111,7 @@ def _embedded(ground: Ground, backbone: torch.nn.Module, settings: RunSettings, 
     chosen = VAL if VAL in ground.images.splits else BASE_TRAIN
     names = {BASE_TRAIN, chosen, BASE_VAL}
     splits = {n: s for n, s in ground.images.splits.items() if n in names}
-    part = DataSet(ground.images.name, splits, ground.images.base_holdout, ground.images.fingerprint)
-    bank = build_bank(part, backbone, device, cache=None)
+    bank = build_bank(replace(ground.images, splits=splits), backbone, device, cache=None)
     return make_sources(bank, settings, VAL if VAL in splits else BASE_TRAIN, device)["select"]
 
 

@@ -1,13 +1,14 @@
 """The feature bank: every image's features, computed once per (weights, images, size)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_sib.cosine import CosineClassifier
+from pyro_sib.cosine import CosineClassifier, unit
 from pyro_sib.data import DataSet, Split
 from pyro_sib.errors import InputError
 from pyro_sib.files import digest, digest_state, read_tensors, write_tensors
@@ -51,7 +52,7 @@ def build_bank(
         if path is not None:
             write_tensors(path, features, {"data": data.fingerprint})
     splits = {name: split.with_x(features[name]) for name, split in data.splits.items()}
-    return DataSet(data.name, splits, data.base_holdout, data.fingerprint)
+    return replace(data, splits=splits)
 
 
 def fit_base_classifier(train: Split, seed: int, epochs: int = 30, batch_size: int = 256) -> CosineClassifier:
@@ -67,8 +68,8 @@ def fit_base_classifier(train: Split, seed: int, epochs: int = 30, batch_size: i
     """
     classes = len(train.class_names)
     classifier = CosineClassifier(train.x.shape[1], classes)
-    sums = torch.zeros(classes, train.x.shape[1]).index_add_(0, train.y, F.normalize(train.x, dim=-1))
-    classifier.weight.data.copy_(F.normalize(sums, dim=-1))
+    sums = torch.zeros(classes, train.x.shape[1]).index_add_(0, train.y, unit(train.x))
+    classifier.weight.data.copy_(unit(sums))
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-2)
     steps = epochs * -(-len(train.y) // batch_size)
