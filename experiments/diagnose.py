@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import tyro
 
@@ -22,7 +23,7 @@ from experiments.diagnostics import (
     step_table,
 )
 from experiments.figures import save_figure
-from experiments.khat import LEAST_DRAWS, THRESHOLD, KHat, summary, task_k_hats
+from experiments.khat import LEAST_DRAWS, THRESHOLD, KHat, largest_k, shown, summary, task_k_hats
 from experiments.posterior_file import NAME, Subject, exported, parameters_of, write_posterior
 from experiments.progress import Reporter
 from experiments.restore import Restored, read_settings, restore
@@ -169,8 +170,8 @@ def _measure(
         "k_hat": {
             "threshold": THRESHOLD,
             "rows": summary(found, unweighted),
-            # Infinite where no tail is left, for which JSON has no number.
-            "tasks": [asdict(f) | {"k": f.k if isfinite(f.k) else None} for f in found],
+            # JSON has no number for what is infinite or undefined.
+            "tasks": [asdict(f) | {"k": f.k if isfinite(f.k) else None, "k_shown": shown(f.k)} for f in found],
         },
         "loo": {
             "queries": int(scores.k.size),
@@ -180,7 +181,8 @@ def _measure(
             "se": scores.se,
             "p": scores.p,
             "above_threshold_percent": 100 * float((scores.k > THRESHOLD).mean()),
-            "largest_k": float(scores.k.max()),
+            "largest_k": largest_k(scores.k),
+            "equal_weights_percent": 100 * float(np.isnan(scores.k).mean()),
         },
         "predictive_checks": {
             "observed_surprise": float(checks.observed.mean()),
