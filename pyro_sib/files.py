@@ -78,10 +78,13 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     try:
         with safe_open(path, framework="pt", device=device) as file:
             header = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header.get("meta", "{}"))  # noqa: SIM118
+            meta = json.loads(header.get("meta", "{}"))
+            if not isinstance(meta, dict):
+                raise ValueError(f"its metadata are {type(meta).__name__}, not a dict")
+            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run the command that writes it first") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}); delete it and run again") from None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from math import cos, pi
+from math import cos, isfinite, pi
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +17,11 @@ from pyro_sib.cosine import CosineClassifier
 from pyro_sib.data import Split
 from pyro_sib.errors import InputError
 from pyro_sib.files import digest, read_tensors, write_tensors
+from pyro_sib.readable import finite
 
 Schedule = Literal["cosine", "step"]
+_LOOK_EVERY = 50
+"""Batches between two looks at the loss on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +142,18 @@ class _Stage1:
 
     def load(self, path: Path) -> None:
         tensors, meta = read_tensors(path)
-        self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
-        self.momenta = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
-        self.log = [EpochRecord(**record) for record in meta["log"]]
+        try:
+            self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+            self.momenta = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
+            self.log = [EpochRecord(**record) for record in meta["log"]]
+        except (RuntimeError, KeyError, TypeError):
+            raise InputError(
+                f"{path} is no checkpoint of stage 1 of this version; delete it and run again"
+            ) from None
+
+    def is_finite(self) -> bool:
+        """Whether all weights and statistics are."""
+        return all(finite(value) for value in self.net.state_dict().values())
 
     def result(self) -> Pretrained:
         self.net.eval().requires_grad_(False)
@@ -171,7 +183,8 @@ def pretrain(
         on_epoch: told each epoch's record.
 
     Raises:
-        InputError: fewer images than one batch.
+        InputError: fewer images than one batch, a loss or weights that are no longer finite (the checkpoint then
+            stays that of the last good epoch), or a checkpoint that is none of this version's.
     """
     if len(train.y) < settings.batch_size:
         raise InputError(
@@ -180,6 +193,8 @@ def pretrain(
     stage = _Stage1(settings, len(train.class_names), device)
     if checkpoint.exists():
         stage.load(checkpoint)
+        if not stage.is_finite():  # left by a version that trained on through NaN
+            stage = _Stage1(settings, len(train.class_names), device)
     images, labels = train.x.to(device), train.y.to(device)
     per_epoch = len(labels) // settings.batch_size
     for epoch in range(len(stage.log), settings.epochs):
@@ -196,7 +211,13 @@ def pretrain(
             loss, correct = _step(stage, images[rows], labels[rows], generator)
             loss_sum += loss
             hits += correct
+            # Each look waits for a GPU.
+            if device.type == "cpu" or batch % _LOOK_EVERY == 0:
+                _require_finite(float(loss_sum), settings, f"in batch {batch + 1} of epoch {epoch + 1}")
             on_batch(done + 1, per_epoch * settings.epochs)
+        _require_finite(float(loss_sum), settings, f"in epoch {epoch + 1}")
+        if not stage.is_finite():
+            _require_finite(float("nan"), settings, f"after epoch {epoch + 1}")
         held = base_accuracy(stage.result(), held_out, device) if held_out is not None else float("nan")
         stage.net.requires_grad_(True)
         seen = per_epoch * settings.batch_size
@@ -205,6 +226,15 @@ def pretrain(
         stage.save(checkpoint, settings)
         on_epoch(record)
     return stage.result()
+
+
+def _require_finite(loss: float, settings: PretrainSettings, when: str) -> None:
+    """Stop a training that cannot recover, before its network is kept."""
+    if not isfinite(loss):
+        raise InputError(
+            f"stage 1 diverged: its loss or weights became NaN or infinite {when}; lower --pretrain-learning-rate "
+            f"{settings.learning_rate:g}, e.g. to {settings.learning_rate / 10:g}"
+        )
 
 
 def _step(stage: _Stage1, images: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
