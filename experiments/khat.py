@@ -19,8 +19,6 @@ from pyro_sib.types import GaussianParameters
 
 INFINITE = float(torch.finfo(torch.float32).max)
 """What an infinite k-hat is in JSON, which has no such number."""
-LEAST_DRAWS = 100
-"""Fewer leave too short a tail for a Pareto fit."""
 THRESHOLD = 0.7
 """Above it, importance sampling from q is not to be trusted (Yao et al. 2018; Vehtari et al. 2024)."""
 SPACE_NAMES = {

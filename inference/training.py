@@ -48,8 +48,10 @@ class TrainSettings:
         for name in ("iterations", "epochs", "batch_size", "particles"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: a positive number is needed")
-        if not self.learning_rate > 0:
-            raise InputError(f"--learning-rate {self.learning_rate}: a positive number is needed")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"--learning-rate {self.learning_rate}: a finite positive number is needed")
+        if self.epochs > self.iterations:
+            raise InputError(f"{self.epochs} epochs of {self.iterations} iterations: an epoch needs one at least")
         for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES)):
             value = getattr(self, name)
             if value not in known:

@@ -37,6 +37,16 @@ class PretrainSettings:
     weight_decay: float = 5e-4
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2)):
+            if getattr(self, name) < least:
+                option = f"--pretrain-{name.replace('_', '-')}"
+                raise InputError(f"{option} {getattr(self, name)}: {least} or more is needed")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"--pretrain-learning-rate {self.learning_rate}: a finite positive number is needed")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise InputError(f"a weight decay of {self.weight_decay}: a finite number of 0 or more is needed")
+
 
 @dataclass(frozen=True)
 class EpochRecord:
