@@ -17,6 +17,7 @@ from experiments.ablation_figures import accuracies, against_steps, against_time
 from experiments.catalogue import catalogue
 from experiments.cli import run_command
 from experiments.figures import save_figure
+from experiments.limits import check_numbers
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
@@ -107,8 +108,9 @@ def cells(settings: AblateSettings) -> list[RunSettings]:
     """The settings of every cell, in order, none twice.
 
     Raises:
-        InputError: an empty list, or a number that is none.
+        InputError: an empty list, or a number that is none, or out of its bounds.
     """
+    check_numbers(settings)
     mini = settings.data_root is not None
     common = RunSettings(
         setting="standard",

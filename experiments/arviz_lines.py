@@ -1,6 +1,5 @@
 """The one place that knows ArviZ 0.23 (InferenceData) from ArviZ 1 (DataTree)."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,21 +64,35 @@ def psis(log_weights: Array) -> tuple[Array, Array]:
         log_weights: (..., S).
 
     Returns:
-        (..., S) smoothed log weights, normalized, and (...) k-hat, the shape of the tail.
+        (..., S) smoothed log weights, normalized, and (...) k-hat, the shape of the tail: NaN where all weights are
+        equal, so that there is no tail, and infinite where none can be fitted. A weight that is infinite or NaN
+        counts as the largest there is: it takes all of the sum, and k-hat is infinite.
     """
     flat = np.asarray(log_weights, dtype=np.float64).reshape(-1, log_weights.shape[-1])
+    endless: Array = np.isnan(flat) | np.isposinf(flat) | np.isneginf(flat).all(-1, keepdims=True)
+    lost: Array = np.logical_or.reduce(endless, axis=-1)
+    flat = np.where(lost[:, None], np.where(endless, 0.0, -np.inf), flat)
+    equal: Array = np.logical_and.reduce(flat == flat[:, :1], axis=-1) & ~lost
+    smoothed, k = flat.copy(), np.where(lost, np.inf, np.nan)
+    if (fitted := ~lost & ~equal).any():
+        smoothed[fitted], k[fitted] = _fitted(flat[fitted])
+    # The two lines agree in this up to rounding; the sum is made exactly one.
+    smoothed = smoothed - np.logaddexp.reduce(smoothed, -1)[..., None]
+    return smoothed.reshape(log_weights.shape), k.reshape(log_weights.shape[:-1])
+
+
+def _fitted(flat: Array) -> tuple[Array, Array]:
+    """ArviZ's own, of (rows, S) log weights."""
     named = xr.DataArray(flat, dims=("row", "__sample__"))
     # A tail with k far above 1 overflows inside the Pareto quantiles, and is cut at the largest raw weight.
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if DATA_TREES:
             # It takes what weights are one over: the log likelihood, in leave-one-out.
             smoothed, k = (-named).azstats.psislw(dim="__sample__", r_eff=1.0)
         else:
             smoothed, k = az.psislw(named)
-    smoothed = smoothed.transpose("row", "__sample__").values
-    # The two lines agree in this up to rounding; the sum is made exactly one.
-    smoothed = smoothed - np.logaddexp.reduce(smoothed, -1)[..., None]
-    return smoothed.reshape(log_weights.shape), np.asarray(k.values).reshape(log_weights.shape[:-1])
+    found = np.asarray(k.values, dtype=np.float64)
+    return smoothed.transpose("row", "__sample__").values, np.where(np.isnan(found), np.inf, found)
 
 
 @dataclass(frozen=True)
@@ -88,10 +101,10 @@ class LeaveOneOut:
 
     Attributes:
         elpd: sum over observations of log p(y_i | the others), nats.
-        se: its standard error.
+        se: its standard error; NaN of one observation.
         p: effective number of parameters.
         pointwise: each observation's part, in its own shape.
-        k: each observation's k-hat.
+        k: each observation's k-hat; NaN where its likelihood is the same under every draw.
     """
 
     elpd: float
@@ -103,29 +116,35 @@ class LeaveOneOut:
 
 def leave_one_out(log_likelihood: xr.Dataset) -> LeaveOneOut:
     """Of the array `y`, (chain, draw, ...), of independent draws."""
-    data: Any = _as_arviz({"log_likelihood": log_likelihood.astype(np.float64)})
-    with warnings.catch_warnings():
-        # What it warns of is in `k`, and told to the user in our words.
-        warnings.simplefilter("ignore")
-        loo: Any = az.loo(data, pointwise=True, var_name="y", reff=1.0)
-    elpd, p, pointwise = (loo.elpd, loo.p, loo.elpd_i) if DATA_TREES else (loo.elpd_loo, loo.p_loo, loo.loo_i)
-    # Of the two lines' standard errors, ArviZ 1's: with the unbiased variance.
-    se = float(np.sqrt(pointwise.size * pointwise.values.var(ddof=1)))
-    return LeaveOneOut(float(elpd), se, float(p), pointwise.values, loo.pareto_k.values)
+    values = log_likelihood["y"].values.astype(np.float64)
+    draws = values.reshape(-1, int(np.prod(values.shape[2:]))).T
+    smoothed, k = psis(-draws)
+    left_out = np.logaddexp.reduce(smoothed + draws, -1)
+    whole = np.logaddexp.reduce(draws, -1) - np.log(draws.shape[-1])
+    with np.errstate(invalid="ignore"):
+        # Of the two lines of ArviZ, the standard error of 1: with the unbiased variance.
+        se = float(np.sqrt(left_out.size * left_out.var(ddof=1))) if left_out.size > 1 else float("nan")
+        p = float((whole - left_out).sum())
+    shape = values.shape[2:]
+    return LeaveOneOut(float(left_out.sum()), se, p, left_out.reshape(shape), k.reshape(shape))
+
+
+LEAST_CHAIN = 4
+"""Draws of a chain below which ArviZ gives neither ESS nor R-hat."""
 
 
 def convergence(draws: Array) -> tuple[Array, Array]:
-    """Bulk ESS and rank-normalized split R-hat (Vehtari et al. 2021): (chain, draw, ...) -> (...) each."""
-    if draws.ndim == 2:
-        ess, rhat = convergence(draws[..., None])
-        return ess[0], rhat[0]
+    """Bulk ESS and rank-normalized split R-hat (Vehtari et al. 2021): (chain, draw, ...) -> (...) each.
+
+    NaN where they are undefined: of what does not move, of numbers that are not finite, and of fewer than
+    `LEAST_CHAIN` draws.
+    """
+    shape = draws.shape[2:]
     flat = draws.reshape(*draws.shape[:2], -1)
-    data = xr.Dataset({"x": (("chain", "draw", "element"), flat)})
-    found = [measure(data)["x"].values.reshape(draws.shape[2:]) for measure in (az.ess, az.rhat)]
-    return found[0], found[1]
-
-
-def _as_arviz(groups: Mapping[str, xr.Dataset]) -> Any:
-    if DATA_TREES:
-        return xr.DataTree.from_dict(dict(groups))
-    return az.InferenceData(**dict[str, Any](groups))
+    found = np.full((2, flat.shape[-1]), np.nan)
+    moves = np.isfinite(flat).all((0, 1)) & (flat != flat[:1, :1]).any((0, 1))
+    if draws.shape[1] >= LEAST_CHAIN and moves.any():
+        data = xr.Dataset({"x": (("chain", "draw", "element"), flat[..., moves])})
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[:, moves] = [measure(data)["x"].values for measure in (az.ess, az.rhat)]
+    return found[0].reshape(shape), found[1].reshape(shape)

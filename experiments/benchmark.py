@@ -20,6 +20,7 @@ from experiments.benchmark_timing import machine
 from experiments.cli import run_command
 from experiments.figures import save_figure
 from experiments.ground import choose_device
+from experiments.limits import check_numbers
 from experiments.progress import Reporter
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
@@ -66,10 +67,7 @@ class BenchmarkSettings:
         Raises:
             InputError: what is wrong, what would be right.
         """
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads {self.threads}: 1 or more is needed")
-        if self.seconds is not None and not 0 <= self.seconds < float("inf"):
-            raise InputError(f"--seconds {self.seconds}: a finite number of 0 or more is needed")
+        check_numbers(self)
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}; choose one of auto, cpu, cuda")
         if self.json is not None:

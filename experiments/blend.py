@@ -14,6 +14,7 @@ from torch import Tensor
 from experiments.calibrate_settings import check_fit
 from experiments.cli import run_command
 from experiments.ground import eval_tasks, ground_of
+from experiments.limits import check_numbers
 from experiments.progress import Advance, Reporter
 from experiments.restore import Restored, read_settings, restore
 from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
@@ -64,12 +65,8 @@ class BlendSettings:
         Raises:
             InputError: what is wrong, what would be right.
         """
-        for name, count in (("tasks", self.tasks), ("fit_tasks", self.fit_tasks)):
-            if count is not None and count < 2:
-                raise InputError(f"--{name.replace('_', '-')} {count}: 2 or more are needed")
+        check_numbers(self)
         alarms = self.false_alarms
-        if alarms is not None and not 0 < alarms < 1:
-            raise InputError(f"--false-alarms {alarms}: a share of the tasks, between 0 and 1, is needed")
         if alarms is not None and self.fit_tasks * min(alarms, 1 - alarms) < 1:
             raise InputError(
                 f"--false-alarms {alarms} cannot be told from {self.fit_tasks} tasks; raise --fit-tasks to "

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from experiments.limits import check_numbers
 from experiments.restore import read_settings
 from experiments.results import config_of
 from inference import Guide, learner_named
@@ -50,11 +51,7 @@ class CalibrateSettings:
         """
         if not self.runs:
             raise InputError("no run given; name a folder that `experiments.run` wrote")
-        for name, least in (("draws", 2), ("fit_tasks", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or more are needed")
-        if self.tasks is not None and self.tasks < 2:
-            raise InputError(f"--tasks {self.tasks}: 2 or more are needed")
+        check_numbers(self)
         forms = {}
         for folder in self.runs:
             held = read_settings(folder).resolved()

@@ -70,7 +70,8 @@ def strangers_found(found: Mapping[str, tuple[dict[str, Tensor], dict[str, Tenso
     for axes, score in zip(panels, scores, strict=True):
         for number, (name, (known, unknown)) in enumerate(found.items()):
             negative, positive = known[score].flatten().sort().values, unknown[score].flatten().sort().values
-            if float(negative[-1]) - float(negative[0]) < 1e-6:
+            # Nothing to draw where all scores are one, or none; NaN is no more than 1e-6 either.
+            if not len(positive) or not len(negative) or not float(negative[-1]) - float(negative[0]) >= 1e-6:
                 continue
             cuts = negative[torch.linspace(0, len(negative) - 1, _POINTS).long()]
             false = 1 - torch.searchsorted(negative, cuts) / len(negative)
@@ -80,7 +81,8 @@ def strangers_found(found: Mapping[str, tuple[dict[str, Tensor], dict[str, Tenso
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
         axes.set_title(score, fontsize=10)
         axes.set_xlabel("known taken for unknown")
-        axes.legend(fontsize=7)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7)
     panels[0].set_ylabel("unknown found")
     return figure
 

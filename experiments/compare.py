@@ -14,6 +14,7 @@ from torch import Tensor
 from experiments.cli import run_command
 from experiments.comparators import COMPARATORS, Comparator, choose, comparators_named
 from experiments.ground import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
+from experiments.limits import check_numbers
 from experiments.program import make_sources, wants_base_ids
 from experiments.progress import Reporter
 from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
@@ -21,7 +22,6 @@ from experiments.settings import RunSettings
 from inference.evaluation import TaskSource, evaluate
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet
 from pyro_sib.episodes import EpisodeSampler, task_key
-from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, write_json
 from pyro_sib.metrics import MeanInterval
 
@@ -91,8 +91,7 @@ class CompareSettings:
         Raises:
             InputError: what is wrong, what would be right.
         """
-        if self.choose_tasks < 2:
-            raise InputError(f"--choose-tasks {self.choose_tasks}: 2 or more are needed")
+        check_numbers(self)
         shared = {f.name for f in fields(self)} & {f.name for f in fields(RunSettings)}
         return RunSettings(setting="standard", **{name: getattr(self, name) for name in shared}).resolved()
 

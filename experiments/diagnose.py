@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import tyro
 
@@ -22,7 +23,8 @@ from experiments.diagnostics import (
     step_table,
 )
 from experiments.figures import save_figure
-from experiments.khat import LEAST_DRAWS, THRESHOLD, KHat, summary, task_k_hats
+from experiments.khat import THRESHOLD, KHat, largest_k, shown, summary, task_k_hats
+from experiments.limits import check_numbers
 from experiments.posterior_file import NAME, Subject, exported, parameters_of, write_posterior
 from experiments.progress import Reporter
 from experiments.restore import Restored, read_settings, restore
@@ -69,14 +71,9 @@ class DiagnoseSettings:
         Raises:
             InputError: what is wrong, what would be right.
         """
-        if self.tasks < 1:
-            raise InputError(f"--tasks {self.tasks}: 1 or more is needed")
-        if self.draws < LEAST_DRAWS:
-            raise InputError(f"--draws {self.draws}: k-hat needs {LEAST_DRAWS} or more")
-        if not 0 <= self.task < self.tasks:
+        check_numbers(self)
+        if self.task >= self.tasks:
             raise InputError(f"--task {self.task}: it must be one of --tasks {self.tasks}, counted from 0")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads {self.threads}: 1 or more is needed")
         if self.chains is not None and not self.chains.is_file():
             raise InputError(f"--chains {self.chains} does not exist")
         guide = read_settings(self.run).guide
@@ -169,8 +166,8 @@ def _measure(
         "k_hat": {
             "threshold": THRESHOLD,
             "rows": summary(found, unweighted),
-            # Infinite where no tail is left, for which JSON has no number.
-            "tasks": [asdict(f) | {"k": f.k if isfinite(f.k) else None} for f in found],
+            # JSON has no number for what is infinite or undefined.
+            "tasks": [asdict(f) | {"k": f.k if isfinite(f.k) else None, "k_shown": shown(f.k)} for f in found],
         },
         "loo": {
             "queries": int(scores.k.size),
@@ -180,7 +177,8 @@ def _measure(
             "se": scores.se,
             "p": scores.p,
             "above_threshold_percent": 100 * float((scores.k > THRESHOLD).mean()),
-            "largest_k": float(scores.k.max()),
+            "largest_k": largest_k(scores.k),
+            "equal_weights_percent": 100 * float(np.isnan(scores.k).mean()),
         },
         "predictive_checks": {
             "observed_surprise": float(checks.observed.mean()),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.khat import SPACE_NAMES
+from experiments.khat import SPACE_NAMES, shown
 from experiments.tables import markdown_table
 
 PICTURES = {
@@ -10,6 +10,12 @@ PICTURES = {
     "weights_density": "their densities",
     "weights_pair": "their pairs",
     "class_directions": "directions",
+}
+
+
+SIGNS = {
+    "inf": "inf: the largest weights fit no tail at all, as where one draw has all of the weight.",
+    "-": "-: all weights are equal, so there is no tail to fit and nothing to distrust.",
 }
 
 
@@ -26,14 +32,24 @@ def warnings_of(result: dict[str, Any]) -> list[str]:
         found.append(f"k-hat of leaving out a query is above {threshold} for {loo['above_threshold_percent']:.1f}%")
     if (low := result["predictive_checks"]["p_below_5_percent"]) > 15:
         found.append(f"the true labels surprise q more than 95% of its own draws do in {low:.0f}% of tasks")
-    chains = result["chains"]
-    if chains and (worst := max(v for n, v in chains.items() if "rhat" in n)) > 1.01:
+    if (chains := result["chains"]) is not None:
+        found += _chain_warnings(chains)
+    return found
+
+
+def _chain_warnings(chains: dict[str, float | None]) -> list[str]:
+    rhats = [value for name, value in chains.items() if "rhat" in name]
+    known = [value for value in rhats if value is not None]
+    found = []
+    if known and (worst := max(known)) > 1.01:
         found.append(f"R-hat is up to {worst:.3f}, above 1.01: the chains do not agree; run longer")
+    if len(known) < len(rhats):
+        found.append("R-hat and ESS are undefined: the chains do not move, or have too few draws or infinite ones")
     return found
 
 
 def _k_warning(row: dict[str, Any], rows: list[dict[str, Any]], threshold: float) -> str:
-    share = f"{row['above_threshold_percent']:.0f}% of tasks (median {row['k_median']:.2g})"
+    share = f"{row['above_threshold_percent']:.0f}% of tasks (median {shown(row['k_median'], '.2g')})"
     found = (
         f"target {row['target']}: k-hat above {threshold} in {share}: q is far from that density, and its "
         f"importance weights are not to be trusted"
@@ -41,14 +57,14 @@ def _k_warning(row: dict[str, Any], rows: list[dict[str, Any]], threshold: float
     others = [r for r in rows if r["target"] == row["target"] and r["space"] != "w"]
     if not others:
         return found
-    best = min(others, key=lambda r: float(r["k_median"]))
+    best = min(others, key=lambda r: -1.0 if r["k_median"] is None else float(r["k_median"]))
     space = SPACE_NAMES[best["space"]]
     if best["above_threshold_percent"] == 0:
         return (
-            f"{found}; those of {space} are (median {best['k_median']:.2g}), and say that the target itself "
-            f"predicts with accuracy {best['accuracy_weighted']:.1f}% and NLL {best['nll_weighted']:.3f}"
+            f"{found}; those of {space} are (median {shown(best['k_median'], '.2g')}), and say that the target "
+            f"itself predicts with accuracy {best['accuracy_weighted']:.1f}% and NLL {best['nll_weighted']:.3f}"
         )
-    return f"{found}; the best of the other ways, {space}, has median {best['k_median']:.2g}"
+    return f"{found}; the best of the other ways, {space}, has median {shown(best['k_median'], '.2g')}"
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -77,9 +93,7 @@ def _k_hat(part: dict[str, Any]) -> str:
         [
             row["target"] + (" (oracle)" if row["target"].startswith("queries") else ""),
             SPACE_NAMES[row["space"]],
-            f"{row['k_median']:.2f}",
-            f"{row['k_10%']:.2f}",
-            f"{row['k_90%']:.2f}",
+            *(shown(row[name]) for name in ("k_median", "k_10%", "k_90%")),
             f"{row['above_threshold_percent']:.0f}%",
             f"{row['ess_percent']:.1f}%",
             f"{row['accuracy_weighted']:.1f}",
@@ -88,11 +102,15 @@ def _k_hat(part: dict[str, Any]) -> str:
         for row in part["rows"]
     ]
     first = part["rows"][0]
+    cells = {cell for row in rows for cell in row}
+    notes = [text for sign, text in SIGNS.items() if sign in cells]
     return (
         "## PSIS k-hat\n\nHow far q is from a target density (Yao et al. 2018): the prior times the likelihood of "
         "the labels named, each to the power 1, or, tempered, to that of the training loss. Unweighted "
         f"predictions: accuracy {first['accuracy']:.1f}%, NLL {first['nll']:.3f}; the last two columns are those "
-        "of the weighted ones.\n\n" + markdown_table(header, rows) + "\n\n![k-hat](k_hat.png)"
+        "of the weighted ones.\n\n"
+        + "\n\n".join([markdown_table(header, rows), *notes])
+        + "\n\n![k-hat](k_hat.png)"
     )
 
 
@@ -130,10 +148,15 @@ def _checks(result: dict[str, Any]) -> str:
         "![predictive checks](predictive_checks.png)\n\n## Leave-one-out\n\n"
         f"Log predictive density of a query's label {loo['predictive']:.3f} nats, PSIS-LOO {loo['left_out']:.3f} "
         f"({loo['queries']} queries, elpd {loo['elpd']:.1f} ± {loo['se']:.1f}, p {loo['p']:.1f}, largest k-hat "
-        f"{loo['largest_k']:.2f}). A guide that sees no query label predicts out of sample already; for it the "
-        "first number is the score, and the second says how far one label could move it.\n\n"
+        f"{shown(loo['largest_k'])}{_equal(loo)}). A guide that sees no query label predicts out of sample "
+        "already; for it the first number is the score, and the second says how far one label could move it.\n\n"
         "![leave-one-out](loo.png)"
     )
+
+
+def _equal(loo: dict[str, Any]) -> str:
+    share = loo["equal_weights_percent"]
+    return f"; {share:.0f}% of the labels are as likely under every draw, so there is no tail to fit" * (share > 0)
 
 
 def _steps(table: list[dict[str, Any]]) -> str:
@@ -150,6 +173,6 @@ def _steps(table: list[dict[str, Any]]) -> str:
     return f"## q after k steps\n\n{markdown_table(header, rows)}\n\n![steps](steps.png)"
 
 
-def _chains(chains: dict[str, float]) -> str:
-    rows = [[name.replace("_", " "), f"{value:.4g}"] for name, value in chains.items()]
+def _chains(chains: dict[str, float | None]) -> str:
+    rows = [[name.replace("_", " "), "-" if v is None else f"{v:.4g}"] for name, v in chains.items()]
     return f"## Chains\n\n{markdown_table(('over all tasks and weights', 'value'), rows)}"

@@ -15,6 +15,9 @@ from experiments.marks import CLASSES, interval, plain
 HIGHEST = 1e3
 """Where larger k-hats are drawn, infinite ones among them."""
 
+MOST = 5.0
+"""In a histogram of k-hats, where larger ones are counted."""
+
 
 def checks_figure(checks: PredictiveChecks, task: int, names: Sequence[str], title: str) -> Figure:
     """Surprise of the labels beside that of replicated ones, and one task's class counts."""
@@ -67,7 +70,7 @@ def khat_figure(found: Sequence[KHat], title: str) -> Figure:
         k = np.clip(k, 0.05, HIGHEST)
         colour = PALETTE[SPACES.index(space)]
         axes.scatter(k, np.full(len(k), place), s=16, color=colour, alpha=0.4, lw=0)
-        axes.plot([np.median(k)], [place], "|", color="black", ms=11, mew=2)
+        axes.plot([np.nanmedian(k) if np.isfinite(k).any() else np.nan], [place], "|", color="black", ms=11, mew=2)
         oracle = " (oracle)" if target.startswith("queries") else ""
         ticks.append((place, f"{target}{oracle}: {SPACE_NAMES[space]}"))
         place -= 1
@@ -77,7 +80,7 @@ def khat_figure(found: Sequence[KHat], title: str) -> Figure:
     axes.set_ylim(place + 0.4, 1.3)
     axes.set_yticks([t[0] for t in ticks], [t[1] for t in ticks], fontsize=9)
     axes.tick_params(axis="y", length=0)
-    infinite = any(not np.isfinite(f.k) for f in found)
+    infinite = any(np.isinf(f.k) for f in found)
     axes.set_xlabel("k-hat of each task, and the median" + f" ({HIGHEST:g}: no tail left)" * infinite)
     plain(axes)
     return figure
@@ -88,12 +91,18 @@ def loo_figure(scores: QueryScores, title: str) -> Figure:
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
     figure.suptitle(title, fontsize=10)
     left, right = figure.subplots(1, 2)
-    left.hist(scores.k.ravel(), bins=40, color=PALETTE[0], alpha=0.85)
+    k = np.clip(scores.k[~np.isnan(scores.k)], None, MOST)
+    left.hist(k, bins=40, color=PALETTE[0], alpha=0.85)
+    if not k.size:
+        left.annotate(
+            "every label is as likely under every draw", (0.5, 0.5), xycoords="axes fraction", ha="center"
+        )
     left.axvline(THRESHOLD, color=PALETTE[3], ls="--", lw=1.4)
-    left.set_xlabel("k-hat of a query")
+    left.set_xlabel("k-hat of a query" + f" ({MOST:g}: that or more)" * bool((k >= MOST).any()))
     left.set_ylabel("queries")
     right.scatter(scores.predictive.ravel(), scores.left_out.ravel(), s=5, alpha=0.35, lw=0, color=PALETTE[0])
-    low = float(min(scores.left_out.min(), scores.predictive.min()))
+    both = np.concatenate([scores.left_out.ravel(), scores.predictive.ravel()])
+    low = float(both[np.isfinite(both)].min(initial=-1e-3))
     right.plot([low, 0], [low, 0], color="0.5", lw=1)
     right.set_xlabel("log predictive density of the label (nats)")
     right.set_ylabel("the same, the label left out (PSIS-LOO)")

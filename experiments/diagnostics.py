@@ -172,8 +172,10 @@ def step_table(restored: Restored, tasks: int, batch_size: int = 50) -> list[dic
     return [{"k": k} | {name: float(v) for name, v in zip(names, row, strict=True)} for k, row in enumerate(means)]
 
 
-def chain_table(posterior: Posterior) -> dict[str, float] | None:
+def chain_table(posterior: Posterior) -> dict[str, float | None] | None:
     """Worst bulk ESS and R-hat over tasks, of w and of its directions; None of a single chain.
+
+    Each is None where it is undefined for all: of chains that do not move, or that are too short.
 
     w's direction alone meets the likelihood, so its chains may agree where those of its length do not.
     """
@@ -186,6 +188,6 @@ def chain_table(posterior: Posterior) -> dict[str, float] | None:
         directions = unit(torch.from_numpy(w.copy())).numpy()
         for name, draws in (("w", w), ("direction", directions)):
             ess, rhat = convergence(draws)
-            found.setdefault(f"{name}_least_ess", []).append(float(np.min(ess)))
-            found.setdefault(f"{name}_largest_rhat", []).append(float(np.max(rhat)))
-    return {name: (min if "least" in name else max)(values) for name, values in found.items()}
+            found.setdefault(f"{name}_least_ess", []).extend(ess[np.isfinite(ess)].tolist())
+            found.setdefault(f"{name}_largest_rhat", []).extend(rhat[np.isfinite(rhat)].tolist())
+    return {name: (min if "least" in name else max)(values, default=None) for name, values in found.items()}

@@ -84,10 +84,15 @@ def _within(advance: Advance, task: int, settings: GoldSettings) -> Advance:
 
 def _line(task: dict[str, Any]) -> str:
     parts = (
-        f"{name}: R-hat {part['r_hat_worst']:.3f}, ESS {part['ess_worst']:.0f}, {part['seconds']:.0f} s"
+        f"{name}: R-hat {_number(part['r_hat_worst'], '.3f')}, ESS {_number(part['ess_worst'], '.0f')}, "
+        f"{part['seconds']:.0f} s"
         for name, part in task["parts"].items()
     )
     return "; ".join(parts)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
 def summary(tasks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -108,9 +113,10 @@ def _measures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "power": rows[0]["power"],
         **{name: _mean(rows, name) for name in MEASURES},
-        "r_hat_worst": max(row["r_hat_worst"] for row in rows),
-        "r_hat_above": sum(row["r_hat_worst"] > R_HAT for row in rows),
-        "ess_worst": min(row["ess_worst"] for row in rows),
+        "r_hat_worst": max((row["r_hat_worst"] for row in rows if row["r_hat_worst"] is not None), default=None),
+        # Chains that do not move have no R-hat, and are not to be trusted either.
+        "r_hat_above": sum(row["r_hat_worst"] is None or row["r_hat_worst"] > R_HAT for row in rows),
+        "ess_worst": min((row["ess_worst"] for row in rows if row["ess_worst"] is not None), default=None),
         "divergences": sum(row["divergences"] for row in rows),
     }
 
@@ -132,7 +138,7 @@ def _show(result: dict[str, Any], reporter: Reporter) -> None:
     table.add_row(result["guide"] + (" (sees labels)" if result["oracle"] else ""), *_score_cells(found["guide"]))
     for name, row in found["parts"].items():
         label = f"NUTS, {name}" + (" (sees labels)" if name.endswith(CONDITIONS[1]) else "")
-        chains = (f"{row['r_hat_worst']:.3f}", f"{row['ess_worst']:.0f}", str(row["divergences"]))
+        chains = (_number(row["r_hat_worst"], ".3f"), _number(row["ess_worst"], ".0f"), str(row["divergences"]))
         table.add_row(label, *_score_cells(row), *chains)
     reporter.console.print(table)
     beside = Table(title="the guide beside NUTS")

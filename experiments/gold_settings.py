@@ -6,6 +6,7 @@ from typing import Any
 
 import tyro
 
+from experiments.limits import check_numbers
 from experiments.restore import read_settings
 from experiments.settings import RunSettings
 from inference import BASELINES
@@ -14,8 +15,8 @@ from inference.task_posterior import objective_power
 from pyro_sib.errors import InputError
 
 NAMED_TARGETS = ("literal", "objective")
-LEAST_SAMPLES = 50
-"""Draws of a chain below which R-hat and ESS say little."""
+LARGEST_POWER = 1e6
+"""Of a likelihood: beyond it the density is a point to double precision."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,7 @@ class GoldSettings:
         Raises:
             InputError: what is wrong, what would be right.
         """
-        if self.tasks < 2:
-            raise InputError(f"--tasks {self.tasks}: 2 or more are needed for an interval")
-        if self.chains < 2:
-            raise InputError(f"--chains {self.chains}: R-hat needs 2 or more")
-        if self.samples < LEAST_SAMPLES:
-            raise InputError(f"--samples {self.samples}: R-hat and ESS need {LEAST_SAMPLES} or more")
-        if self.draws < LEAST_SAMPLES:
-            raise InputError(f"--draws {self.draws}: {LEAST_SAMPLES} or more are needed")
+        check_numbers(self)
         if not self.targets or len(set(self.targets)) < len(self.targets):
             raise InputError("--targets: name at least one, each once")
         self.chain_settings()
@@ -106,6 +100,8 @@ def power_of(target: str, run: RunSettings, observed: int) -> float:
         power = float(target)
     except ValueError:
         power = 0.0
-    if not 0 < power < float("inf"):
-        raise InputError(f"--targets {target}: literal, objective or a positive power is needed")
+    if not 0 < power <= LARGEST_POWER:
+        raise InputError(
+            f"--targets {target}: literal, objective or a positive power, of {LARGEST_POWER:g} or less, is needed"
+        )
     return power

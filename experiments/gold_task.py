@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-import arviz
+import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.arviz_lines import convergence
 from experiments.gold_settings import GoldSettings, power_of
 from experiments.restore import Restored
 from inference import Guide
@@ -144,10 +145,11 @@ def _scores(likelihood: LikelihoodLike, episode: Episode, w: Tensor) -> dict[str
     }
 
 
-def diagnostics(posterior: TaskPosterior, episode: Episode, w: Tensor) -> dict[str, float]:
+def diagnostics(posterior: TaskPosterior, episode: Episode, w: Tensor) -> dict[str, float | None]:
     """Rank-normalized split R-hat and bulk ESS (Vehtari et al. 2021), the worst and the median.
 
     Of the queries' logits, the norms |w_n|, and the log density, from draws w, (chains, samples, 1, N, D).
+    None where nothing of it moves.
     """
     quantities = torch.cat(
         [
@@ -157,13 +159,13 @@ def diagnostics(posterior: TaskPosterior, episode: Episode, w: Tensor) -> dict[s
         ],
         dim=-1,
     )
-    data = arviz.convert_to_dataset({"quantities": quantities.numpy()})
-    r_hat, ess = (f(data)["quantities"].values for f in (arviz.rhat, arviz.ess))
+    # Without what does not move, as a logit that is saturated: it has neither.
+    ess, r_hat = (values[np.isfinite(values)] for values in convergence(quantities.numpy()))
     return {
-        "r_hat_worst": float(r_hat.max()),
-        "r_hat_median": float(torch.tensor(r_hat).median()),
-        "ess_worst": float(ess.min()),
-        "ess_median": float(torch.tensor(ess).median()),
+        "r_hat_worst": float(r_hat.max()) if r_hat.size else None,
+        "r_hat_median": float(torch.tensor(r_hat).median()) if r_hat.size else None,
+        "ess_worst": float(ess.min()) if ess.size else None,
+        "ess_median": float(torch.tensor(ess).median()) if ess.size else None,
     }
 
 

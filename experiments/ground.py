@@ -63,7 +63,11 @@ def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
     """The data set that the settings name."""
     with reporter.stage("data", f"data: {settings.source}") as advance:
         data = _read(settings, advance)
-        return hold_out_classes(data, settings.hold_out_classes) if settings.hold_out_classes else data
+        if settings.hold_out_classes:
+            data = hold_out_classes(data, settings.hold_out_classes)
+    for note in data.notes:
+        reporter.say(f"note: {note}")
+    return data
 
 
 def _read(settings: RunSettings, advance: Advance) -> DataSet:
@@ -131,6 +135,7 @@ def ground_of(ground: Ground, settings: RunSettings) -> dict[str, Any]:
             "name": ground.bank.name,
             "fingerprint": ground.bank.fingerprint,
             "base_holdout": ground.bank.base_holdout,
+            "notes": list(ground.bank.notes),
             "image_size": settings.image_size if ground.images else None,
         },
         "backbone": settings.backbone if ground.images else None,

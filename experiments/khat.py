@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from pyro.distributions import LowRankMultivariateNormal, TorchDistribution
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from experiments.arviz_lines import Posterior, psis
+from experiments.arviz_lines import Array, Posterior, psis
 from experiments.recompute import cosine_probabilities, probabilities_of, stored, weights_of
 from inference.importance import Target, defensive_log_ratio, log_weights, reweighted, span_draws
 from inference.marginal import Components, span
@@ -16,8 +17,8 @@ from models.mixture import GaussianMixture
 from pyro_sib.cosine import unit
 from pyro_sib.types import GaussianParameters
 
-LEAST_DRAWS = 100
-"""Fewer leave too short a tail for a Pareto fit."""
+INFINITE = float(torch.finfo(torch.float32).max)
+"""What an infinite k-hat is in JSON, which has no such number."""
 THRESHOLD = 0.7
 """Above it, importance sampling from q is not to be trusted (Yao et al. 2018; Vehtari et al. 2024)."""
 SPACE_NAMES = {
@@ -41,7 +42,7 @@ class KHat:
         task: its number.
         target: by name.
         space: one of SPACES.
-        k: k-hat.
+        k: k-hat; infinite where no tail fits, NaN where all weights are equal and there is none to fit.
         ess: effective share of the draws under the smoothed weights, in percent.
         accuracy: percent, of the weighted predictions.
         nll: nats, of them.
@@ -188,16 +189,34 @@ def _scores(probabilities: Tensor, truth: Tensor) -> dict[str, float]:
     return {"accuracy": 100 * float(hits.mean()), "nll": -float(right.log().mean())}
 
 
+def shown(k: float | None, form: str = ".2f") -> str:
+    """A k-hat in tables: inf where no tail fits, - where all weights are equal."""
+    if k is None or k != k:
+        return "-"
+    return "inf" if k >= INFINITE else f"{k:{form}}"
+
+
+def largest_k(k: Array) -> float | None:
+    """The largest of k-hats, `INFINITE` for an infinite one; None where all weights are equal."""
+    known = k[~np.isnan(k)]
+    return min(float(known.max()), INFINITE) if known.size else None
+
+
 def summary(found: list[KHat], unweighted: list[dict[str, float]]) -> list[dict[str, Any]]:
-    """One row for each target and space: quantiles of k-hat over tasks, and the predictions' scores."""
+    """One row for each target and space: quantiles of k-hat over tasks, and the predictions' scores.
+
+    Quantiles are None where the weights of every task are equal.
+    """
     before = {name: sum(s[name] for s in unweighted) / len(unweighted) for name in ("accuracy", "nll")}
     rows = []
     for target, space in dict.fromkeys((f.target, f.space) for f in found):
         here = [f for f in found if (f.target, f.space) == (target, space)]
         k = torch.tensor([f.k for f in here], dtype=torch.float64)
         # Nearest ranks, since some may be infinite; those stand as the largest finite float in JSON.
-        ranks = k.clamp_max(torch.finfo(torch.float32).max).sort().values
-        low, middle, high = (float(ranks[round(q * (len(k) - 1))]) for q in (0.1, 0.5, 0.9))
+        ranks = k[~k.isnan()].clamp_max(INFINITE).sort().values
+        low, middle, high = (
+            float(ranks[round(q * (len(ranks) - 1))]) if len(ranks) else None for q in (0.1, 0.5, 0.9)
+        )
         after = {f"{n}_weighted": sum(getattr(f, n) for f in here) / len(here) for n in ("accuracy", "nll")}
         rows.append(
             {
@@ -207,6 +226,7 @@ def summary(found: list[KHat], unweighted: list[dict[str, float]]) -> list[dict[
                 "k_10%": low,
                 "k_median": middle,
                 "k_90%": high,
+                "equal_weights_percent": 100 * float(k.isnan().double().mean()),
                 "above_threshold_percent": 100 * float((k > THRESHOLD).double().mean()),
                 "ess_percent": sum(f.ess for f in here) / len(here),
                 **before,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from experiments.limits import check_numbers
 from inference import GuideSettings
 from inference.training import TrainSettings
 from pyro_sib.data.sinusoids import SinusoidShape
@@ -70,9 +71,7 @@ class RegressionSettings:
         for name in self.guide:
             if name not in VALUE_GUIDES:
                 raise InputError(f"no guide {name!r} for regression; choose from {', '.join(VALUE_GUIDES)}")
-        for name in ("select_tasks", "eval_tasks"):
-            if getattr(self, name) < 2:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: 2 or more are needed")
+        check_numbers(self)
         self.shape(), self.train_settings(), self.guide_settings(), plain_features(self.frequencies)
         weight = 1 / self.queries if self.kl_weight is None else self.kl_weight
         ObjectiveWeights(weight)

@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 from experiments.cli import run_command
+from experiments.limits import check_numbers
 from experiments.progress import Reporter
 from experiments.report import report
 from experiments.run import run
@@ -69,6 +70,7 @@ class ReproduceSettings:
         Raises:
             InputError: a table without the images that it is of, or of other classes than are asked for.
         """
+        check_numbers(self)
         full = self.table is not None
         if full and self.data_root is None:
             raise InputError(

@@ -15,6 +15,7 @@ from pyro_sib.bank import build_bank
 from pyro_sib.data import BASE_TRAIN
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, read_tensors
+from pyro_sib.readable import finite
 
 CHECKPOINT = "sib.safetensors"
 """Stage 2's checkpoint in a run's folder."""
@@ -86,8 +87,13 @@ def restore(
     best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
     bank = ground.bank
     if settings.tune_features and ground.network is not None:
-        load_state({"features": FeatureNetwork(ground.network.backbone)}, best)
+        try:
+            load_state({"features": FeatureNetwork(ground.network.backbone)}, best)
+        except RuntimeError:
+            raise InputError(f"{checkpoint} is of another version of this package; train it again") from None
         bank = build_bank(data, ground.network.backbone, found, cache_dir / "banks")
+    if not all(finite(tensor) for tensor in best.values()):
+        raise InputError(f"{checkpoint} holds parameters that are NaN or infinite; delete it and train again")
     try:
         load_state(program.modules(), best)
     except RuntimeError:

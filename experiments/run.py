@@ -27,13 +27,15 @@ from experiments.results import (
 )
 from experiments.settings import RunSettings
 from experiments.train import train
+from experiments.train_warnings import against_zero
 from inference import Guide
 from inference.evaluation import TaskSource, evaluate, evidence_bound
 from inference.training import Trainer
 from pyro_sib.bank import build_bank
+from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, write_json
-from pyro_sib.metrics import MeanInterval, TaskScores
 from pyro_sib.pretrain import choose_precision
+from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval
 
 
 def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -62,11 +64,12 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
         return result
     ground = prepare(data, settings, split, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
-    program, trainer = train(settings, ground, sources, device, reporter)
+    program, trainer, warnings = train(settings, ground, sources, device, reporter)
     zero_scores = None
     if settings.compare and settings.steps and settings.guide != "init-only":
         zero = replace(settings, guide="init-only", steps=0, tune_features=False)
-        comparison = train(zero, ground, sources, device, reporter, "k0")[0]
+        comparison, _, more = train(zero, ground, sources, device, reporter, "k0")
+        warnings += [f"K = 0: {warning}" for warning in more]
         zero_scores = evaluate(comparison.guide, sources["evaluate"], eval_tasks(settings, split), settings.draws)[
             0
         ]
@@ -75,7 +78,7 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
         assert ground.network is not None
         bank = build_bank(ground.images, ground.network.backbone, device, settings.cache_dir / "banks")
         sources = make_sources(bank, settings, split, device)
-    return _finish(settings, ground, split, sources, program, zero_scores, trainer, reporter)
+    return _finish(settings, ground, split, sources, program, zero_scores, trainer, warnings, reporter)
 
 
 def _finish(
@@ -86,6 +89,7 @@ def _finish(
     program: Program,
     zero: TaskScores | None,
     trainer: Trainer,
+    warnings: list[str],
     reporter: Reporter,
 ) -> dict[str, Any]:
     """Evaluate, write everything, show the table."""
@@ -103,6 +107,17 @@ def _finish(
         second = None
         if settings.second_balance is not None:
             second = evaluate(guide, sources["second"], tasks, settings.draws, on_tasks=advance)[0]
+    if not bool(averaged.nll.isfinite().all()):
+        raise InputError(
+            f"the predictions of {int((~averaged.nll.isfinite()).sum())} of {tasks} evaluation tasks are NaN; "
+            f"lower --learning-rate or --step-size, and choose another --out"
+        )
+    if zero is not None:
+        metric = "both" if settings.joint else "novel"
+        lost = against_zero(mean_interval(getattr(averaged, metric) - getattr(zero, metric)), last)
+        for warning in lost:
+            reporter.say(f"warning: {warning}")
+        warnings = [*warnings, *lost]
     scores = {"posterior": averaged, "mean": iterates[-1]}
     if second is not None:
         scores[f"posterior {settings.second_balance}"] = second
@@ -120,6 +135,7 @@ def _finish(
         "second": None if second is None else _scores(second, query_balance=settings.second_balance),
         "tasks": tasks,
         "steps": last,
+        "warnings": warnings,
         "oracle": guide.oracle,
         "elbo": bound and bound.log_likelihood - settings.weights().kl * bound.kl,
         "elbo_parts": bound and {**asdict(bound), "tasks": min(tasks, 200)},

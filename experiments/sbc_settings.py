@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from experiments.limits import check_numbers
 from inference.nuts import ChainSettings
 from pyro_sib.errors import InputError
 from pyro_sib.uniformity import SIMULATIONS
@@ -60,21 +61,7 @@ class SBCSettings:
         for name in self.methods:
             if name not in METHODS:
                 raise InputError(f"no method {name!r} for this check; choose from {', '.join(METHODS)}")
-        if not 0 < self.level < 1:
-            raise InputError(f"--level {self.level}: a probability is needed")
-        least = {
-            "replications": 20,
-            "features": 2,
-            "ways": 2,
-            "draws": 19,
-            "thin": 1,
-            "fit_steps": 1,
-            "fit_draws": 1,
-        }
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                found = getattr(self, name)
-                raise InputError(f"--{name.replace('_', '-')} {found}: {bound} or more is needed")
+        check_numbers(self)
         if self.model == "linear" and self.points < self.features:
             raise InputError(
                 f"--points {self.points}: orthogonal features need at least --features {self.features}"
@@ -86,8 +73,6 @@ class SBCSettings:
             )
         if self.points < self.ways:
             raise InputError(f"--points {self.points}: at least --ways {self.ways} are needed")
-        if not 0 < self.narrow < float("inf"):
-            raise InputError(f"--narrow {self.narrow}: a positive number is needed; 1 plants no failure")
         self.chains()
         name = f"sbc-{self.model}-{self.replications}-narrow{self.narrow:g}-seed{self.seed}"
         return replace(self, out=self.out or Path("runs") / name)

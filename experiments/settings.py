@@ -8,12 +8,13 @@ from typing import Annotated, Literal, TypeVar
 import torch
 import tyro
 
+from experiments.limits import check_numbers
 from inference import LEARNERS, Baseline, GuideSettings, SIBGuide, learner_named
 from inference.initializers import INITIALIZERS
 from inference.synthetic_gradients import SYNTHETIC_GRADIENTS
 from inference.training import TrainSettings
 from models import PRIORS
-from pyro_sib.backbones import BACKBONES, MIN_IMAGE_SIZE
+from pyro_sib.backbones import BACKBONES
 from pyro_sib.episodes import EpisodeShape
 from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
@@ -197,6 +198,7 @@ class RunSettings:
         Raises:
             InputError: what is wrong, what would be right.
         """
+        check_numbers(self)
         mini, synthetic = self.source == "mini-imagenet", self.source == "synthetic"
         prior = said(self.prior, "mixture" if self.joint else "diagonal")
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
@@ -207,7 +209,7 @@ class RunSettings:
             image_size=said(self.image_size, 84 if mini else 32),
             pretrain_epochs=said(self.pretrain_epochs, 60 if mini else 10),
             iterations=iterations,
-            epochs=said(self.epochs, 12 if short else 60),
+            epochs=said(self.epochs, min(12 if short else 60, iterations)),
             learning_rate=said(self.learning_rate, 3e-3 if short and not self.joint else 1e-3),
             schedule=said(self.schedule, "cosine" if short else "step"),
             prior=prior,
@@ -247,45 +249,19 @@ class RunSettings:
             raise InputError(f"--data-root {self.data_root} given with --data synthetic; add --data mini-imagenet")
         if self.tune_features and self.features:
             raise InputError("--tune-features needs images, but --features gives features; drop one of them")
-        assert self.image_size is not None
-        if self.image_size < MIN_IMAGE_SIZE:
-            raise InputError(f"--image-size {self.image_size}: {MIN_IMAGE_SIZE} or more is needed")
-        for name, low, high in (
-            ("pretrain_weight_decay", 0, 1),
-            ("pretrain_label_smoothing", 0, 0.99),
-            ("pretrain_mixup", 0, 100),
-            ("pretrain_colour", 0, 1),
-            ("pretrain_crop", 0.01, 1),
-            ("pretrain_rotation", 0, 100),
-            ("pretrain_averaging", 0, 0.999999),
-            ("pretrain_head_scale", 1e-3, 1e3),
-        ):
-            if not low <= getattr(self, name) <= high:
-                option = f"--{name.replace('_', '-')}"
-                raise InputError(f"{option} {getattr(self, name)}: a number from {low:g} to {high:g} is needed")
-        for name, least in (
-            ("train_ways", 2),
-            ("pretrain_epochs", 1),
-            ("pretrain_batch_size", 2),
-            ("select_tasks", 2),
-            ("draws", 0),
-            ("posterior_tasks", 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"--{name.replace('_', '-')} {value}: {least} or more is needed")
+        assert self.epochs is not None
+        assert self.iterations is not None
+        if self.epochs > self.iterations:
+            raise InputError(
+                f"--epochs {self.epochs} with --iterations {self.iterations}: each epoch needs an iteration at "
+                f"least; lower --epochs"
+            )
         if self.posterior_tasks and issubclass(learner_named(self.guide), Baseline):
             raise InputError(
                 f"--posterior-tasks {self.posterior_tasks}: {self.guide} has no density over weights; leave it out"
             )
         if self.posterior_tasks and not self.draws:
             raise InputError(f"--posterior-tasks {self.posterior_tasks} with --draws 0: 1 or more draws are needed")
-        if self.eval_tasks is not None and self.eval_tasks < 2:
-            raise InputError(f"--eval-tasks {self.eval_tasks}: 2 or more are needed for an interval")
-        if not self.predictor_scale > 0:
-            raise InputError(f"--predictor-scale {self.predictor_scale}: a positive number is needed")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads {self.threads}: 1 or more is needed")
         if self.device not in ("auto", "cpu", "cuda"):
             raise InputError(f"unknown device {self.device!r}; choose one of auto, cpu, cuda")
         if self.second_balance is not None:
@@ -394,7 +370,7 @@ class RunSettings:
         assert self.schedule is not None
         return TrainSettings(
             iterations=self.iterations,
-            epochs=min(self.epochs, max(self.iterations, 1)),
+            epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             schedule=self.schedule,

@@ -1,6 +1,6 @@
 """Stage 2 of a run: SVI over training tasks, and what is said along the way."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,18 +10,17 @@ from experiments.program import FeatureNetwork, Program, build_program, make_sou
 from experiments.progress import Reporter
 from experiments.scalars import Scalars
 from experiments.settings import RunSettings
-from inference import SIBGuide
+from experiments.train_warnings import Start, training_warnings
+from inference import Baseline, Guide, SIBGuide
 from inference.evaluation import TaskSource, evaluate
 from inference.gradient_check import gradient_cosine
-from inference.training import EpochRecord, Trainer, has_diverged
+from inference.training import Trainer
 from pyro_sib.bank import build_bank
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
 from pyro_sib.files import digest, digest_state
 
 _COSINE_TASKS = 100
 """Selection tasks on which the synthetic gradient is compared with the true one after each epoch."""
-_CHANCE = 1.1
-"""Times chance: a training that never gets so far has learned nothing of the classes."""
 
 
 def train(
@@ -31,8 +30,12 @@ def train(
     device: torch.device,
     reporter: Reporter,
     name: str = "sib",
-) -> tuple[Program, Trainer]:
-    """Stage 2: SVI over training tasks; the program then holds the best epoch's parameters."""
+) -> tuple[Program, Trainer, list[str]]:
+    """Stage 2: SVI over training tasks; the program then holds the best epoch's parameters.
+
+    Returns:
+        The program, its trainer, and warnings of what went wrong, which have been said.
+    """
     assert settings.out is not None
     features = ground.bank.split(BASE_TRAIN).x.shape[1]
     pretrained = {} if ground.network is None else ground.network.backbone.state_dict()
@@ -84,24 +87,20 @@ def train(
             on_epoch,
             measure,
         )
-    _warn(trainer.log, settings, reporter)
-    return program, trainer
+    if backbone is not None:
+        selection = _embedded(ground, backbone, settings, device)
+    warnings = training_warnings(trainer.log, settings, _start(program.guide, selection, settings, metric))
+    for warning in warnings:
+        reporter.say(f"warning: {warning}")
+    return program, trainer, warnings
 
 
-def _warn(log: Sequence[EpochRecord], settings: RunSettings, reporter: Reporter) -> None:
-    """Say of a training that went wrong that it did, and what to change."""
-    if has_diverged(log):
-        first, last = log[0].loss, log[-1].loss
-        reporter.say(
-            f"warning: training diverged, the loss went from {first:.3g} to {last:.3g}; what is kept is the best "
-            f"epoch's. Lower --learning-rate or --kl-weight"
-        )
-    best, chance = max(record.accuracy for record in log), 100 / settings.trained_ways
-    if not settings.joint and best < _CHANCE * chance:
-        reporter.say(
-            f"warning: {best:.1f}% on the selection tasks, where chance is {chance:.1f}%: q tells the classes of a "
-            f"task no better than the prior does. Lower --kl-weight, or choose another prior or guide"
-        )
+def _start(guide: Guide | Baseline, selection: TaskSource, settings: RunSettings, metric: str) -> Start | None:
+    """Where the steps of the trained guide start; None where it takes none."""
+    if not isinstance(guide, Guide) or guide.fixed_steps is not None or not settings.steps:
+        return None
+    before, after = evaluate(guide, selection, settings.select_tasks, iterates=(0, -1))
+    return Start.of(getattr(before, metric), getattr(after, metric))
 
 
 def _embedded(ground: Ground, backbone: torch.nn.Module, settings: RunSettings, device: torch.device) -> TaskSource:
@@ -110,8 +109,7 @@ def _embedded(ground: Ground, backbone: torch.nn.Module, settings: RunSettings, 
     chosen = VAL if VAL in ground.images.splits else BASE_TRAIN
     names = {BASE_TRAIN, chosen, BASE_VAL}
     splits = {n: s for n, s in ground.images.splits.items() if n in names}
-    part = DataSet(ground.images.name, splits, ground.images.base_holdout, ground.images.fingerprint)
-    bank = build_bank(part, backbone, device, cache=None)
+    bank = build_bank(replace(ground.images, splits=splits), backbone, device, cache=None)
     return make_sources(bank, settings, VAL if VAL in splits else BASE_TRAIN, device)["select"]
 
 

@@ -62,8 +62,8 @@ class GuideSettings:
             raise InputError(f"--steps {self.steps}: 0 or more is needed")
         if self.step_samples < 0:
             raise InputError(f"--step-samples {self.step_samples}: 0 (at the mean) or more is needed")
-        if not self.step_size > 0:
-            raise InputError(f"--step-size {self.step_size}: a positive number is needed")
+        if not 0 < self.step_size < float("inf"):
+            raise InputError(f"--step-size {self.step_size}: a finite positive number is needed")
         if not SCALES[0] <= self.initial_scale <= SCALES[1]:
             raise InputError(f"--initial-scale {self.initial_scale}: {SCALES[0]:g} to {SCALES[1]:g} is needed")
         if self.fit_steps < 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 
 import pyro
@@ -47,8 +48,10 @@ class TrainSettings:
         for name in ("iterations", "epochs", "batch_size", "particles"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: a positive number is needed")
-        if not self.learning_rate > 0:
-            raise InputError(f"--learning-rate {self.learning_rate}: a positive number is needed")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"--learning-rate {self.learning_rate}: a finite positive number is needed")
+        if self.epochs > self.iterations:
+            raise InputError(f"{self.epochs} epochs of {self.iterations} iterations: an epoch needs one at least")
         for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES)):
             value = getattr(self, name)
             if value not in known:
@@ -69,6 +72,17 @@ class EpochRecord:
     accuracy: float
     learning_rate: float
     extra: dict[str, list[float]] = field(default_factory=dict)
+
+
+def _not_finite(loss: float, iteration: int) -> str:
+    """One line on a loss that is no number to go on from."""
+    what = "NaN" if loss != loss else "infinite"
+    if iteration == 0:
+        return (
+            f"the loss was {what} at the first iteration, before anything was learned; look for features that are "
+            f"not finite, or choose a smaller --step-size, --predictor-scale or --kl-weight"
+        )
+    return f"the loss became {what} by iteration {iteration + 1}; lower --learning-rate, --step-size or --kl-weight"
 
 
 def has_diverged(log: Sequence[EpochRecord]) -> bool:
@@ -179,14 +193,12 @@ class Trainer:
             self.optimizer.set_learning_rate(rate)
             _seed(make_key("svi", settings.seed, iteration) & (2**63 - 1))
             losses.append(svi.step(batch(iteration)))
+            if not isfinite(losses[-1]):
+                raise InputError(_not_finite(losses[-1], iteration))
             on_iteration(iteration + 1, settings.iterations)
         for module in self.modules.values():
             module.eval()
         loss = sum(losses) / max(len(losses), 1)
-        if loss != loss:
-            raise InputError(
-                f"the loss became NaN by iteration {last}; lower --learning-rate, --step-size or --kl-weight"
-            )
         return EpochRecord(epoch + 1, last, loss, validate(), rate, measure())
 
     def _save(self) -> None:
@@ -198,20 +210,25 @@ class Trainer:
 
     def _load(self) -> None:
         tensors, meta = read_tensors(self.checkpoint)
-        if meta["settings"] != asdict(self.settings):
+        if meta.get("settings") != asdict(self.settings):
             raise InputError(f"{self.checkpoint} is of other settings; choose another --out or delete it")
-        if meta["identity"] != self.identity:
+        if meta.get("identity") != self.identity:
             raise InputError(
                 f"{self.checkpoint} was trained on other data or features; choose another --out or delete it"
             )
         parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "adam": {}}
-        for name, tensor in tensors.items():
-            part, rest = name.split(".", 1)
-            parts[part][rest] = tensor
-        load_state(self.modules, parts["now"])
-        self.best = parts["best"]
-        self.optimizer.set_state(parts["adam"])
-        self.log = [EpochRecord(**record) for record in meta["log"]]
+        try:
+            for name, tensor in tensors.items():
+                part, rest = name.split(".", 1)
+                parts[part][rest] = tensor
+            load_state(self.modules, parts["now"])
+            self.best = parts["best"]
+            self.optimizer.set_state(parts["adam"])
+            self.log = [EpochRecord(**record) for record in meta["log"]]
+        except (KeyError, ValueError, TypeError, RuntimeError):
+            raise InputError(
+                f"{self.checkpoint} is no checkpoint of this version; choose another --out or delete it"
+            ) from None
 
 
 def _seed(seed: int) -> None:
@@ -222,7 +239,11 @@ def _seed(seed: int) -> None:
 
 
 def load_state(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor]) -> None:
-    """Fill the modules with `MODULE.NAME` tensors."""
+    """Fill the modules with `MODULE.NAME` tensors.
+
+    Raises:
+        RuntimeError: one is missing, is not a module's, or has another shape.
+    """
     for name, module in modules.items():
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         module.load_state_dict(own)

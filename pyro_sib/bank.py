@@ -1,17 +1,19 @@
 """The feature bank: every image's features, computed once per (weights, images, size)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pyro_sib.cosine import CosineClassifier
+from pyro_sib.cosine import CosineClassifier, unit
 from pyro_sib.data import DataSet, Split
 from pyro_sib.errors import InputError
 from pyro_sib.files import digest, digest_state, read_tensors, write_tensors
 from pyro_sib.pretrain import extract
+from pyro_sib.readable import finite
 
 _FORMAT = 2
 
@@ -45,14 +47,26 @@ def build_bank(
             features, _ = read_tensors(path)
         except InputError:
             path.unlink()  # damaged: computed again below
+        if not all(_serves(features.get(name), len(split.y)) for name, split in data.splits.items()):
+            features = {}
     if not features:
         for name, split in data.splits.items():
             on_split(name)
             features[name] = extract(backbone, split.x, device, flips=flips)
+            if not finite(features[name]):
+                raise InputError(
+                    f"the features of {name} hold NaN or infinite numbers, and so the backbone's weights are too "
+                    f"large; train stage 1 with a lower --pretrain-learning-rate"
+                )
         if path is not None:
             write_tensors(path, features, {"data": data.fingerprint})
     splits = {name: split.with_x(features[name]) for name, split in data.splits.items()}
-    return DataSet(data.name, splits, data.base_holdout, data.fingerprint)
+    return replace(data, splits=splits)
+
+
+def _serves(features: Tensor | None, rows: int) -> bool:
+    """Whether a cached array is what would be computed, as far as its form says."""
+    return features is not None and features.ndim == 2 and len(features) == rows and features.dtype == torch.float32
 
 
 def fit_base_classifier(train: Split, seed: int, epochs: int = 30, batch_size: int = 256) -> CosineClassifier:
@@ -65,11 +79,14 @@ def fit_base_classifier(train: Split, seed: int, epochs: int = 30, batch_size: i
         seed: of the order of the rows.
         epochs: passes over the rows.
         batch_size: rows a step.
+
+    Raises:
+        InputError: the weights did not stay finite.
     """
     classes = len(train.class_names)
     classifier = CosineClassifier(train.x.shape[1], classes)
-    sums = torch.zeros(classes, train.x.shape[1]).index_add_(0, train.y, F.normalize(train.x, dim=-1))
-    classifier.weight.data.copy_(F.normalize(sums, dim=-1))
+    sums = torch.zeros(classes, train.x.shape[1]).index_add_(0, train.y, unit(train.x))
+    classifier.weight.data.copy_(unit(sums))
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-2)
     steps = epochs * -(-len(train.y) // batch_size)
@@ -81,4 +98,6 @@ def fit_base_classifier(train: Split, seed: int, epochs: int = 30, batch_size: i
             loss.backward()
             optimizer.step()
             schedule.step()
+    if not all(finite(p) for p in classifier.parameters()):
+        raise InputError("the base classifier on the features became NaN; look for features that are not finite")
     return classifier.requires_grad_(False)

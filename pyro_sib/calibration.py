@@ -21,7 +21,8 @@ class Reliability:
         accuracy: share of right answers.
         count: queries.
         error: ECE, percent (Guo et al. 2017).
-        standard_error: of the ECE, percent, from resampled tasks: the queries of a task are not independent.
+        standard_error: of the ECE, percent, from resampled tasks: the queries of a task are not independent. NaN of
+            one task, which says nothing of others.
     """
 
     confidence: Tensor
@@ -35,14 +36,18 @@ def reliability(confidence: Tensor, correct: Tensor, bins: int = BINS, resamples
     """The curve, and its error, of predictions for T tasks.
 
     Args:
-        confidence: (T, Q) largest probability of each query.
+        confidence: (T, Q) largest probability of each query; NaN counts as 0.
         correct: (T, Q) whether it was the right class.
         bins: of equal width.
         resamples: of the T tasks, with replacement; the numbers drawn are the same at every call.
     """
     confidence, hits = confidence.double().cpu(), correct.double().cpu()
-    index = (confidence * bins).long().clamp_max(bins - 1)
+    confidence = confidence.nan_to_num(0.0)
+    index = (confidence * bins).long().clamp(0, bins - 1)
     tasks = len(confidence)
+    if not confidence.numel():
+        empty = torch.full((bins,), float("nan"), dtype=torch.float64)
+        return Reliability(empty, empty, torch.zeros_like(empty), float("nan"), float("nan"))
 
     def summed(values: Tensor) -> Tensor:
         return torch.zeros(tasks, bins, dtype=torch.float64).scatter_add_(1, index, values)
@@ -57,14 +62,14 @@ def reliability(confidence: Tensor, correct: Tensor, bins: int = BINS, resamples
         accuracy=right.sum(0) / total,
         count=total,
         error=100 * float(gaps.sum(0).abs().sum() / confidence.numel()),
-        standard_error=100 * float(again.std()),
+        standard_error=100 * float(again.std()) if tasks > 1 else float("nan"),
     )
 
 
 def risk_coverage(confidence: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
     """Share answered and share wrong among those, the most confident first (Geifman & El-Yaniv 2017).
 
-    Queries of equal confidence are answered together, so that their order cannot matter.
+    Queries of equal confidence are answered together, so that their order cannot matter; a NaN counts as none.
 
     Args:
         confidence: of n queries, any shape.
@@ -73,7 +78,7 @@ def risk_coverage(confidence: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Coverage and risk, each (k,) with k distinct confidences, both in 0..1.
     """
-    confidence, wrong = confidence.flatten().double().cpu(), 1 - correct.flatten().double().cpu()
+    confidence, wrong = confidence.flatten().double().cpu().nan_to_num(0.0), 1 - correct.flatten().double().cpu()
     order = confidence.argsort(descending=True)
     last = torch.ones(len(order), dtype=torch.bool)
     last[:-1] = confidence[order][1:] != confidence[order][:-1]
@@ -82,14 +87,21 @@ def risk_coverage(confidence: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def area_under_risk(confidence: Tensor, correct: Tensor) -> float:
-    """AURC in percent: the mean risk over coverages."""
+    """AURC in percent: the mean risk over coverages; NaN without queries."""
+    if not confidence.numel():
+        return float("nan")
     coverage, risk = risk_coverage(confidence, correct)
     return 100 * float((risk * coverage.diff(prepend=torch.zeros(1, dtype=torch.float64))).sum())
 
 
 def auroc(positive: Tensor, negative: Tensor) -> float:
-    """Chance that a positive's score is above a negative's, ties counting half; scores of any shape."""
+    """Chance that a positive's score is above a negative's, ties counting half; scores of any shape.
+
+    NaN where either has none, or a score is NaN: nothing can be told apart then.
+    """
     positive, negative = positive.flatten().double().cpu(), negative.flatten().double().cpu()
+    if not len(positive) or not len(negative) or bool(positive.isnan().any() | negative.isnan().any()):
+        return float("nan")
     ordered = negative.sort().values
     below = torch.searchsorted(ordered, positive, right=False)
     up_to = torch.searchsorted(ordered, positive, right=True)

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 from functools import wraps
+from math import log2
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pyro_sib.readable import readable
+
 EPSILON = 1e-6
 """No norm counts as less, so that a zero vector stays zero and its gradient finite."""
+_SQUARABLE = 1e18
+"""Longer vectors have squares near what single precision can hold."""
 
 
 def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,8 +33,25 @@ def once_differentiable(backward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def unit(x: Tensor) -> Tensor:
-    """X / |x| along the last dimension."""
-    return nn.functional.normalize(x, dim=-1, eps=EPSILON)
+    """X / |x| along the last dimension, for any length that the type can hold; a zero vector stays zero."""
+    if not readable(x):
+        # Squares of double precision neither overflow nor vanish, and nobody waits for the device.
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64)
+        length = length.masked_fill(length == 0, 1.0).clamp_max(torch.finfo(x.dtype).max)
+        return x / length.to(x.dtype)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    if bool(((length < EPSILON) | (length > _SQUARABLE)).any()):
+        x = x * _power_of_two(x)
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / length.clamp_min(EPSILON)
+
+
+@torch.no_grad()
+def _power_of_two(x: Tensor) -> Tensor:
+    """The power of two that brings each vector's largest entry to [1/2, 1), or near it; 1 for a zero vector."""
+    exponent = torch.frexp(x.abs().amax(-1, keepdim=True)).exponent
+    most = int(log2(torch.finfo(x.dtype).max)) - 1
+    return torch.exp2(-exponent.clamp(-most, most).to(x.dtype))
 
 
 def cosine_logits(x: Tensor, w: Tensor, scale: Tensor) -> Tensor:

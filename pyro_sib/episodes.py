@@ -223,7 +223,7 @@ def gather(index: EpisodeIndex, novel: Tensor, base: Tensor | None, shape: Episo
     if base is not None and index.base_query.shape[1]:
         query = torch.cat([query, _rows(base, index.base_query)], dim=1)
     support_y = torch.arange(shape.ways, device=device).repeat_interleave(shape.shots)
-    evidence = Evidence(
+    evidence = Evidence.trusted(
         support_x=_rows(novel, index.support),
         support_y=support_y.expand(len(index.support), -1),
         query_x=query,
@@ -232,7 +232,7 @@ def gather(index: EpisodeIndex, novel: Tensor, base: Tensor | None, shape: Episo
         task_ids=index.task_ids.to(device, copy=True),
         joint=shape.base_queries > 0,
     )
-    return Episode(evidence, index.query_y.to(device, copy=True))
+    return Episode.trusted(evidence, index.query_y.to(device, copy=True))
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class TaskScores:
 
 
 def score(probabilities: Tensor, query_y: Tensor, base_classes: int) -> TaskScores:
-    """Score T tasks.
+    """Score T tasks; of a task whose probabilities are NaN, all scores are.
 
     Args:
         probabilities: (T, Q, C) with the base classes first.
@@ -82,6 +82,12 @@ def score(probabilities: Tensor, query_y: Tensor, base_classes: int) -> TaskScor
         base, both = _percent(base_guess == query_y, is_base), 100 * correct.float().mean(-1)
     else:
         novel = 100 * correct.float().mean(-1)
+    # The largest of NaNs is the first, which would look like chance.
+    broken = nll.isnan()
+    novel, base, both = (
+        novel.masked_fill(broken, float("nan")),
+        *(None if a is None else a.masked_fill(broken, float("nan")) for a in (base, both)),
+    )
     return TaskScores(novel, base, both, nll, brier, probabilities.amax(-1), correct)
 
 
@@ -90,8 +96,13 @@ def _percent(hits: Tensor, among: Tensor) -> Tensor:
 
 
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
-    """ECE in percent over equal-width bins (Guo et al. 2017): confidences and hits of any equal shape."""
-    confidence, hits = confidence.flatten().double(), correct.flatten().double()
-    index = (confidence * bins).long().clamp_max(bins - 1)
+    """ECE in percent over equal-width bins (Guo et al. 2017): confidences and hits of any equal shape.
+
+    A NaN confidence counts as 0; without queries the error is NaN.
+    """
+    confidence, hits = confidence.flatten().double().nan_to_num(0.0), correct.flatten().double()
+    if not len(hits):
+        return float("nan")
+    index = (confidence * bins).long().clamp(0, bins - 1)
     gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, index.cpu(), (hits - confidence).cpu())
     return 100 * float(gap.abs().sum()) / len(hits)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from math import cos, pi
+from math import cos, isfinite, pi
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +18,7 @@ from pyro_sib.cosine import CosineClassifier
 from pyro_sib.data import Split
 from pyro_sib.errors import InputError
 from pyro_sib.files import digest, read_tensors, write_tensors
+from pyro_sib.readable import finite
 
 Schedule = Literal["cosine", "step"]
 Precision = Literal["float32", "bfloat16"]
@@ -26,6 +27,8 @@ _LARGE = 64
 """Pixels a side from which bfloat16 pays on a processor that has it."""
 _ROTATION_UNITS = 128
 """Hidden units of the head that tells by how much an image was turned."""
+_LOOK_EVERY = 50
+"""Batches between two looks at the loss on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,16 @@ class PretrainSettings:
     def augmentation(self) -> Augmentation:
         """Of the images, each batch anew."""
         return Augmentation(round(self.image_size * 8 / 84), self.colour, self.crop)
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2)):
+            if getattr(self, name) < least:
+                option = f"--pretrain-{name.replace('_', '-')}"
+                raise InputError(f"{option} {getattr(self, name)}: {least} or more is needed")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"--pretrain-learning-rate {self.learning_rate}: a finite positive number is needed")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise InputError(f"a weight decay of {self.weight_decay}: a finite number of 0 or more is needed")
 
 
 @dataclass(frozen=True)
@@ -221,11 +234,20 @@ class _Stage1:
 
     def load(self, path: Path) -> None:
         tensors, meta = read_tensors(path)
-        self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
-        if self.average is not None:
-            self.average.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
-        self.momenta = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
-        self.log = [EpochRecord(**record) for record in meta["log"]]
+        try:
+            self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+            if self.average is not None:
+                self.average.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
+            self.momenta = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
+            self.log = [EpochRecord(**record) for record in meta["log"]]
+        except (RuntimeError, KeyError, TypeError):
+            raise InputError(
+                f"{path} is no checkpoint of stage 1 of this version; delete it and run again"
+            ) from None
+
+    def is_finite(self) -> bool:
+        """Whether all weights and statistics are."""
+        return all(finite(value) for value in self.net.state_dict().values())
 
     def result(self) -> Pretrained:
         net = self.net if self.average is None else self.average
@@ -266,7 +288,8 @@ def pretrain(
         on_epoch: told each epoch's record.
 
     Raises:
-        InputError: fewer images than one batch.
+        InputError: fewer images than one batch, a loss or weights that are no longer finite (the checkpoint then
+            stays that of the last good epoch), or a checkpoint that is none of this version's.
     """
     if len(train.y) < settings.batch_size:
         raise InputError(
@@ -275,6 +298,8 @@ def pretrain(
     stage = _Stage1(settings, len(train.class_names), device)
     if checkpoint.exists():
         stage.load(checkpoint)
+        if not stage.is_finite():  # left by a version that trained on through NaN
+            stage = _Stage1(settings, len(train.class_names), device)
     images, labels = train.x.to(device), train.y.to(device)
     per_epoch = len(labels) // settings.batch_size
     step: Callable[[_Batch], tuple[Tensor, Tensor]] | None = None
@@ -294,7 +319,13 @@ def pretrain(
             loss, correct = step(ready)
             loss_sum += loss
             hits += correct
+            # Each look waits for a GPU.
+            if device.type == "cpu" or batch % _LOOK_EVERY == 0:
+                _require_finite(float(loss_sum), settings, f"in batch {batch + 1} of epoch {epoch + 1}")
             on_batch(done + 1, per_epoch * settings.epochs)
+        _require_finite(float(loss_sum), settings, f"in epoch {epoch + 1}")
+        if not stage.is_finite():
+            _require_finite(float("nan"), settings, f"after epoch {epoch + 1}")
         held = base_accuracy(stage.result(), held_out, device) if held_out is not None else float("nan")
         stage.net.requires_grad_(True)
         seen = per_epoch * settings.batch_size
@@ -303,6 +334,15 @@ def pretrain(
         stage.save(checkpoint, settings)
         on_epoch(record)
     return stage.result()
+
+
+def _require_finite(loss: float, settings: PretrainSettings, when: str) -> None:
+    """Stop a training that cannot recover, before its network is kept."""
+    if not isfinite(loss):
+        raise InputError(
+            f"stage 1 diverged: its loss or weights became NaN or infinite {when}; lower --pretrain-learning-rate "
+            f"{settings.learning_rate:g}, e.g. to {settings.learning_rate / 10:g}"
+        )
 
 
 class _Batch(NamedTuple):

@@ -10,6 +10,8 @@ from pyro_sib.errors import InputError
 
 BALANCED = "balanced"
 _EVEN_SHARES = {"dirichlet": 0.0, "mixed": 0.5}
+ALPHAS = (0.01, 1e6)
+"""Below, all of a task's gamma draws may be zero in double precision; above, the proportions are even."""
 _ATTEMPTS = 16
 """Proposals for each gamma draw; each is accepted with a probability above 0.95."""
 
@@ -45,6 +47,8 @@ def parse_balance(text: str) -> QueryBalance | None:
             f"unknown query balance {text!r}; choose balanced, dirichlet:ALPHA or mixed:ALPHA, ALPHA > 0, "
             "as dirichlet:2"
         )
+    if not ALPHAS[0] <= alpha <= ALPHAS[1]:
+        raise InputError(f"query balance {text!r}: an ALPHA from {ALPHAS[0]:g} to {ALPHAS[1]:g} is needed")
     return QueryBalance(alpha, _EVEN_SHARES[kind])
 
 

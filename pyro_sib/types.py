@@ -1,15 +1,17 @@
 """What flows between the layers: the evidence of a batch of tasks, the episode, a Gaussian's parameters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
 from pyro_sib.cosine import unit
+from pyro_sib.readable import readable
+from pyro_sib.task_checks import check_base_ids, check_finite, check_labels, check_query_labels
 
 
 class GaussianParameters(NamedTuple):
@@ -28,6 +30,8 @@ class GaussianParameters(NamedTuple):
 @dataclass(frozen=True)
 class Evidence:
     """All that a guide may see of T tasks: no query label is reachable from here.
+
+    Tensors on the CPU are checked when the evidence is made, others by `check`, which waits for their device.
 
     Attributes:
         support_x: (T, M, D) features of the labeled examples (or (T, M, 3, S, S) images).
@@ -49,6 +53,33 @@ class Evidence:
     joint: bool = False
 
     def __post_init__(self) -> None:
+        self._check_shapes()
+        if readable(self.support_y):
+            self.check()
+
+    @classmethod
+    def trusted(cls, **parts: Any) -> Self:
+        """The same without `check`, for parts of evidence that was checked and for a sampler's own tasks."""
+        made = object.__new__(cls)
+        made.__dict__.update({f.name: parts.get(f.name, f.default) for f in fields(cls)})
+        made._check_shapes()
+        return made
+
+    def check(self) -> None:
+        """Refuse labels that are not the task's, classes without an example, and features that are not finite.
+
+        Raises:
+            ValueError: naming the task and the label, class or row.
+        """
+        check_labels(self.support_y, self.ways)
+        if self.base_ids is not None:
+            check_base_ids(self.base_ids)
+        check_finite("support_x", self.support_x)
+        check_finite("query_x", self.query_x)
+
+    def _check_shapes(self) -> None:
+        if self.support_y.ndim != 2:
+            raise ValueError(f"support_y should be (T, M) but is {tuple(self.support_y.shape)}")
         tasks, labeled = self.support_y.shape
         if self.support_x.shape[:2] != (tasks, labeled):
             raise ValueError(f"support_x {tuple(self.support_x.shape)} does not fit support_y {(tasks, labeled)}")
@@ -105,15 +136,36 @@ class Episode:
             raise ValueError(
                 f"query_y {tuple(self.query_y.shape)} does not fit query_x {tuple(self.evidence.query_x.shape)}"
             )
+        if readable(self.query_y):
+            self.check()
+
+    @classmethod
+    def trusted(cls, evidence: Evidence, query_y: Tensor) -> Self:
+        """The same without `check`, for a sampler's own tasks."""
+        made = object.__new__(cls)
+        made.__dict__.update(evidence=evidence, query_y=query_y)
+        return made
+
+    def check(self) -> None:
+        """Refuse query labels that are not the task's; -1 stands for a query of no known class.
+
+        Raises:
+            ValueError: naming the task and the label.
+        """
+        ids = self.evidence.joint_base_ids
+        classes = self.evidence.ways + (0 if ids is None else ids.shape[1])
+        check_query_labels(self.query_y, classes, values=self.evidence.support_y.is_floating_point())
 
     def with_features(self, support_x: Tensor, query_x: Tensor) -> "Episode":
         """The same tasks in another representation."""
-        return Episode(replace(self.evidence, support_x=support_x, query_x=query_x), self.query_y)
+        parts = {field.name: getattr(self.evidence, field.name) for field in fields(Evidence)}
+        evidence = Evidence.trusted(**parts | {"support_x": support_x, "query_x": query_x})
+        return Episode.trusted(evidence, self.query_y)
 
     def oracle(self) -> "OracleEvidence":
         """The evidence with the labels in it, for guides that measure what the labels would be worth."""
         parts = {field.name: getattr(self.evidence, field.name) for field in fields(Evidence)}
-        return OracleEvidence(**parts, query_y=self.query_y)
+        return OracleEvidence.trusted(**parts, query_y=self.query_y)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,12 +62,14 @@ class DataSet:
         splits: any of base_train, base_val, base_test, val, test; absent ones are simply missing.
         base_holdout: how base_val and base_test were held out, in words, for every result.
         fingerprint: hex digest of the content (pixels or features, labels, class names).
+        notes: what the reader skipped, scaled or guessed, a line each, for output and results.
     """
 
     name: str
     splits: dict[str, Split]
     base_holdout: str
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> Split:
         """The named split.

@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from pyro_sib.data.assemble import assemble
 from pyro_sib.data.checks import check_classes
 from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet, Split
+from pyro_sib.data.feature_range import in_single_precision
 from pyro_sib.data.holdout import hold_out
 from pyro_sib.data.listing import BASE, SPLITS, Found, Listing
 from pyro_sib.data.sniff import read_head
@@ -35,7 +37,7 @@ def read_features(path: Path) -> DataSet:
     class 3 of train is named "train/3".
 
     Returns:
-        Splits of (n, D) float32 features.
+        Splits of (n, D) float32 features, all multiplied by one power of two where they are too large or too small.
 
     Raises:
         InputError: an unreadable file, or an array that is missing or not as above, or NaN or infinite.
@@ -53,15 +55,17 @@ def read_features(path: Path) -> DataSet:
         if prefix not in present:
             raise InputError(f"{path} has {own[0]}_x but not {prefix}_x; add it, or leave out {own[0]}_x and _y")
 
-    rows = {prefix: _rows(path, arrays, prefix) for prefix in present}
-    width = {prefix: x.shape[1] for prefix, (x, _) in rows.items()}
+    given = {prefix: _rows(path, arrays, prefix) for prefix in present}
+    width = {prefix: x.shape[1] for prefix, (x, _) in given.items()}
     odd = next((prefix for prefix in present if width[prefix] != width[present[0]]), None)
     if odd is not None:
         raise InputError(
             f"{path}: {odd}_x has {width[odd]} features a row but {present[0]}_x has {width[present[0]]}; "
             f"compute both with one network"
         )
-    return _data_set(path, rows, own_holdout=bool(own))
+    scaled, notes = in_single_precision(path, {f"{prefix}_x": x for prefix, (x, _) in given.items()})
+    rows = {prefix: (scaled[f"{prefix}_x"].numpy(), y.numpy()) for prefix, (_, y) in given.items()}
+    return replace(_data_set(path, rows, own_holdout=bool(own)), notes=notes)
 
 
 def _data_set(path: Path, rows: dict[str, tuple[NDArray[Any], NDArray[Any]]], own_holdout: bool) -> DataSet:
@@ -127,8 +131,8 @@ def _unreadable(path: Path, error: Exception, writer: str) -> InputError:
     return InputError(f"{path} is not a readable {path.suffix} file ({what}); save it again with {writer}")
 
 
-def _rows(path: Path, arrays: Mapping[str, Tensor], prefix: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(n, D) float32 and (n,) int64 of one prefix, as the file has them."""
+def _rows(path: Path, arrays: Mapping[str, Tensor], prefix: str) -> tuple[Tensor, Tensor]:
+    """(n, D) finite floats and (n,) int64 of one prefix, as the file has them."""
     for what, other in (("x", "y"), ("y", "x")):
         if f"{prefix}_{what}" not in arrays:
             raise InputError(f"{path} has {prefix}_{other} but not {prefix}_{what}; add it")
@@ -146,12 +150,13 @@ def _rows(path: Path, arrays: Mapping[str, Tensor], prefix: str) -> tuple[NDArra
         raise InputError(
             f"{path}: {prefix}_x has {len(x)} rows but {prefix}_y has {len(y)} labels; give one label for each row"
         )
-    x = x.float()
+    if x.element_size() == 1:
+        x = x.float()
     finite = x.isfinite().all(1)
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0])
         raise InputError(
-            f"{path}: {prefix}_x should be finite in float32 but row {row} is not "
+            f"{path}: {prefix}_x should be finite but row {row} is not "
             f"({int((~finite).sum())} such rows); remove them or mend the network"
         )
-    return x.numpy(), y.long().numpy()
+    return x, y.long()

@@ -1,5 +1,7 @@
 """Base classes taken out of training, to choose settings on classes that are new and yet no test."""
 
+from dataclasses import replace
+
 import torch
 
 from pyro_sib.data.assemble import assemble
@@ -31,7 +33,8 @@ def hold_out_classes(data: DataSet, count: int) -> DataSet:
     base = {name: data.splits[name] for name in (BASE_TRAIN, BASE_VAL, BASE_TEST) if name in data.splits}
     splits = {name: _keep(split, ~held) for name, split in base.items()}
     splits[VAL] = _joined([_keep(split, held) for split in base.values()])
-    return assemble(data.name, splits, f"{data.base_holdout}; {count} base classes held out as val")
+    held_out = assemble(data.name, splits, f"{data.base_holdout}; {count} base classes held out as val")
+    return replace(held_out, notes=(*data.notes, *held_out.notes))
 
 
 def _keep(split: Split, classes: torch.Tensor) -> Split:

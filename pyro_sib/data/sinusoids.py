@@ -65,14 +65,14 @@ class SinusoidSource:
     def episodes(self, indices: Tensor) -> Episode:
         """(T,) task numbers -> those tasks, of one "class"; all labels are floats."""
         support, query = self.inputs(indices)
-        evidence = Evidence(
+        evidence = Evidence.trusted(
             support_x=self.features(support[..., None]),
             support_y=self.curve(indices, support),
             query_x=self.features(query[..., None]),
             ways=1,
             task_ids=indices,
         )
-        return Episode(evidence, self.curve(indices, query))
+        return Episode.trusted(evidence, self.curve(indices, query))
 
     def batch(self, iteration: int, size: int) -> Episode:
         """The iteration's batch of training tasks."""

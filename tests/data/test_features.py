@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from pyro_sib.cosine import unit
 from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, read_features
 from pyro_sib.errors import InputError
 
@@ -191,3 +192,53 @@ def test_missing_and_other_suffix(tmp_path):
         read_features(tmp_path / "a.npz")
     with pytest.raises(InputError, match=r"should end in .npz or .safetensors"):
         read_features(tmp_path / "a.mat")
+
+
+def scaled(features, factor, kind=np.float64):
+    return {n: (x.astype(np.float64) * factor).astype(kind) if n.endswith("x") else x for n, x in features.items()}
+
+
+@pytest.mark.parametrize(
+    ("power", "kind"), [(67, "float32"), (-30, "float32"), (-100, "float32"), (900, "float64"), (-1000, "float64")]
+)
+def test_features_of_any_scale_keep_their_directions_to_the_bit(path, features, power, kind):
+    ordinary = read_features(save(path, features))
+    data = read_features(save(path, scaled(features, 2.0**power, kind)))
+    assert not ordinary.notes
+    assert len(data.notes) == 1
+    assert "were multiplied by 2^" in data.notes[0]
+    for name, split in data.splits.items():
+        assert 0 < float(split.x.abs().max()) <= 1
+        assert torch.equal(unit(split.x), unit(ordinary.splits[name].x))
+
+
+@pytest.mark.parametrize("factor", [1e-5, 1.0, 1e9])
+def test_ordinary_scales_are_left_alone(path, features, factor):
+    features = scaled(features, factor, "float32")
+    data = read_features(save(path, features))
+    assert not data.notes
+    assert torch.equal(data.split(VAL).x, torch.from_numpy(features["val_x"]))
+
+
+def test_rows_too_far_apart_for_one_scale_are_refused(path, features):
+    features = scaled(features, 1.0)
+    features["test_x"][4] *= 1e-50
+    with pytest.raises(InputError, match=r"train_x should be finite in float32 .* with test_x, .* such of 2e-50"):
+        read_features(save(path, features))
+
+
+def test_zero_rows_are_counted(path, features):
+    features["val_x"][[0, 7]] = 0
+    assert read_features(save(path, features)).notes == (
+        "2 of 12 rows of val_x are zero; all classes are alike to them",
+    )
+
+
+def test_features_that_are_all_zero_are_refused(path, features):
+    with pytest.raises(InputError, match="every row of the features is zero"):
+        read_features(save(path, scaled(features, 0.0)))
+
+
+def test_half_precision_that_overflowed_is_refused(path, features):
+    with pytest.raises(InputError, match="train_x should be finite but row 0 is not"), np.errstate(over="ignore"):
+        read_features(save(path, scaled(features, 1e6, "float16")))

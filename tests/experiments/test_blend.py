@@ -132,7 +132,7 @@ def test_what_cannot_be_blended_is_refused(runs, settings_for, small):
         blend(settings_for([*runs[:2], *reversed(runs[2:])]))
     with pytest.raises(InputError, match="--fit-tasks 1: 2 or more"):
         blend(settings_for(runs, fit_tasks=1))
-    with pytest.raises(InputError, match=r"--false-alarms 1.5: a share"):
+    with pytest.raises(InputError, match=r"--false-alarms 1.5: more than 0 and less than 1 is needed"):
         blend(settings_for(runs, false_alarms=1.5))
     with pytest.raises(InputError, match=r"cannot be told from 20 tasks; raise --fit-tasks to 100"):
         blend(settings_for(runs, false_alarms=0.01))

@@ -93,7 +93,7 @@ def test_draws_average_to_the_prediction_and_the_batch_does_not_matter(finished)
 
 
 def test_what_cannot_be_calibrated_is_refused(finished, small, tmp_path):
-    with pytest.raises(InputError, match="--draws 1: 2 or more are needed"):
+    with pytest.raises(InputError, match="--draws 1: 2 or more is needed"):
         calibrate(settings_for(finished, draws=1))
     with pytest.raises(InputError, match="holds no run"):
         calibrate(settings_for(tmp_path / "nowhere"))

@@ -14,7 +14,8 @@ from experiments.cli import run_command
 from experiments.compare import CompareSettings
 from experiments.diagnose import DiagnoseSettings, diagnose
 from experiments.diagnose_report import warnings_of
-from experiments.diagnostics import chain_table, class_directions, predictive_checks, query_scores
+from experiments.diagnostic_figures import khat_figure, loo_figure
+from experiments.diagnostics import QueryScores, chain_table, class_directions, predictive_checks, query_scores
 from experiments.khat import SPACES, KHat, components_of, summary
 from experiments.netcdf import GroupedFile, Variable
 from experiments.results import claim_folder
@@ -201,3 +202,11 @@ def test_bad_input_is_one_line(made, small, tmp_path, capsys):
     claim_folder(tmp_path / "unfinished", small.resolved())
     words = _refused(replace(good, run=tmp_path / "unfinished", cache_dir=small.cache_dir), capsys)
     assert "sib.safetensors is missing; finish the run" in words
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.4])
+def test_the_figures_draw_k_hats_that_are_all_one(value):
+    scores = QueryScores(np.zeros((2, 3)), np.full((2, 3), -np.inf), np.full((2, 3), value), -np.inf, np.nan, 0.0)
+    khats = [KHat(t, "support", "w", value, 100.0, 100.0, 0.0) for t in range(2)]
+    for figure in (loo_figure(scores, "constant"), khat_figure(khats, "constant")):
+        figure.canvas.draw()

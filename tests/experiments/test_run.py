@@ -16,6 +16,7 @@ from PIL import Image
 from experiments import ground as ground_module
 from experiments import run as run_module
 from experiments import train as train_module
+from experiments import train_warnings as warnings_module
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
@@ -195,9 +196,10 @@ def test_a_run_that_went_wrong_says_so(small, capsys, monkeypatch):
     small = replace(small, setting="standard")
     run(small)
     assert "warning" not in capsys.readouterr().out
-    monkeypatch.setattr(train_module, "has_diverged", lambda log: log[-1].iteration == small.iterations)
-    run(replace(small, out=small.out.parent / "diverged"))
+    monkeypatch.setattr(warnings_module, "has_diverged", lambda log: log[-1].iteration == small.iterations)
+    result = run(replace(small, out=small.out.parent / "diverged"))
     assert "warning: training diverged, the loss went from" in capsys.readouterr().out
+    assert result["warnings"][0].startswith("training diverged")
 
 
 def test_a_posterior_that_collapsed_is_named(small, capsys):

@@ -10,6 +10,7 @@ from inference.optimizer import SCHEDULES, JointAdam
 from inference.prediction import predict
 from inference.training import EpochRecord, Trainer, TrainSettings, has_diverged
 from pyro_sib.errors import InputError
+from pyro_sib.files import read_tensors, write_tensors
 from tests.worlds import make_world
 
 SETTINGS = TrainSettings(iterations=60, epochs=6, batch_size=4, learning_rate=1e-2)
@@ -101,12 +102,50 @@ def test_training_leaves_the_global_generator_alone(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Encountered NaN")
-def test_a_nan_loss_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("after", "match"),
+    [
+        (0, "loss was NaN at the first iteration, before anything was learned"),
+        (7, "loss became NaN by iteration 8; "),
+    ],
+)
+def test_a_nan_loss_is_named_at_once(tmp_path, after, match):
     world, trainer = _trainer(tmp_path / "c.safetensors")
-    with torch.no_grad():
-        world.likelihood.log_scale.fill_(float("nan"))
-    with pytest.raises(InputError, match="loss became NaN by iteration 10"):
-        _run(trainer, world)
+
+    def batch(iteration):
+        if iteration == after:
+            with torch.no_grad():
+                world.likelihood.log_scale.fill_(float("nan"))
+        return world.source.batch(iteration, 4)
+
+    with pytest.raises(InputError, match=match):
+        trainer.run(batch, lambda: 50.0)
+    assert not trainer.checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, meta: tensors.update(other=torch.zeros(1)),
+        lambda tensors, meta: tensors.pop("now.likelihood.log_scale"),
+        lambda tensors, meta: tensors.update({"now.likelihood.log_scale": torch.zeros(3)}),
+        lambda tensors, meta: tensors.pop("adam.likelihood.log_scale.step"),
+        lambda tensors, meta: meta["log"][0].update(more=1),
+        lambda tensors, meta: meta.pop("log"),
+        lambda tensors, meta: meta.pop("settings"),
+        lambda tensors, meta: meta.pop("identity"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_one_line(tmp_path, change):
+    path = tmp_path / "c.safetensors"
+    world, trainer = _trainer(path, replace(SETTINGS, iterations=2, epochs=1))
+    trainer.run(lambda i: world.source.batch(i, 4), lambda: 50.0)
+    tensors, meta = read_tensors(path)
+    change(tensors, meta)
+    write_tensors(path, tensors, meta)
+    world, other = _trainer(path, replace(SETTINGS, iterations=2, epochs=1))
+    with pytest.raises(InputError, match="choose another --out or delete it"):
+        other.run(lambda i: world.source.batch(i, 4), lambda: 50.0)
 
 
 @pytest.mark.parametrize(

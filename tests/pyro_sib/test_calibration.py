@@ -99,3 +99,32 @@ def test_the_order_of_queries_does_not_matter_to_risk(queries, random):
     coverage, risk = risk_coverage(torch.tensor([c / 5 for c, _ in queries]), torch.tensor([h for _, h in queries]))
     assert float(coverage[-1]) == 1
     assert float(risk[-1]) == pytest.approx(1 - sum(h for _, h in queries) / len(queries))
+
+
+@pytest.mark.parametrize(("positive", "negative"), [([], [1.0]), ([1.0], []), ([], []), ([float("nan")], [1.0])])
+def test_auroc_of_one_class_alone_is_undefined(positive, negative):
+    assert math.isnan(auroc(torch.tensor(positive), torch.tensor(negative)))
+
+
+def test_scores_that_are_all_equal_tell_nothing_apart():
+    assert auroc(torch.ones(5), torch.ones(3)) == 0.5
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.2, 1.0, float("nan")])
+def test_confidences_that_are_all_equal_fill_one_bin(confidence):
+    confidences, correct = torch.full((3, 4), confidence), torch.arange(12).view(3, 4) % 2 == 0
+    curve = reliability(confidences, correct)
+    assert int((curve.count > 0).sum()) == 1
+    expected = 100 * abs(0.5 - (0.0 if math.isnan(confidence) else confidence))
+    assert curve.error == pytest.approx(expected, abs=1e-5)
+    assert expected_calibration_error(confidences, correct) == pytest.approx(expected, abs=1e-5)
+
+
+def test_one_task_and_no_query():
+    one = reliability(torch.tensor([[0.5, 0.7]]), torch.tensor([[True, False]]))
+    assert math.isnan(one.standard_error)
+    assert one.error == pytest.approx(60.0)
+    none = torch.zeros(0, 0)
+    assert math.isnan(reliability(none, none.bool()).error)
+    assert math.isnan(expected_calibration_error(none, none.bool()))
+    assert math.isnan(area_under_risk(none, none.bool()))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck
 
 from pyro_sib.cosine import cosine_logits, cosine_pull_back, unit, unit_logits
@@ -60,3 +61,39 @@ def test_a_scale_of_more_than_one_number_is_refused():
     x, w, _ = arguments((6, 5), (4, 5))
     with pytest.raises(ValueError, match=r"the cosine's scale is one number, not \(4,\)"):
         cosine_logits(x, w, torch.full((4,), 7.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("power", [-100, -60, -30, 0, 30, 60, 120])
+def test_a_unit_vector_is_the_same_bits_at_every_length(dtype, power):
+    x = torch.randn(2, 4, 5, dtype=dtype)
+    plain = torch.nn.functional.normalize(x, dim=-1, eps=1e-6)
+    assert torch.equal(unit(x * 2.0**power), plain)
+
+
+def test_a_unit_vector_of_any_length_has_the_gradient_of_its_direction():
+    x = torch.randn(3, 5)
+    huge = (x * 2.0**70).requires_grad_()
+    ordinary = x.clone().requires_grad_()
+    for tensor in (huge, ordinary):
+        unit(tensor)[:, 0].sum().backward()
+    torch.testing.assert_close(huge.grad * 2.0**70, ordinary.grad)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e30])
+def test_unit_vectors_under_vmap_are_those_without(scale):
+    x = scale * torch.randn(3, 4, 5)
+    torch.testing.assert_close(torch.func.vmap(unit)(x), unit(x))
+
+
+def test_unit_vectors_of_fake_tensors_are_fake():
+    with FakeTensorMode():
+        assert unit(torch.ones(2, 3)).shape == (2, 3)
+
+
+def test_a_zero_vector_among_others_stays_zero_and_changes_none():
+    x = torch.randn(3, 5)
+    expected = unit(x)
+    found = unit(torch.cat([x, torch.zeros(1, 5)]))
+    assert torch.equal(found[:3], expected)
+    assert not found[3].any()

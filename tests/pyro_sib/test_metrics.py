@@ -39,3 +39,12 @@ def test_ece_of_a_known_miscalibration():
     assert expected_calibration_error(torch.full((100,), 0.9), torch.arange(100) < 50) == pytest.approx(40.0)
     calibrated = expected_calibration_error(torch.full((100,), 0.75), torch.arange(100) < 75)
     assert calibrated == pytest.approx(0.0, abs=1e-5)
+
+
+def test_predictions_that_are_nan_do_not_look_like_chance():
+    p = torch.full((2, 3, 2), 0.5)
+    p[1, 2] = torch.nan
+    scores = score(p, torch.zeros(2, 3, dtype=torch.int64), base_classes=0)
+    assert scores.novel[0] == 100
+    assert scores.novel[1].isnan()
+    assert scores.nll.isnan().tolist() == [False, True]

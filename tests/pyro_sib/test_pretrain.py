@@ -2,12 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pyro_sib.augment import MEAN, STD, Augmentation, jittered, mixed, normalize, random_crop_flip, rotated
 from pyro_sib.backbones import BACKBONES, make_backbone
 from pyro_sib.bank import build_bank, fit_base_classifier
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet, Split
 from pyro_sib.errors import InputError
+from pyro_sib.files import read_tensors, write_tensors
 from pyro_sib.pretrain import (
     PretrainSettings,
     base_accuracy,
@@ -212,3 +214,74 @@ def test_a_resized_crop_keeps_the_colours_of_an_even_image_and_moves_a_pattern()
     assert (spread > 0).any()
     assert float(spread.abs().min()) > 0.3  # no crop is narrower than the least area and the ratio allow
     assert float(spread.abs().max()) < 1.01
+
+
+@pytest.mark.parametrize("rate", [1e20, float("nan")])
+def test_a_divergence_of_stage_1_blames_its_learning_rate_and_keeps_nothing(tmp_path, rate):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(InputError, match=r"stage 1 diverged.*lower --pretrain-learning-rate"):
+        _train(path, settings=replace(SETTINGS, learning_rate=rate))
+    assert not path.exists()
+
+
+def test_a_network_that_is_not_finite_is_trained_again(tmp_path):
+    path = tmp_path / "a.safetensors"
+    first = _train(path)
+    tensors, meta = read_tensors(path)
+    tensors = {k: t.clone() for k, t in tensors.items()}
+    tensors["net.classifier.weight"][0, 0] = torch.nan
+    write_tensors(path, tensors, meta)
+    assert torch.equal(_train(path).classifier.weight, first.classifier.weight)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, meta: tensors.pop("net.classifier.scale"),
+        lambda tensors, meta: tensors.update({"net.classifier.scale": torch.zeros(2)}),
+        lambda tensors, meta: meta.pop("log"),
+        lambda tensors, meta: meta["log"][0].pop("loss"),
+    ],
+)
+def test_a_checkpoint_of_another_network_is_one_line(tmp_path, change):
+    path = tmp_path / "a.safetensors"
+    _train(path, settings=replace(SETTINGS, epochs=1))
+    tensors, meta = read_tensors(path)
+    change(tensors, meta)
+    write_tensors(path, tensors, meta)
+    with pytest.raises(InputError, match="no checkpoint of stage 1 of this version; delete it"):
+        _train(path, settings=replace(SETTINGS, epochs=1))
+
+
+@pytest.mark.parametrize("header", [{"meta": "[1]"}, {"meta": "{"}])
+def test_metadata_that_are_none_are_one_line(tmp_path, header):
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata=header)
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        read_tensors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("held", [{"other": torch.zeros(2)}, {BASE_TRAIN: torch.zeros(3, 64)}])
+def test_a_bank_of_something_else_is_computed_again(tmp_path, held):
+    data = DataSet("d", {BASE_TRAIN: _images()}, "none", "fingerprint")
+    net = make_backbone("c64f", 16)
+    bank = build_bank(data, net, CPU, tmp_path)
+    (path,) = tmp_path.glob("*.safetensors")
+    write_tensors(path, held)
+    assert torch.equal(build_bank(data, net, CPU, tmp_path).split(BASE_TRAIN).x, bank.split(BASE_TRAIN).x)
+
+
+def test_a_bank_that_is_not_finite_is_refused(tmp_path):
+    data = DataSet("d", {BASE_TRAIN: _images()}, "none", "fingerprint")
+    net = make_backbone("c64f", 16)
+    with torch.no_grad():
+        next(net.parameters()).fill_(torch.inf)
+    with pytest.raises(InputError, match="features of base_train hold NaN or infinite numbers"):
+        build_bank(data, net, CPU, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_base_classifier_that_is_not_finite_is_refused():
+    split = clusters(3, 5, seed=0)
+    split.x[4, 2] = torch.nan
+    with pytest.raises(InputError, match="base classifier on the features became NaN"):
+        fit_base_classifier(split, seed=0, epochs=1)
