@@ -1,7 +1,5 @@
 """A grid of guides, priors and sizes on the same features and tasks: one table, its csv and its figures."""
 
-import csv
-import io
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ from experiments.figures import save_figure
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
+from experiments.tables import csv_table
 from inference import LEARNERS
 from inference.sib import SIBGuide
 from pyro_sib.errors import InputError
@@ -223,12 +222,7 @@ def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
     rows = read_rows([*(cell.out for cell in grid if cell.out is not None), *settings.beside])
     text = markdown(rows)
     write_text(settings.out / "table.md", text)
-    buffer = io.StringIO()
-    records = table_rows(rows)
-    writer = csv.DictWriter(buffer, records[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_text(settings.out / "table.csv", buffer.getvalue())
+    write_text(settings.out / "table.csv", csv_table(table_rows(rows)))
     figures = {"accuracy": accuracies(rows), "steps": against_steps(rows), "time": against_time(rows)}
     for name, figure in figures.items():
         if figure is not None:

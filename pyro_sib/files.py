@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -30,8 +31,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write a UTF-8 text file atomically; bytes of names that are no UTF-8 are spelled out."""
+    content = text.encode("utf-8", "backslashreplace")
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -46,11 +48,28 @@ def read_json(path: Path) -> Any:
         InputError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with opened(path) as file:
+            return json.load(file)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+
+
+@contextmanager
+def opened(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
+    """A UTF-8 text file to read.
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is not text.
+    """
+    try:
+        with path.open(encoding="utf-8", newline=newline) as file:
+            yield file
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run the command that writes it first") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid text ({error}); delete it and run again") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); look at it and its rights") from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
@@ -68,11 +87,13 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     """
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            header = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header.get("meta", "{}"))  # noqa: SIM118
+            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+            if not isinstance(meta, dict):
+                raise ValueError("its metadata are no object")
+            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run the command that writes it first") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}); delete it and run again") from None
 
 
