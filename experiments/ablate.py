@@ -2,18 +2,20 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
+from matplotlib.figure import Figure
 
-from experiments.ablation import markdown, read_rows, table_rows
+from experiments.ablation import Row, markdown, read_rows, table_rows
 from experiments.ablation_figures import accuracies, against_steps, against_time
 from experiments.catalogue import catalogue
 from experiments.cli import run_command
+from experiments.decoration import Decorations
 from experiments.figures import save_figure
 from experiments.progress import Reporter
 from experiments.run import run
@@ -22,8 +24,14 @@ from experiments.tables import csv_table
 from inference import LEARNERS
 from inference.sib import SIBGuide
 from pyro_sib.errors import InputError
-from pyro_sib.files import write_text
+from pyro_sib.files import check_writable, write_text
 
+FIGURES: dict[str, Callable[[list[Row]], Figure | None]] = {
+    "accuracy": accuracies,
+    "steps": against_steps,
+    "time": against_time,
+}
+"""Each by the name of its file; None where there is nothing to draw."""
 Number = TypeVar("Number", int, float)
 
 
@@ -208,6 +216,7 @@ def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
     grid = cells(settings)
     for cell in grid:
         cell.resolved()
+    check_writable(settings.out, "--out")
     spent: list[float] = []
     for number, cell in enumerate(grid, 1):
         assert cell.out is not None
@@ -223,12 +232,14 @@ def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
     text = markdown(rows)
     write_text(settings.out / "table.md", text)
     write_text(settings.out / "table.csv", csv_table(table_rows(rows)))
-    figures = {"accuracy": accuracies(rows), "steps": against_steps(rows), "time": against_time(rows)}
-    for name, figure in figures.items():
-        if figure is not None:
-            save_figure(figure, settings.out / f"{name}.png")
     reporter.say(text)
-    reporter.say(f"{settings.out}/: table.md, table.csv, {', '.join(f'{n}.png' for n, f in figures.items() if f)}")
+    drawn, decorations = [], Decorations(reporter)
+    for name, draw in FIGURES.items():
+        with decorations.trying(f"{name}.png"):
+            if (figure := draw(rows)) is not None:
+                save_figure(figure, settings.out / f"{name}.png")
+                drawn.append(f"{name}.png")
+    reporter.say(f"{settings.out}/: {', '.join(['table.md', 'table.csv', *drawn])}")
 
 
 def main() -> int:

@@ -1,13 +1,16 @@
 """A finished run brought back from its folder: settings, data, features, tasks and the trained program."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from experiments.ground import Ground, choose_device, choose_split, load_data, prepare
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
 from experiments.progress import Reporter
+from experiments.records import read_result, take
 from experiments.settings import RunSettings
 from inference.evaluation import TaskSource
 from inference.training import load_state
@@ -26,7 +29,7 @@ class Restored:
 
     Attributes:
         settings: of the run, resolved.
-        ground: data and features.
+        ground: data and features; after --tune-features, those of the network that stage 2 left.
         split: evaluated on.
         sources: tasks by purpose, as `make_sources` names them.
         program: with the best epoch's parameters, in evaluation mode.
@@ -76,7 +79,7 @@ def restore(
             )
     found = choose_device(settings.device)
     data = load_data(settings, reporter)
-    held = read_json(done)["data"]["fingerprint"]
+    held = take(read_result(done), "data.fingerprint", done, str)
     if held != data.fingerprint:
         raise InputError(f"{folder} is a run on other data (fingerprint {held}, here {data.fingerprint})")
     split = choose_split(data, settings)
@@ -84,17 +87,20 @@ def restore(
     program = build_program(settings, ground.bank.split(BASE_TRAIN).x.shape[1], ground.base_weights, found)
     tensors, _ = read_tensors(checkpoint)
     best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
-    bank = ground.bank
     if settings.tune_features and ground.network is not None:
-        load_state({"features": FeatureNetwork(ground.network.backbone)}, best)
-        bank = build_bank(data, ground.network.backbone, found, cache_dir / "banks")
-    try:
-        load_state(program.modules(), best)
-    except RuntimeError:
-        raise InputError(f"{checkpoint} is of another version of this package; train it again") from None
+        _load({"features": FeatureNetwork(ground.network.backbone)}, best, checkpoint)
+        ground = replace(ground, bank=build_bank(data, ground.network.backbone, found, cache_dir / "banks"))
+    _load(program.modules(), best, checkpoint)
     for module in program.modules().values():
         module.eval()
-    return Restored(settings, ground, split, make_sources(bank, settings, split, found), program, found)
+    return Restored(settings, ground, split, make_sources(ground.bank, settings, split, found), program, found)
+
+
+def _load(modules: Mapping[str, nn.Module], best: Mapping[str, Tensor], checkpoint: Path) -> None:
+    try:
+        load_state(modules, best)
+    except RuntimeError:
+        raise InputError(f"{checkpoint} is of another version of this package; train it again") from None
 
 
 def read_settings(folder: Path) -> RunSettings:

@@ -65,7 +65,7 @@ def train(
 
     checkpoint = settings.out / f"{name}.safetensors"
     trainer = Trainer(model, guide, modules, settings.train_settings(), checkpoint, identity)
-    scalars = Scalars(settings.out / "tensorboard")
+    scalars = Scalars(settings.out / "tensorboard", reporter.warn)
     title = f"SVI, K = {settings.steps}, {settings.train_settings().iterations} iterations"
     with reporter.stage(f"train {name}", title) as advance:
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,21 +14,49 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, storage_error
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file in the same folder, then move it to `path` in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    """Let `write` fill a temporary file in the same folder, then move it to `path` in one step.
+
+    Raises:
+        InputError: the disk is full or read-only, a file is where a folder should be, and so on.
+    """
     try:
-        write(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def check_writable(folder: Path, name: str) -> None:
+    """Make a folder where it is missing, and see that files can be written there, before long work.
+
+    Args:
+        folder: where results go.
+        name: of the option that chose it.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        if folder.is_file():
+            raise InputError(f"{name} {folder} is a file; choose a folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-") as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        raise storage_error(error, f"{name} {folder}", "written to") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -69,14 +98,25 @@ def opened(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not valid text ({error}); delete it and run again") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); look at it and its rights") from None
+        raise storage_error(error, path, "read") from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
     """Write tensors and JSON-able metadata as one safetensors file, atomically."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {"meta": json.dumps(meta or {})}
-    write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata=header))
+    write_atomically(path, lambda temporary: _save(contiguous, temporary, header))
+
+
+def _save(tensors: dict[str, Tensor], path: Path, header: dict[str, str]) -> None:
+    """With the disk's errors as Python has them."""
+    try:
+        save_file(tensors, path, metadata=header)
+    except SafetensorError as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
 
 
 def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
