@@ -35,7 +35,7 @@ def reliabilities(predictions: Predictions) -> Figure:
         axes.plot(
             curve.confidence[filled].tolist(), curve.accuracy[filled].tolist(), "o-", color=PALETTE[0], markersize=4
         )
-        axes.set_title(":\n".join(name.rsplit(": ", 1)), fontsize=8)
+        axes.set_title(":\n".join(in_legend(part) for part in name.rsplit(": ", 1)), fontsize=8)
         axes.text(0.04, 0.9, f"ECE {curve.error:.1f}%", fontsize=9)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)

@@ -16,7 +16,7 @@ from experiments.comparators import COMPARATORS, Comparator, choose, comparators
 from experiments.ground import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
 from experiments.program import make_sources, wants_base_ids
 from experiments.progress import Reporter
-from experiments.records import read_result, take
+from experiments.records import of_this_version, read_result, take
 from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
 from experiments.settings import RunSettings
 from inference.evaluation import TaskSource, evaluate
@@ -126,7 +126,8 @@ def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list
     sources["choose"] = base_tasks(ground.bank, like, device)
     mean = ground.bank.split(BASE_TRAIN).x.mean(0).to(device)
     results = [_one(name, settings, like, ground, split, sources, mean, reporter) for name in names]
-    _show(results, settings.out, reporter)
+    with of_this_version(settings.out):
+        _show(results, settings.out, reporter)
     return results
 
 

@@ -42,9 +42,15 @@ def in_figure(text: str) -> str:
 
 
 def in_legend(text: object) -> str:
-    """For a label, which matplotlib leaves out of legends where it begins with an underscore."""
-    line = one_line(text)
+    """For a label, which matplotlib leaves out of legends where it begins with an underscore; not too long."""
+    line = shortened(one_line(text), 48)
     return f" {line}" if line.startswith("_") else line
+
+
+def shortened(line: str, most: int) -> str:
+    """With its middle left out where it has more than `most` characters, so that ends that differ still do."""
+    half = (most - 1) // 2
+    return line if len(line) <= most else f"{line[: most - 1 - half]}…{line[-half:]}"
 
 
 @cache

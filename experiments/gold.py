@@ -16,6 +16,7 @@ from experiments.gold_figure import gold_figure
 from experiments.gold_settings import GoldSettings
 from experiments.gold_task import CONDITIONS, GoldProgram, gold_task
 from experiments.progress import Advance, Reporter
+from experiments.records import of_this_version, read_result
 from experiments.restore import Restored, restore
 from experiments.results import commit, config_of, versions
 from pyro_sib.files import check_writable, digest, digest_state, read_json, write_json
@@ -41,13 +42,15 @@ def run(settings: GoldSettings, reporter: Reporter | None = None) -> dict[str, A
     reporter = reporter or Reporter()
     restored = restore(settings.run, reporter, settings.cache_dir, settings.data_root, settings.features, "cpu")
     tasks = _tasks(settings, restored, reporter)
+    with of_this_version(settings.folder / "tasks"):
+        found = summary(tasks)
     result = {
         **config_of(settings),
         "guide": restored.settings.guide,
         "oracle": restored.program.guide.oracle,
         "kl_weight": restored.settings.kl_weight,
         "split": restored.split,
-        "summary": summary(tasks),
+        "summary": found,
         "commit": commit(),
         "versions": versions(),
         "seconds": reporter.seconds,
@@ -78,7 +81,7 @@ def _tasks(settings: GoldSettings, restored: Restored, reporter: Reporter) -> li
                 seconds.append(perf_counter() - start)
                 left = sum(seconds) / len(seconds) * (settings.tasks - task - 1) / 60
                 reporter.say(f"  task {task + 1}/{settings.tasks}  {_line(read_json(path))}  {left:.1f} min left")
-            tasks.append(read_json(path))
+            tasks.append(read_result(path))
     return tasks
 
 

@@ -1,6 +1,8 @@
 """The result.json and tasks.csv that runs leave, read with every entry checked before it is used."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,19 @@ def take(raw: Any, name: str, path: Path, kind: Any = object) -> Any:
         wanted = getattr(kind, "__name__", str(kind))
         raise InputError(f"{path}: {name} is {value!r:.80}, not {wanted}; run that experiment again")
     return value
+
+
+@contextmanager
+def of_this_version(path: Path) -> Iterator[None]:
+    """Show or sum up what was read from a file.
+
+    Raises:
+        InputError: it is not as this version writes it.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        raise InputError(f"{path} is damaged or of another version; delete it and run again") from None
 
 
 def read_tasks(path: Path, prediction: str, metric: str) -> Tensor:

@@ -14,7 +14,7 @@ from experiments.cli import run_command
 from experiments.decoration import Decorations
 from experiments.figures import save_figure
 from experiments.progress import Reporter
-from experiments.records import read_result
+from experiments.records import of_this_version, read_result
 from experiments.regression_figure import CurveBelief, regression_figure
 from experiments.regression_program import (
     Ground,
@@ -60,7 +60,8 @@ def run(settings: RegressionSettings, reporter: Reporter | None = None) -> dict[
         with decorations.trying("regression.png"), reporter.stage("figure", "figure"):
             draw(settings.out / "regression.png")
         decorations.note(done, result)
-    _show(result, settings.out, reporter)
+    with of_this_version(done):
+        _show(result, settings.out, reporter)
     return result
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from experiments.cli import run_command
+from experiments.escape import one_line
 from experiments.runs import LAMBDA_AT_ZERO, METRICS, NOTED, ONLY_ABOVE_ZERO, Run, exact, read_runs
 from experiments.tables import markdown_table
 
@@ -52,7 +53,7 @@ def _section(runs: list[Run], all_rows: bool) -> str:
     in_paper = [run for run in runs if run.ways == 5 and run.shots in SHOTS and run.setting in GROUPS]
     plain = [run for run in runs if run not in in_paper]
     labels = _labels(runs)
-    parts = [f"## {name} ({fingerprint[:8]}), {split} split"]
+    parts = [f"## {one_line(name)} ({fingerprint[:8]}), {split} split"]
     if in_paper:
         title = f"Average accuracy in percent, laid out as the paper's {TABLES.get(split, 'Table 1')}"
         parts += [title, markdown_table(PAPER_HEADER, _paper_layout(in_paper, labels, paper, all_rows))]
@@ -61,7 +62,7 @@ def _section(runs: list[Run], all_rows: bool) -> str:
             "Other task sizes, average accuracy in percent",
             markdown_table(PLAIN_HEADER, _plain(plain, labels)),
         ]
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(runs, labels, bool(paper)))])
+    return "\n\n".join([*parts, "\n".join(f"- {one_line(note)}" for note in _notes(runs, labels, bool(paper)))])
 
 
 def _paper_layout(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +120,23 @@ def read_settings(folder: Path) -> RunSettings:
     known = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
+    for name, hint in get_type_hints(RunSettings).items():
+        if name in held and not _fits(held[name], hint):
+            raise InputError(
+                f"{path}: {name} is {held[name]!r:.80}, which no run has; mend it, or run again elsewhere"
+            )
     for name in ("data_root", "features"):
         if held.get(name) is not None:
             held[name] = Path(held[name])
     return RunSettings(**held)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is of a setting's type."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in (UnionType, Union):
+        return any(_fits(value, part) for part in get_args(hint))
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, {float: int | float, Path: str}.get(hint, hint))

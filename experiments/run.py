@@ -17,7 +17,7 @@ from experiments.posterior_file import NAME as POSTERIOR
 from experiments.posterior_file import Subject, exported_tasks, write_posterior
 from experiments.program import Program, make_sources
 from experiments.progress import Reporter
-from experiments.records import read_result, take
+from experiments.records import of_this_version, read_result, take
 from experiments.results import (
     calibration_of,
     claim_folder,
@@ -33,7 +33,6 @@ from inference import Guide
 from inference.evaluation import TaskSource, evaluate, evidence_bound
 from inference.training import Trainer
 from pyro_sib.bank import build_bank
-from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores
 
@@ -58,7 +57,8 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     held = read_result(done) if done.exists() else {}
     if whole and held and take(held, "data.fingerprint", done, str) == data.fingerprint and is_decorated(held):
         reporter.say(f"{done} is complete; shown again")
-        show(held, settings.out, reporter)
+        with of_this_version(done):
+            show(held, settings.out, reporter)
         for line in held.get(WARNINGS) or ():
             reporter.warn(f"{line}; to try again, delete {done}")
         return held
@@ -198,16 +198,8 @@ def _scales(program: Program, source: TaskSource) -> dict[str, Any] | None:
 
 
 def show(result: dict[str, Any], out: Path, reporter: Reporter) -> None:
-    """The small table and where everything is.
-
-    Raises:
-        InputError: the result is of another version, or somebody has changed it.
-    """
-    try:
-        reporter.show(_table(result))
-    except (KeyError, TypeError, AttributeError, ValueError):
-        path = out / "result.json"
-        raise InputError(f"{path} is no result of this version; delete it and run again") from None
+    """The small table and where everything is."""
+    reporter.show(_table(result))
     pictures = ", ".join(sorted(p.name for p in out.glob("*.png")))
     reporter.say(f"{out}/: result.json, tasks.csv, config.json, sib.safetensors, {pictures}")
 

@@ -10,7 +10,7 @@ from experiments.cli import run_command
 from experiments.decoration import Decorations
 from experiments.figures import save_figure
 from experiments.progress import Reporter
-from experiments.records import read_result
+from experiments.records import of_this_version, read_result
 from experiments.results import claim_folder, commit, config_of, versions
 from experiments.sbc_figure import sbc_figure
 from experiments.sbc_program import Places, Simulation
@@ -43,7 +43,8 @@ def run(settings: SBCSettings, reporter: Reporter | None = None) -> dict[str, An
         with decorations.trying("sbc.png"):
             _draw(settings, places, result["judged"])
         decorations.note(done, result)
-    _show(result, reporter)
+    with of_this_version(done):
+        _show(result, reporter)
     reporter.say(f"everything is in {settings.out}/")
     return result
 

@@ -44,7 +44,7 @@ def build_bank(
             features, _ = read_tensors(path)
         except InputError:
             path.unlink()  # damaged: computed again below
-    if not features:
+    if not features.keys() >= data.splits.keys():
         for name, split in data.splits.items():
             on_split(name)
             features[name] = extract(backbone, split.x, device)

@@ -139,9 +139,12 @@ class _Stage1:
 
     def load(self, path: Path) -> None:
         tensors, meta = read_tensors(path)
-        self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+        try:
+            self.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
+            self.log = [EpochRecord(**record) for record in meta["log"]]
+        except (KeyError, TypeError, RuntimeError):
+            raise InputError(f"{path} is damaged or of another version; delete it and run again") from None
         self.momenta = {name: tensor for name, tensor in tensors.items() if name.startswith("momentum.")}
-        self.log = [EpochRecord(**record) for record in meta["log"]]
 
     def result(self) -> Pretrained:
         self.net.eval().requires_grad_(False)
