@@ -183,12 +183,17 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
         )
         words = [setting, f"{shots}shot", guide, *([xi] if sib else []), *([initializer] if has_lambda else [])]
         words += [prior, *([f"K{steps}"] if takes_steps else []), balance.replace(":", "")]
-        words += [*([f"propagation{propagation:g}"] if propagation else []), f"seed{seed}"]
+        words += [*([f"propagation{_exactly(propagation)}"] if propagation else []), f"seed{seed}"]
         words += [f"trained-{cell.train_ways}way"] if cell.train_ways not in (None, cell.ways) else []
         words += ["support-gradient"] if sib and settings.support_gradient else []
         words += [f"batch{cell.batch_size}"] if cell.batch_size != plain.batch_size else []
-        words += [f"rate{cell.learning_rate:g}"] if cell.learning_rate is not None else []
+        words += [f"rate{_exactly(cell.learning_rate)}"] if cell.learning_rate is not None else []
         yield replace(cell, out=settings.out / "-".join(words))
+
+
+def _exactly(value: float) -> str:
+    """In few digits where they say it all, so that no two values share a folder."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def _words(settings: AblateSettings, name: str) -> list[str]:

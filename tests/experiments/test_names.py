@@ -27,6 +27,7 @@ from experiments.arviz_lines import open_posterior
 from experiments.calibration_figures import reliabilities, risks
 from experiments.decoration import Decorations
 from experiments.figures import save_figure, task_scatter
+from experiments.method import METHOD, NOT_METHOD, OUTCOMES
 from experiments.netcdf import GroupedFile, Variable
 from experiments.progress import Reporter
 from experiments.run import run
@@ -210,6 +211,8 @@ def test_a_decoration_that_fails_is_a_warning_and_the_results_are_there(small, m
     said = capsys.readouterr().out
     (line,) = [line for line in said.splitlines() if line.startswith("warning: ")]
     assert "ValueError: a sign that nobody can draw" in line
+    scalars = {name for name, value in result.items() if not isinstance(value, dict | list)}
+    assert scalars <= {*METHOD, *NOT_METHOD, *OUTCOMES}, "is it a setting or an outcome? see experiments/method.py"
     assert len(result["warnings"]) == 1
     assert read_json(small.out / "result.json") == json.loads(json.dumps(result))
     again = run(replace(one, posterior_tasks=0))
