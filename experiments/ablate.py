@@ -1,31 +1,38 @@
 """A grid of guides, priors and sizes on the same features and tasks: one table, its csv and its figures."""
 
-import csv
-import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
+from matplotlib.figure import Figure
 
-from experiments.ablation import markdown, read_rows, table_rows
+from experiments.ablation import Row, markdown, read_rows, table_rows
 from experiments.ablation_figures import accuracies, against_steps, against_time
 from experiments.catalogue import catalogue
 from experiments.cli import run_command
+from experiments.decoration import Decorations
 from experiments.figures import save_figure
 from experiments.limits import check_numbers
 from experiments.progress import Reporter
 from experiments.run import run
 from experiments.settings import RunSettings
+from experiments.tables import csv_table
 from inference import LEARNERS
 from inference.sib import SIBGuide
 from pyro_sib.errors import InputError
-from pyro_sib.files import write_text
+from pyro_sib.files import check_writable, write_text
 
+FIGURES: dict[str, Callable[[list[Row]], Figure | None]] = {
+    "accuracy": accuracies,
+    "steps": against_steps,
+    "time": against_time,
+}
+"""Each by the name of its file; None where there is nothing to draw."""
 Number = TypeVar("Number", int, float)
 
 
@@ -178,12 +185,17 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
         )
         words = [setting, f"{shots}shot", guide, *([xi] if sib else []), *([initializer] if has_lambda else [])]
         words += [prior, *([f"K{steps}"] if takes_steps else []), balance.replace(":", "")]
-        words += [*([f"propagation{propagation:g}"] if propagation else []), f"seed{seed}"]
+        words += [*([f"propagation{_exactly(propagation)}"] if propagation else []), f"seed{seed}"]
         words += [f"trained-{cell.train_ways}way"] if cell.train_ways not in (None, cell.ways) else []
         words += ["support-gradient"] if sib and settings.support_gradient else []
         words += [f"batch{cell.batch_size}"] if cell.batch_size != plain.batch_size else []
-        words += [f"rate{cell.learning_rate:g}"] if cell.learning_rate is not None else []
+        words += [f"rate{_exactly(cell.learning_rate)}"] if cell.learning_rate is not None else []
         yield replace(cell, out=settings.out / "-".join(words))
+
+
+def _exactly(value: float) -> str:
+    """In few digits where they say it all, so that no two values share a folder."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
 
 
 def _words(settings: AblateSettings, name: str) -> list[str]:
@@ -211,6 +223,7 @@ def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
     grid = cells(settings)
     for cell in grid:
         cell.resolved()
+    check_writable(settings.out, "--out")
     spent: list[float] = []
     for number, cell in enumerate(grid, 1):
         assert cell.out is not None
@@ -225,18 +238,15 @@ def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
     rows = read_rows([*(cell.out for cell in grid if cell.out is not None), *settings.beside])
     text = markdown(rows)
     write_text(settings.out / "table.md", text)
-    buffer = io.StringIO()
-    records = table_rows(rows)
-    writer = csv.DictWriter(buffer, records[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_text(settings.out / "table.csv", buffer.getvalue())
-    figures = {"accuracy": accuracies(rows), "steps": against_steps(rows), "time": against_time(rows)}
-    for name, figure in figures.items():
-        if figure is not None:
-            save_figure(figure, settings.out / f"{name}.png")
+    write_text(settings.out / "table.csv", csv_table(table_rows(rows)))
     reporter.say(text)
-    reporter.say(f"{settings.out}/: table.md, table.csv, {', '.join(f'{n}.png' for n, f in figures.items() if f)}")
+    drawn, decorations = [], Decorations(reporter)
+    for name, draw in FIGURES.items():
+        with decorations.trying(f"{name}.png"):
+            if (figure := draw(rows)) is not None:
+                save_figure(figure, settings.out / f"{name}.png")
+                drawn.append(f"{name}.png")
+    reporter.say(f"{settings.out}/: {', '.join(['table.md', 'table.csv', *drawn])}")
 
 
 def main() -> int:

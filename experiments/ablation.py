@@ -1,6 +1,5 @@
 """What a grid of runs shows: one row a method and task size, paired against the first method on the same tasks."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,36 +10,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.cross_table import cross_table
+from experiments.cross_table import BY_PRIOR, cross_table
+from experiments.escape import one_line
+from experiments.method import FORM, METHOD, TASKS, exact, identity, is_trained, method_of
+from experiments.records import NUMBER, read_result, read_tasks, take
 from experiments.tables import markdown_table, result_files
-from inference import LEARNERS
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_json
 from pyro_sib.metrics import MeanInterval, mean_interval
 
 METRICS = ("novel", "base", "both")
-FORM = ("setting", "ways", "shots")
-"""What a table has in common."""
-GROUND = ("split", "queries", "query_balance", "backbone")
+GROUND = (*TASKS, "backbone")
 """What paired results have in common, beside the data."""
-METHOD = (
-    "guide",
-    "initializer",
-    "synthetic_gradient",
-    "prior",
-    "steps",
-    "kl_weight",
-    "support_gradient",
-    "propagation",
-    "train_query_balance",
-    "train_ways",
-    "iterations",
-    "batch_size",
-    "learning_rate",
-)
-"""What a method is; of these a row names the ones that differ in its table."""
-USUAL = {"support_gradient": False, "propagation": 0.0}
-"""Of METHOD, what goes without saying, in a label and in results that do not mention it."""
+USUAL = {
+    **dict.fromkeys(("support_gradient", "tune_features"), False),
+    **dict.fromkeys(("learn_step_size", "psi_from_base"), True),
+    **{"propagation": 0.0, "step_samples": 0},
+}
+"""Of METHOD, what goes without saying in a label."""
+WORDS = {
+    "steps": "K=",
+    "kl_weight": "kl ",
+    "train_query_balance": "trained ",
+    "batch_size": "batches of ",
+}
+"""What stands before a setting's value in a label, instead of its name."""
+BARE = ("initializer", "synthetic_gradient", "prior")
+"""Settings whose values say by themselves what they are."""
 HEADER = (
     "method",
     *METRICS,
@@ -115,28 +110,27 @@ class Row:
         return None if self.second is None else self.metrics[self.main].mean - self.second.mean
 
 
+Members = list[tuple[Path, dict[str, Any]]]
+"""Folders with the content of their result.json."""
+
+
 def read_rows(folders: Sequence[Path]) -> list[Row]:
     """Rows in the order of the folders; the first method of each form is what the others are paired against.
 
     Raises:
         InputError: no results, damaged ones, or ones of other tasks, which cannot be paired.
     """
-    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[tuple[Path, dict[str, Any]]]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    grounds: dict[tuple[Any, ...], tuple[Path, dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Members]] = defaultdict(lambda: defaultdict(list))
+    known: dict[tuple[Any, ...], Members] = defaultdict(list)
     for path in result_files(folders):
-        result = read_json(path)
-        missing = [name for name in (*FORM, "metrics", "guide", "seed") if name not in result]
-        if missing:
-            raise InputError(f"{path} has no {', '.join(missing)}; run that experiment again")
+        result = _checked(path)
         form = tuple(result[name] for name in FORM)
-        first_path, first_result = grounds.setdefault(form, (path, result))
-        if differing := _differing(first_result, result):
-            raise InputError(
-                f"{path} and {first_path} have other tasks or features ({', '.join(differing)}); leave one out"
-            )
-        groups[form][tuple(repr(_value(result, name)) for name in METHOD)].append((path.parent, result))
+        for other_path, other in known[form]:
+            if differing := _differing(other, result):
+                what = ", ".join(differing)
+                raise InputError(f"{path} and {other_path} have other tasks or features ({what}); leave one out")
+        known[form].append((path, result))
+        groups[form][identity(method_of(result))].append((path.parent, result))
     rows = []
     for form, methods in groups.items():
         first: tuple[Tensor, Tensor | None] | None = None
@@ -147,44 +141,73 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
     return rows
 
 
-def _value(result: dict[str, Any], name: str) -> Any:
-    """A setting of a result; None where the method has none such, as a comparator has no prior."""
-    if name == "train_ways" and result.get("iterations") is not None:
-        return result.get(name) or result["ways"]
-    if name in ("synthetic_gradient", "support_gradient") and result["guide"] != "sib":
-        return None
-    learner = LEARNERS.get(result["guide"])
-    if name == "initializer" and (learner is None or not learner.takes_initializer):
-        return None
-    return result.get(name, USUAL.get(name))
+def _checked(path: Path) -> dict[str, Any]:
+    """A result with what a row is made of, each of its type."""
+    result = read_result(path)
+    kinds: dict[str, type] = {"setting": str, "ways": int, "shots": int, "guide": str, "seed": int, "seconds": dict}
+    for name, kind in kinds.items():
+        take(result, name, path, kind)
+    for name in _metrics_in(take(result, "metrics", path, dict)):
+        for part in ("mean", "ci95"):
+            take(result, f"metrics.{name}.{part}", path, NUMBER)
+    for name in ("ece", "nll"):
+        take(result, f"calibration.{name}", path, NUMBER)
+    others: dict[str, Any] = {"milliseconds_per_task": NUMBER | None, "second": dict | None, "oracle": bool | None}
+    for name, wanted in others.items():
+        take({name: result.get(name)}, name, path, wanted)
+    if result.get("second"):
+        take(result, "second.query_balance", path, str)
+    for name in result["seconds"]:
+        take({"seconds": {"of": result["seconds"][name]}}, "seconds.of", path, NUMBER)
+    return result
+
+
+def _metrics_in(metrics: dict[str, Any]) -> list[str]:
+    return [name for name in METRICS if name == "novel" or name in metrics]
+
+
+def _balance(result: dict[str, Any]) -> str | None:
+    """Query balance of the further tasks that it was evaluated on."""
+    balance: str | None = (result.get("second") or {}).get("query_balance")
+    return balance
 
 
 def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """What makes their tasks or features not the same."""
+    """What makes their tasks or features not the same; further tasks count where both have some."""
     names = [name for name in GROUND if one.get(name) != other.get(name)]
-    data = ("fingerprint", "image_size")
-    return names + [n for n in data if one.get("data", {}).get(n) != other.get("data", {}).get(n)]
+    names += ["second_balance"] * (len({_balance(one), _balance(other)} - {None}) > 1)
+    here, there = _data(one), _data(other)
+    return names + [name for name in ("fingerprint", "image_size") if here.get(name) != there.get(name)]
+
+
+def _data(result: dict[str, Any]) -> dict[str, Any]:
+    data = result.get("data")
+    return data if isinstance(data, dict) else {}
 
 
 def _row(
     form: tuple[Any, ...],
-    members: list[tuple[Path, dict[str, Any]]],
+    members: Members,
     first: tuple[Tensor, Tensor | None] | None,
 ) -> tuple[Row, tuple[Tensor, Tensor | None]]:
     results = [result for _, result in members]
     main = "both" if "both" in results[0]["metrics"] else "novel"
-    names = [name for name in METRICS if name in results[0]["metrics"]]
-    balance = (results[0].get("second") or {}).get("query_balance")
-    per_task = {name: _tasks(members, "posterior", name) for name in names}
-    second = None if balance is None else _tasks(members, f"posterior {balance}", main)
-    means = {name: [r["metrics"][name]["mean"] for r in results] for name in names}
+    names = _metrics_in(results[0]["metrics"])
+    balance = _balance(results[0]) if all(_balance(r) for r in results) else None
+    per_seed = {name: _by_seed(members, "posterior", name) for name in names}
+    per_task = {name: torch.stack(columns).mean(0) for name, columns in per_seed.items()}
+    second = None if balance is None else torch.stack(_by_seed(members, f"posterior {balance}", main)).mean(0)
+    seeds = tuple(sorted({r["seed"] for r in results}))
+    method = method_of(results[0])
+    if is_trained(results[0]):
+        method |= {"train_ways": method.get("train_ways", form[FORM.index("ways")])}
     row = Row(
         form=form,
-        method={name: _value(results[0], name) for name in METHOD},
+        method=method,
         oracle=bool(results[0].get("oracle")),
-        seeds=tuple(sorted(r["seed"] for r in results)),
+        seeds=seeds,
         metrics={name: mean_interval(values) for name, values in per_task.items()},
-        spread={name: stdev(values) for name, values in means.items()} if len(results) > 1 else None,
+        spread={n: stdev(float(c.mean()) for c in cs) for n, cs in per_seed.items()} if len(seeds) > 1 else None,
         difference=_paired(per_task[main], first and first[0]),
         ece=fmean(r["calibration"]["ece"] for r in results),
         nll=fmean(r["calibration"]["nll"] for r in results),
@@ -196,19 +219,16 @@ def _row(
     return row, (per_task[main], second)
 
 
-def _tasks(members: list[tuple[Path, dict[str, Any]]], prediction: str, metric: str) -> Tensor:
-    """(T,) accuracies of each task, averaged over the seeds."""
-    columns = []
-    for folder, _ in members:
-        path = folder / "tasks.csv"
-        if not path.exists():
-            raise InputError(f"{path} is missing; run that experiment again")
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["prediction"] == prediction]
-        columns.append(torch.tensor([float(row[metric]) for row in rows], dtype=torch.float64))
-    if len({len(column) for column in columns}) > 1:
-        raise InputError(f"{members[0][0]} and its other seeds were evaluated on different numbers of tasks")
-    return torch.stack(columns).mean(0)
+def _by_seed(members: Members, prediction: str, metric: str) -> list[Tensor]:
+    """(T,) accuracies of each task, one tensor a seed; a seed that was run again is averaged as one."""
+    columns: dict[int, list[Tensor]] = defaultdict(list)
+    for folder, result in members:
+        columns[result["seed"]].append(read_tasks(folder / "tasks.csv", prediction, metric))
+    if len({len(column) for same in columns.values() for column in same}) > 1:
+        raise InputError(
+            f"{members[0][0]} and its other seeds were evaluated on different numbers of tasks; leave some out"
+        )
+    return [torch.stack(same).mean(0) for same in columns.values()]
 
 
 def _paired(values: Tensor, reference: Tensor | None) -> MeanInterval | None:
@@ -218,37 +238,40 @@ def _paired(values: Tensor, reference: Tensor | None) -> MeanInterval | None:
     return mean_interval(values - reference)
 
 
-def labels(rows: list[Row]) -> list[str]:
-    """Each row's name: its guide, and whatever else differs among the rows that share a setting and have it."""
+def labels(rows: list[Row], without: Sequence[str] = ()) -> list[str]:
+    """Each row's name: its guide, and whatever else differs among the rows that share a setting and have it.
+
+    Args:
+        rows: to tell apart.
+        without: settings that are not to be named.
+    """
     found = []
     for row in rows:
         peers = [r for r in rows if r.form[0] == row.form[0]]
-        words = [str(row.method["guide"])]
-        for name in METHOD[1:]:
-            value = row.method.get(name)
-            said = {repr(r.method.get(name)) for r in peers if r.method.get(name) is not None}
-            if value is not None and len(said) > 1 and value != USUAL.get(name):
+        words = [one_line(row.method["guide"])]
+        for name in dict.fromkeys((*METHOD, *row.method)):
+            value = None if name in without else row.method.get(name)
+            if name != "guide" and value is not None and value != USUAL.get(name) and _tells(name, row, peers):
                 words.append(_word(name, value))
         found.append(", ".join(words) + (" (oracle)" if row.oracle else ""))
     return found
 
 
+def _tells(name: str, row: Row, peers: list[Row]) -> bool:
+    """Whether a setting differs among these rows; what no run has, as a comparator's own, among one guide's."""
+    same = [r for r in peers if r.method["guide"] == row.method["guide"]]
+    among = peers if name in METHOD else same
+    had = {exact(r.method[name]) for r in among if r.method.get(name) is not None}
+    return len(had) > 1 or any(r.method.get(name) is None for r in same)
+
+
 def _word(name: str, value: Any) -> str:
-    short = {
-        "steps": "K=",
-        "kl_weight": "kl ",
-        "support_gradient": "support gradient ",
-        "propagation": "propagation ",
-        "train_query_balance": "trained ",
-        "iterations": "iterations ",
-        "batch_size": "batches of ",
-        "learning_rate": "learning rate ",
-    }
     if name == "train_ways":
         return f"trained {value}-way"
     if isinstance(value, bool):
         value = "on" if value else "off"
-    return f"{short.get(name, '')}{value:g}" if isinstance(value, float) else f"{short.get(name, '')}{value}"
+    before = "" if name in BARE else WORDS.get(name, f"{name.replace('_', ' ')} ")
+    return f"{before}{value:g}" if isinstance(value, float) else one_line(f"{before}{value}")
 
 
 def markdown(rows: list[Row]) -> str:
@@ -261,10 +284,10 @@ def markdown(rows: list[Row]) -> str:
         keep = [0, *(i for i in range(1, len(HEADER)) if any(cells[i] != "-" for cells in shown))]
         setting, ways, shots = form
         parts += [
-            f"## {setting}, {ways}-way {shots}-shot",
+            f"## {one_line(setting)}, {ways}-way {shots}-shot",
             markdown_table(tuple(HEADER[i] for i in keep), [[cells[i] for i in keep] for cells in shown]),
         ]
-        if (crossed := cross_table(members)) is not None:
+        if (crossed := cross_table(members, labels(members, without=BY_PRIOR))) is not None:
             parts += [f"{members[0].main.capitalize()}, guides and priors:", crossed]
     notes = (
         "± is the 95% interval over tasks; with several seeds tasks are averaged over them first, and the sd over "
@@ -303,8 +326,9 @@ def _interval(value: MeanInterval | None, sign: bool = False) -> str:
 def table_rows(rows: list[Row]) -> list[dict[str, Any]]:
     """Flat records for a csv file."""
     records = []
+    names = dict.fromkeys([*METHOD, *(name for row in rows for name in row.method)])
     for row in rows:
-        record = dict(zip(FORM, row.form, strict=True)) | row.method
+        record = dict(zip(FORM, row.form, strict=True)) | {name: row.method.get(name) for name in names}
         record |= {"oracle": row.oracle, "seeds": " ".join(map(str, row.seeds))}
         for name in METRICS:
             value = row.metrics.get(name)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from matplotlib.figure import Figure
 
 from experiments.ablation import Row, labels
+from experiments.escape import in_legend, one_line
 from experiments.figures import PALETTE
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -35,7 +36,7 @@ def accuracies(rows: list[Row]) -> Figure:
         axes.invert_yaxis()
         second = "\nsquares: under the other balance" if any(r.second for r in members) else ""
         axes.set_xlabel(f"{members[0].main} accuracy (%), 95% interval{second}", fontsize=8)
-        axes.set_title(f"{form[0]}, {form[1]}-way {form[2]}-shot", fontsize=10)
+        axes.set_title(f"{one_line(form[0])}, {form[1]}-way {form[2]}-shot", fontsize=10)
         axes.grid(axis="x", alpha=0.3)
     return figure
 
@@ -75,11 +76,11 @@ def against_steps(rows: list[Row]) -> Figure | None:
                 color=PALETTE[i % len(PALETTE)],
                 marker=MARKERS[i % len(MARKERS)],
                 capsize=3,
-                label=name,
+                label=in_legend(name),
             )
         axes.set_xlabel("K")
         axes.set_ylabel(f"{here[0][0].main} accuracy (%), 95% interval")
-        axes.set_title(f"{form[0]}, {form[1]}-way {form[2]}-shot", fontsize=10)
+        axes.set_title(f"{one_line(form[0])}, {form[1]}-way {form[2]}-shot", fontsize=10)
         axes.legend(fontsize=7, frameon=False)
     return figure
 
@@ -98,7 +99,9 @@ def against_time(rows: list[Row]) -> Figure | None:
             value, colour = row.metrics[row.main], PALETTE[i % len(PALETTE)]
             marker = MARKERS[(i // len(PALETTE)) % len(MARKERS)]
             fill = "white" if row.oracle else colour
-            axes.errorbar(row.milliseconds, value.mean, value.ci95, fmt=marker, color=colour, mfc=fill, label=name)
+            axes.errorbar(
+                row.milliseconds, value.mean, value.ci95, fmt=marker, color=colour, mfc=fill, label=in_legend(name)
+            )
         best, front = -1.0, []
         for row in sorted((r for r in members if not r.oracle), key=lambda r: r.milliseconds):
             if row.metrics[row.main].mean > best:
@@ -108,6 +111,6 @@ def against_time(rows: list[Row]) -> Figure | None:
         axes.set_xscale("log")
         axes.set_xlabel("milliseconds to infer and predict a task")
         axes.set_ylabel(f"{members[0].main} accuracy (%), 95% interval")
-        axes.set_title(f"{form[0]}, {form[1]}-way {form[2]}-shot", fontsize=10)
+        axes.set_title(f"{one_line(form[0])}, {form[1]}-way {form[2]}-shot", fontsize=10)
         axes.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -44,8 +44,9 @@ def open_posterior(path: Path) -> Iterator[Posterior]:
         InputError: it is missing or no such file.
     """
     try:
-        opened: Any = az.from_netcdf(str(path))
-    except (OSError, ValueError) as error:
+        # Of a path such as a::b, xarray takes a for a protocol.
+        opened: Any = az.from_netcdf(str(path.absolute()))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} is no readable NetCDF file ({error}); write it again") from None
     try:
         if DATA_TREES:

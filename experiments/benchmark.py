@@ -18,13 +18,14 @@ from experiments.benchmark_stages import evaluate_lwof, evaluate_standard, svi_s
 from experiments.benchmark_startup import startup
 from experiments.benchmark_timing import machine
 from experiments.cli import run_command
+from experiments.decoration import Decorations
 from experiments.figures import save_figure
 from experiments.ground import choose_device
 from experiments.limits import check_numbers
 from experiments.progress import Reporter
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
-from pyro_sib.files import write_json
+from pyro_sib.files import check_writable, write_json
 
 STAGES: dict[str, Callable[[Bench, Progress], Iterator[Row]]] = {
     "svi_step": svi_step,
@@ -90,10 +91,7 @@ def _check_writable(path: Path) -> None:
         raise InputError(f"--json {path} is a folder; name a file in it")
     if path.suffix != ".json":
         raise InputError(f"--json {path}: a name that ends in .json is needed")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to --json {path} ({error.strerror}); choose another file") from None
+    check_writable(path.parent, "--json")
 
 
 def benchmark(settings: BenchmarkSettings, reporter: Reporter | None = None) -> list[dict[str, Any]]:
@@ -122,6 +120,8 @@ def benchmark(settings: BenchmarkSettings, reporter: Reporter | None = None) -> 
         _save(rows, here, settings.json)
     _show(rows, reporter)
     if settings.json is not None:
+        with Decorations(reporter).trying("the figure"):
+            _draw(rows, here, settings.json)
         reporter.say(f"{settings.json}, {', '.join(str(p) for p in _beside(settings.json))}")
     return _records(rows, here)
 
@@ -143,6 +143,9 @@ def _save(rows: list[Row], here: dict[str, Any], path: Path | None) -> None:
         return
     write_json(path, _records(rows, here))
     write_json(path.with_suffix(".machine.json"), here)
+
+
+def _draw(rows: list[Row], here: dict[str, Any], path: Path) -> None:
     if (figure := growth(rows, f"{here['device']}, threads: {here['threads']}")) is not None:
         save_figure(figure, path.with_suffix(".png"))
 
@@ -183,7 +186,7 @@ def _show(rows: list[Row], reporter: Reporter) -> None:
         table.add_column(column, justify="left" if column in ("stage", "params", "peer") else "right")
     for row in rows:
         table.add_row(*_cells(row))
-    reporter.console.print(table)
+    reporter.show(table)
 
 
 def main() -> int:

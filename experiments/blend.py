@@ -21,7 +21,7 @@ from experiments.results import calibration_of, claim_folder, commit, metrics_of
 from experiments.settings import RunSettings
 from inference.gate import EvennessTest, Gate, LogisticGate, fit_gate, fit_test
 from pyro_sib.errors import InputError
-from pyro_sib.files import write_json
+from pyro_sib.files import check_writable, write_json
 from pyro_sib.metrics import TaskScores, score
 
 _PURPOSES = ("evaluate", "second")
@@ -130,6 +130,7 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> dict[str
     reporter = reporter or Reporter()
     settings.check()
     claim_folder(settings.out, settings)
+    check_writable(settings.out, "--out")
     gate = _fit(settings, reporter)
     groups = _restored(settings.groups()[0], settings, reporter)
     first = groups[0][0]

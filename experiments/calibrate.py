@@ -1,19 +1,22 @@
 """How far to trust a run's predictions: calibration, selective prediction, and queries of unknown classes."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from experiments.calibrate_settings import CalibrateSettings
 from experiments.calibration_figures import reliabilities, risks, strangers_found
 from experiments.cli import run_command
 from experiments.compare import base_tasks
+from experiments.decoration import Decorations
+from experiments.escape import one_line
 from experiments.figures import save_figure
 from experiments.ground import eval_tasks
 from experiments.predictors import TEMPERED_POINT, Predictor, predictors_of
@@ -25,7 +28,7 @@ from inference import Guide
 from inference.evaluation import TaskSource
 from pyro_sib.calibration import area_under_risk, auroc, entropy, mutual_information, reliability
 from pyro_sib.errors import InputError
-from pyro_sib.files import write_json, write_text
+from pyro_sib.files import check_writable, write_json, write_text
 from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval, score
 from pyro_sib.strangers import stranger_rows, with_strangers
 
@@ -65,6 +68,8 @@ def calibrate(settings: CalibrateSettings, reporter: Reporter | None = None) -> 
     """
     reporter = reporter or Reporter()
     settings.check()
+    check_writable(settings.out, "--out")
+    names = names_of(settings.runs)
     measured: list[Measured] = []
     grounds = set()
     for number, folder in enumerate(settings.runs):
@@ -73,7 +78,7 @@ def calibrate(settings: CalibrateSettings, reporter: Reporter | None = None) -> 
         if len(grounds) > 1:
             raise InputError(f"{folder} is of other data than {settings.runs[0]}; calibrate them apart")
         fitted = _restored(settings.fit_on[number], settings, reporter) if settings.fit_on else None
-        measured += _measure(back, folder.name, settings, reporter, fitted)
+        measured += _measure(back, names[number], settings, reporter, fitted)
     records = [_record(m, measured[0], _tempered_point(m, measured)) for m in measured]
     text = _table(measured, records)
     result = {
@@ -85,17 +90,41 @@ def calibrate(settings: CalibrateSettings, reporter: Reporter | None = None) -> 
         "fit_tasks": settings.fit_tasks,
     }
     write_text(settings.out / "table.md", text)
-    for name, figure in (
-        ("reliability", reliabilities({m.name: (m.scores.confidence, m.scores.correct) for m in measured})),
-        ("risk_coverage", risks({m.name: (m.scores.confidence, m.scores.correct) for m in measured})),
-        ("strangers", strangers_found({m.name: (m.known, m.unknown) for m in measured if m.known})),
-    ):
-        if figure is not None:
-            save_figure(figure, settings.out / f"{name}.png")
     write_json(settings.out / "result.json", result)
     reporter.say(text)
-    reporter.say(f"{settings.out}/: table.md, result.json, reliability.png, risk_coverage.png, strangers.png")
+    decorations = Decorations(reporter)
+    for name, draw in _FIGURES.items():
+        with decorations.trying(f"{name}.png"):
+            if (figure := draw(measured)) is not None:
+                save_figure(figure, settings.out / f"{name}.png")
+    decorations.note(settings.out / "result.json", result)
+    reporter.say(f"{settings.out}/: table.md, result.json, {', '.join(f'{name}.png' for name in _FIGURES)}")
     return result
+
+
+_FIGURES: dict[str, Callable[[list[Measured]], Figure | None]] = {
+    "reliability": lambda measured: reliabilities(_predictions(measured)),
+    "risk_coverage": lambda measured: risks(_predictions(measured)),
+    "strangers": lambda measured: strangers_found({m.name: (m.known, m.unknown) for m in measured if m.known}),
+}
+
+
+def _predictions(measured: list[Measured]) -> dict[str, tuple[Tensor, Tensor]]:
+    return {m.name: (m.scores.confidence, m.scores.correct) for m in measured}
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """A name for each run, no two the same: its folder's, or the whole path where two folders have one name.
+
+    Raises:
+        InputError: a run given twice.
+    """
+    whole = [folder.resolve() for folder in folders]
+    if len(set(whole)) < len(whole):
+        twice = next(folder for folder in whole if whole.count(folder) > 1)
+        raise InputError(f"{twice} is given twice; name each run once")
+    short = [one_line(folder.name) for folder in whole]
+    return short if len(set(short)) == len(short) else [one_line(folder) for folder in whole]
 
 
 def _restored(folder: Path, settings: CalibrateSettings, reporter: Reporter) -> Restored:
@@ -108,9 +137,10 @@ def _measure(
     guide = back.program.guide
     assert isinstance(guide, Guide)
     tasks = settings.tasks or eval_tasks(back.settings, back.split)
-    teacher, what = guide, "base classes"
-    source = base_tasks(back.ground.bank, back.settings, back.device)
-    if fitted is not None:
+    if fitted is None:
+        teacher, what = guide, "base classes"
+        source = base_tasks(back.ground.bank, back.settings, back.device, back.settings.query_balance)
+    else:
         assert isinstance(fitted.program.guide, Guide)
         teacher, source = fitted.program.guide, fitted.sources["evaluate"]
         what = f"{fitted.settings.hold_out_classes} base classes held out"

@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from experiments.escape import in_legend
 from experiments.figures import GREY, PALETTE
 from pyro_sib.calibration import auroc, reliability, risk_coverage
 
@@ -34,7 +35,7 @@ def reliabilities(predictions: Predictions) -> Figure:
         axes.plot(
             curve.confidence[filled].tolist(), curve.accuracy[filled].tolist(), "o-", color=PALETTE[0], markersize=4
         )
-        axes.set_title(name.replace(": ", ":\n"), fontsize=8)
+        axes.set_title(":\n".join(in_legend(part) for part in name.rsplit(": ", 1)), fontsize=8)
         axes.text(0.04, 0.9, f"ECE {curve.error:.1f}%", fontsize=9)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
@@ -52,7 +53,7 @@ def risks(predictions: Predictions) -> Figure:
     for number, (name, (confidence, correct)) in enumerate(predictions.items()):
         coverage, risk = risk_coverage(confidence, correct)
         keep = torch.linspace(0, len(coverage) - 1, min(_POINTS, len(coverage))).long()
-        axes.plot(coverage[keep].tolist(), (100 * risk[keep]).tolist(), label=name, **_style(number))
+        axes.plot(coverage[keep].tolist(), (100 * risk[keep]).tolist(), label=in_legend(name), **_style(number))
     axes.set_xlabel("coverage: share of the queries answered")
     axes.set_ylabel("risk: wrong among those answered (%)")
     axes.legend(fontsize=7)
@@ -76,7 +77,7 @@ def strangers_found(found: Mapping[str, tuple[dict[str, Tensor], dict[str, Tenso
             cuts = negative[torch.linspace(0, len(negative) - 1, _POINTS).long()]
             false = 1 - torch.searchsorted(negative, cuts) / len(negative)
             true = 1 - torch.searchsorted(positive, cuts) / len(positive)
-            label = f"{name} ({100 * auroc(positive, negative):.1f})"
+            label = f"{in_legend(name)} ({100 * auroc(positive, negative):.1f})"
             axes.plot(false.tolist(), true.tolist(), label=label, **_style(number))
         axes.plot([0, 1], [0, 1], color="black", linewidth=0.8)
         axes.set_title(score, fontsize=10)

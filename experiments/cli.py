@@ -1,19 +1,35 @@
 """How a command ends: one line for what the user can mend, a word on resuming for a signal."""
 
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
 
+from experiments.escape import one_line
 from experiments.signals import Terminated, stopped_by_signals
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, storage_error
 
 
 def run_command(command: Callable[[], object]) -> int:
-    """Run `command`; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM."""
+    """Run `command`; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM.
+
+    Bad input is also a disk that is full or cannot be written, whoever met it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with stopped_by_signals():
             command()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # Whoever read the output has gone; nothing more can be said to them.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (InputError, OSError) as error:
+        known = storage_error(error, doing="used") if isinstance(error, OSError) else error
+        print(f"error: {one_line(known)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last finished epoch", file=sys.stderr)

@@ -17,21 +17,28 @@ from experiments.ground import Ground, choose_device, choose_split, eval_tasks, 
 from experiments.limits import check_numbers
 from experiments.program import make_sources, wants_base_ids
 from experiments.progress import Reporter
+from experiments.records import of_this_version, read_result, take
 from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
 from experiments.settings import RunSettings
 from inference.evaluation import TaskSource, evaluate
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet
 from pyro_sib.episodes import EpisodeSampler, task_key
-from pyro_sib.files import read_json, write_json
+from pyro_sib.files import check_writable, write_json
 from pyro_sib.metrics import MeanInterval
+
+_SHARED = (
+    *("setting", "ways", "shots", "queries", "query_balance", "propagation"),
+    *("pretrain_epochs", "pretrain_batch_size", "pretrain_learning_rate", "pretrain_schedule"),
+)
+"""Settings of a run that a comparator's tasks and features depend on."""
 
 
 @dataclass(frozen=True)
 class CompareSettings:
     """Evaluate BD-CSPN, LaplacianShot, TIM and PT-MAP beside `experiments.run --setting standard`.
 
-    The same options give the same features and evaluation tasks as there, so that results are paired by task. What
-    a method is not published with is chosen on tasks of the base classes.
+    The same options give the same features (those of stage 1) and evaluation tasks as there, so that results are
+    paired by task. What a method is not published with is chosen on tasks of the base classes.
     """
 
     comparators: str = ",".join(COMPARATORS)
@@ -118,23 +125,31 @@ def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list
     sources["choose"] = base_tasks(ground.bank, like, device)
     mean = ground.bank.split(BASE_TRAIN).x.mean(0).to(device)
     results = [_one(name, settings, like, ground, split, sources, mean, reporter) for name in names]
-    _show(results, settings.out, reporter)
+    with of_this_version(settings.out):
+        _show(results, settings.out, reporter)
     return results
 
 
-def base_tasks(data: DataSet, like: RunSettings, device: torch.device) -> TaskSource:
-    """Balanced tasks of the base classes, of images that f was not trained on where there are enough.
+def base_tasks(data: DataSet, like: RunSettings, device: torch.device, balance: str = "balanced") -> TaskSource:
+    """Tasks of the base classes, of images that f was not trained on where there are enough.
+
+    Args:
+        data: features, or images to see whether there are enough.
+        like: of the evaluation tasks, whose sizes these have.
+        device: of the features.
+        balance: of the queries.
 
     Raises:
         InputError: too few base classes or images for these tasks.
     """
-    held = data.splits.get(BASE_VAL)
-    enough = held is not None and int(held.counts.min()) >= like.shots + like.queries
+    held, shape = data.splits.get(BASE_VAL), like.shape(balance)
+    most = shape.queries if shape.balance is None else shape.ways * shape.queries
+    enough = held is not None and int(held.counts.min()) >= shape.shots + most
     name = BASE_VAL if enough else BASE_TRAIN
     key = task_key(data.fingerprint, 0, "choose comparators")
     novel = data.split(name)
     base = novel if wants_base_ids(like) else None
-    sampler = EpisodeSampler(novel, base, like.shape("balanced"), key, f"{data.name} {name}")
+    sampler = EpisodeSampler(novel, base, shape, key, f"{data.name} {name}")
     return TaskSource(sampler, sampler.novel.x.to(device), None, like.propagator())
 
 
@@ -151,9 +166,11 @@ def _one(
     """Choose what is to be chosen, evaluate, write result.json and tasks.csv."""
     out, tasks = settings.out / name, eval_tasks(like, split)
     done = out / "result.json"
-    if done.exists() and read_json(done)["data"]["fingerprint"] == ground.bank.fingerprint:
+    held = read_result(done) if done.exists() else None
+    if held is not None and take(held, "data.fingerprint", done, str) == ground.bank.fingerprint:
         reporter.say(f"{done} is complete")
-        return read_json(done)
+        return held
+    check_writable(out, "--out")
     clock = Reporter(reporter.console)
     with clock.stage("choose", f"{name}: settings, on {settings.choose_tasks} tasks of base classes"):
         comparator, tried = choose(name, base_mean, sources["choose"], settings.choose_tasks)
@@ -167,10 +184,7 @@ def _one(
     write_tasks(out / "tasks.csv", scores)
     first, *others = ({"metrics": metrics_of(s), "calibration": calibration_of(s)} for s in scores.values())
     result = {
-        **{
-            name: getattr(like, name)
-            for name in ("setting", "ways", "shots", "queries", "query_balance", "propagation")
-        },
+        **{name: getattr(like, name) for name in _SHARED},
         **dict.fromkeys(("prior", "kl_weight", "iterations", "comparison")),
         **{"guide": name, "steps": 0, "seed": 0, "oracle": False, "split": split, "tasks": tasks},
         **first,
@@ -206,7 +220,7 @@ def _show(results: list[dict[str, Any]], out: Path, reporter: Reporter) -> None:
         chosen = {k: v for k, v in result["settings"].items() if k in result["chosen"]["tried"][0]}
         words = ", ".join(f"{k} {v:g}" for k, v in chosen.items())
         table.add_row(result["guide"], f"{cell.mean:.2f} ± {cell.ci95:.2f}", words)
-    reporter.console.print(table)
+    reporter.show(table)
     reporter.say(f"{out}/: NAME/result.json, NAME/tasks.csv")
 
 

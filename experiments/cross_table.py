@@ -1,48 +1,64 @@
 """Guides down, priors across: a grid's accuracies at a glance."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from experiments.method import identity
 from experiments.tables import markdown_table
+
+BY_PRIOR = ("prior", "kl_weight")
+"""Settings in which the cells of a line may differ: the KL's default weight depends on the prior."""
 
 
 class Cell(Protocol):
     """What is said of a run here, as `experiments.ablation.Row` says it."""
 
     @property
-    def guide(self) -> str:
-        """Its name, marked where it is an oracle."""
-
-    @property
     def prior(self) -> str | None:
         """Its name, or None for a method without one."""
+
+    @property
+    def method(self) -> Mapping[str, Any]:
+        """The settings that make the method."""
 
     @property
     def accuracy(self) -> str:
         """The main metric with its interval, percent."""
 
 
-def cross_table(rows: Sequence[Cell]) -> str | None:
-    """The main metric of every guide with every prior.
+def cross_table(rows: Sequence[Cell], names: Sequence[str]) -> str | None:
+    """The main metric of every guide with every prior; guides that differ in another setting have own lines.
 
     Args:
         rows: of one setting and task size.
+        names: of the rows without their prior: what a line is called.
 
     Returns:
-        Markdown, or None where no two guides have met two priors, or one has met the same prior twice.
+        Markdown, or None where no two lines have met two priors, or one has met the same prior twice.
     """
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    for row in rows:
+    found: dict[tuple[Any, ...], dict[str, Cell]] = defaultdict(dict)
+    called: dict[tuple[Any, ...], str] = {}
+    for row, name in zip(rows, names, strict=True):
         if row.prior is None:
             continue
-        if row.prior in found[row.guide]:
+        line = identity({n: v for n, v in row.method.items() if n not in BY_PRIOR})
+        if row.prior in found[line]:
             return None
-        found[row.guide][row.prior] = row.accuracy
+        found[line][row.prior] = row
+        called.setdefault(line, name)
     # A baseline takes no notice of the prior that it is run beside, and is run beside one.
-    crossed = {guide: met for guide, met in found.items() if len(met) > 1}
+    crossed = {line: met for line, met in found.items() if len(met) > 1}
     if len(crossed) < 2:
         return None
     priors = list(dict.fromkeys(prior for met in crossed.values() for prior in met))
-    lines = [[guide, *(met.get(prior, "-") for prior in priors)] for guide, met in crossed.items()]
+    lines = [[called[line], *(_cell(met.get(p), met) for p in priors)] for line, met in crossed.items()]
     return markdown_table(("guide", *priors), lines)
+
+
+def _cell(cell: Cell | None, line: Mapping[str, Cell]) -> str:
+    """Its accuracy, with the KL's weight where that differs along the line."""
+    if cell is None:
+        return "-"
+    weights = {repr(other.method.get("kl_weight")) for other in line.values()}
+    return cell.accuracy + (f" (kl {cell.method.get('kl_weight')})" if len(weights) > 1 else "")

@@ -1,6 +1,7 @@
 """Is a run's posterior to be trusted? Its draws in ArviZ's groups, tables and figures about them."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from matplotlib.figure import Figure
 
 from experiments.arviz_lines import Posterior, open_posterior
 from experiments.cli import run_command
+from experiments.decoration import Decorations
 from experiments.diagnose_report import markdown, warnings_of
 from experiments.diagnostic_figures import checks_figure, khat_figure, loo_figure, steps_figure
 from experiments.diagnostics import (
@@ -22,6 +25,7 @@ from experiments.diagnostics import (
     query_scores,
     step_table,
 )
+from experiments.escape import one_line
 from experiments.figures import save_figure
 from experiments.khat import THRESHOLD, KHat, largest_k, shown, summary, task_k_hats
 from experiments.limits import check_numbers
@@ -32,7 +36,7 @@ from experiments.weight_figures import direction_figure, weights_density, weight
 from inference import Baseline, Guide, learner_named
 from inference.importance import targets_of
 from pyro_sib.errors import InputError
-from pyro_sib.files import write_json, write_text
+from pyro_sib.files import check_writable, write_json, write_text
 
 FEATURES = 4
 """Chosen weights are those of so many features."""
@@ -91,6 +95,7 @@ def diagnose(settings: DiagnoseSettings, reporter: Reporter | None = None) -> di
         InputError: no finished run there, a learner without a density, or too few draws.
     """
     settings.check()
+    check_writable(settings.out or settings.run / "diagnostics", "--out")
     reporter = reporter or Reporter()
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -104,12 +109,16 @@ def diagnose(settings: DiagnoseSettings, reporter: Reporter | None = None) -> di
         with reporter.stage("posterior", f"{settings.draws} draws for each of {settings.tasks} tasks") as advance:
             write_posterior(path, subject, settings.tasks, settings.draws, advance)
     with open_posterior(path) as posterior:
-        result = _measure(settings, restored, posterior, out, reporter)
+        result, figures = _measure(settings, restored, posterior, reporter)
     result["warnings"] = warnings_of(result)
     write_json(out / "diagnostics.json", result)
     write_text(out / "diagnostics.md", markdown(result))
     for warning in result["warnings"]:
-        reporter.say(f"warning: {warning}")
+        reporter.warn(warning)
+    decorations = Decorations(reporter)
+    for name, draw in figures.items():
+        with decorations.trying(f"{name}.png"):
+            save_figure(draw(), out / f"{name}.png")
     reporter.say(f"{out}/: diagnostics.md, diagnostics.json, {NAME}, {len(list(out.glob('*.png')))} figures")
     return result
 
@@ -123,11 +132,13 @@ def subject_of(restored: Restored) -> Subject:
 
 
 def _measure(
-    settings: DiagnoseSettings, restored: Restored, posterior: Posterior, out: Path, reporter: Reporter
-) -> dict[str, Any]:
+    settings: DiagnoseSettings, restored: Restored, posterior: Posterior, reporter: Reporter
+) -> tuple[dict[str, Any], dict[str, Callable[[], Figure]]]:
+    """The content of diagnostics.json, and what draws each figure."""
     run = restored.settings
     what = f"{run.ways}-way {run.shots}-shot, {run.guide}, {restored.split}"
-    names = [str(name) for name in posterior.values("constant_data", "class_name", task=settings.task)]
+    what += f", queries {run.query_balance}" if run.query_balance != "balanced" else ""
+    names = [one_line(name) for name in posterior.values("constant_data", "class_name", task=settings.task)]
     with reporter.stage("k-hat", f"k-hat of {settings.tasks} tasks") as advance:
         found, unweighted = _k_hats(settings, restored, posterior, advance)
     with reporter.stage("diagnostics", "weights, predictive checks, leave-one-out, steps"):
@@ -140,21 +151,22 @@ def _measure(
             with open_posterior(settings.chains) as other:
                 chains = chain_table(other)
     title = f"{what}, task {settings.task}: the {len(chosen.features)} features that the evidence moved most"
-    for name, figure in {
-        "weights_forest": weights_forest(chosen, names, title),
-        "weights_density": weights_density(chosen, names, title),
-        "weights_pair": weights_pair(chosen, names, title),
-        "class_directions": direction_figure(
+    figures: dict[str, Callable[[], Figure]] = {
+        "weights_forest": lambda: weights_forest(chosen, names, title),
+        "weights_density": lambda: weights_density(chosen, names, title),
+        "weights_pair": lambda: weights_pair(chosen, names, title),
+        "class_directions": lambda: direction_figure(
             directions, settings.task, names, f"directions of the weights: {what}"
         ),
-        "predictive_checks": checks_figure(checks, settings.task, names, f"posterior predictive checks: {what}"),
-        "k_hat": khat_figure(found, f"PSIS k-hat, {settings.tasks} tasks, {settings.draws} draws: {what}"),
-        "loo": loo_figure(scores, f"leave-one-out over the queries, {settings.tasks} tasks: {what}"),
-        "steps": steps_figure(steps, f"q after k steps, {settings.tasks} tasks: {what}"),
-    }.items():
-        save_figure(figure, out / f"{name}.png")
+        "predictive_checks": lambda: checks_figure(
+            checks, settings.task, names, f"posterior predictive checks: {what}"
+        ),
+        "k_hat": lambda: khat_figure(found, f"PSIS k-hat, {settings.tasks} tasks, {settings.draws} draws: {what}"),
+        "loo": lambda: loo_figure(scores, f"leave-one-out over the queries, {settings.tasks} tasks: {what}"),
+        "steps": lambda: steps_figure(steps, f"q after k steps, {settings.tasks} tasks: {what}"),
+    }
     mean = torch.from_numpy(directions.with_truth)
-    return {
+    result = {
         "run": str(settings.run),
         "guide": run.guide,
         "oracle": restored.program.guide.oracle,
@@ -206,6 +218,7 @@ def _measure(
         "steps": steps,
         "chains": chains,
     }
+    return result, figures
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from experiments.escape import one_line
 from experiments.khat import SPACE_NAMES, shown
 from experiments.tables import markdown_table
 
@@ -72,7 +73,7 @@ def markdown(result: dict[str, Any]) -> str:
     return (
         "\n\n".join(
             [
-                f"# Diagnostics of {result['run']}",
+                f"# Diagnostics of {one_line(result['run'])}",
                 f"{result['guide']}{' (oracle)' if result['oracle'] else ''}, {result['tasks']} tasks of "
                 f"{result['split']}, {result['draws']} posterior draws each, kl weight {result['kl_weight']:g}.",
                 "## Warnings\n\n" + ("\n".join(f"- {w}" for w in result["warnings"]) or "None."),

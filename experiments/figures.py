@@ -1,8 +1,9 @@
 """Figures from plain arrays: accuracy against K, the training curve, one task drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import matplotlib
 import numpy as np
@@ -10,8 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FuncFormatter
 from numpy.typing import NDArray
 
+from experiments.escape import in_figure, in_legend, one_line
 from pyro_sib.files import write_atomically
 
 DPI = 150
@@ -27,9 +31,33 @@ Array = NDArray[Any]
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure atomically in the format that `path` ends in."""
+    """Write the figure atomically in the format that `path` ends in, with whatever anybody named in its texts."""
     FigureCanvasAgg(figure)
+    _escape(figure)
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=DPI))
+
+
+_ESCAPED: WeakSet[Figure] = WeakSet()
+
+
+def _escape(figure: Figure) -> None:
+    """Have every text drawn as it is, once; what matplotlib itself writes along an axis comes when it draws."""
+    if figure in _ESCAPED:
+        return
+    _ESCAPED.add(figure)
+    along = {axis.get_major_formatter() for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)}
+    for formatter in along:
+        if isinstance(formatter, FuncFormatter):
+            formatter.func = _escaped(formatter.func)
+        elif isinstance(formatter, FixedFormatter):
+            formatter.seq = [in_figure(str(label)) for label in formatter.seq]
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text(in_figure(text.get_text()))
+
+
+def _escaped(label: Callable[..., str]) -> Callable[..., str]:
+    return lambda *place: in_figure(label(*place))
 
 
 def class_colours(classes: int) -> list[str]:
@@ -44,6 +72,7 @@ def accuracy_against_steps(
     curves: dict[str, list[tuple[float, float]]],
     trained_zero: dict[str, tuple[float, float]] | None,
     title: str,
+    beside: str = "trained with K = 0",
 ) -> Figure:
     """Accuracy of each iterate of q, one panel a metric, since their levels lie far apart.
 
@@ -51,6 +80,7 @@ def accuracy_against_steps(
         curves: metric to (mean, 95% interval) in percent for k = 0..K.
         trained_zero: metric to (mean, 95% interval) in percent of K = 0 trained by itself.
         title: of the whole.
+        beside: what `trained_zero` is of.
     """
     figure = Figure(figsize=(1.0 + 3.1 * max(len(curves), 1.5), 3.8), layout="constrained")
     figure.suptitle(title, fontsize=10)
@@ -72,7 +102,7 @@ def accuracy_against_steps(
     panels[0].set_ylabel("accuracy (%), 95% interval")
     keys = [Line2D([], [], color="0.35", marker="o", lw=1.8, label="after k of its K steps")]
     if trained_zero:
-        keys.append(Line2D([], [], color="0.35", ls="--", lw=1.4, label="trained with K = 0"))
+        keys.append(Line2D([], [], color="0.35", ls="--", lw=1.4, label=beside))
     figure.legend(handles=keys, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure
 
@@ -222,7 +252,7 @@ def task_scatter(
     for start, end in zip(weights_before, weights_after, strict=True):
         arrow = {"arrowstyle": "-|>", "color": "black", "lw": 1.3, "shrinkA": 0, "shrinkB": 5}
         panels[1].annotate("", xy=end, xytext=start, arrowprops=arrow, zorder=3)
-    drawn = [_short_name(name, 18) for name in class_names]
+    drawn = [in_legend(_short_name(name, 18)) for name in class_names]
     keys = [Line2D([], [], marker="o", ls="", color=c, label=n) for c, n in zip(colours, drawn, strict=False)]
     if (before == -1).any() or (after == -1).any():
         keys.append(Line2D([], [], marker="o", ls="", color=GREY, label="base"))
@@ -305,7 +335,7 @@ def _resized(image: Array, side: int) -> Array:
 
 
 def _short_name(name: str, most: int = 14) -> str:
-    text = str(name)
+    text = one_line(name)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -10,14 +10,16 @@ import tyro
 from rich.table import Table
 
 from experiments.cli import run_command
+from experiments.decoration import Decorations
 from experiments.figures import save_figure
 from experiments.gold_figure import gold_figure
 from experiments.gold_settings import GoldSettings
 from experiments.gold_task import CONDITIONS, GoldProgram, gold_task
 from experiments.progress import Advance, Reporter
+from experiments.records import of_this_version, read_result
 from experiments.restore import Restored, restore
 from experiments.results import commit, config_of, versions
-from pyro_sib.files import digest, digest_state, read_json, write_json
+from pyro_sib.files import check_writable, digest, digest_state, read_json, write_json
 from pyro_sib.metrics import expected_calibration_error, mean_interval
 
 R_HAT = 1.05
@@ -36,24 +38,30 @@ def run(settings: GoldSettings, reporter: Reporter | None = None) -> dict[str, A
         InputError: what the user can mend.
     """
     settings.check()
+    check_writable(settings.folder / "tasks", "--out")
     reporter = reporter or Reporter()
     restored = restore(settings.run, reporter, settings.cache_dir, settings.data_root, settings.features, "cpu")
     tasks = _tasks(settings, restored, reporter)
+    with of_this_version(settings.folder / "tasks"):
+        found = summary(tasks)
     result = {
         **config_of(settings),
         "guide": restored.settings.guide,
         "oracle": restored.program.guide.oracle,
         "kl_weight": restored.settings.kl_weight,
         "split": restored.split,
-        "summary": summary(tasks),
+        "summary": found,
         "commit": commit(),
         "versions": versions(),
         "seconds": reporter.seconds,
     }
     write_json(settings.folder / "gold.json", result)
-    title = f"{restored.settings.guide} beside NUTS, {len(tasks)} tasks of {restored.split}"
-    save_figure(gold_figure(tasks, title), settings.folder / "gold.png")
     _show(result, reporter)
+    decorations = Decorations(reporter)
+    with decorations.trying("gold.png"):
+        title = f"{restored.settings.guide} beside NUTS, {len(tasks)} tasks of {restored.split}"
+        save_figure(gold_figure(tasks, title), settings.folder / "gold.png")
+    decorations.note(settings.folder / "gold.json", result)
     reporter.say(f"{settings.folder}/: gold.json, gold.png, tasks/")
     return result
 
@@ -73,7 +81,7 @@ def _tasks(settings: GoldSettings, restored: Restored, reporter: Reporter) -> li
                 seconds.append(perf_counter() - start)
                 left = sum(seconds) / len(seconds) * (settings.tasks - task - 1) / 60
                 reporter.say(f"  task {task + 1}/{settings.tasks}  {_line(read_json(path))}  {left:.1f} min left")
-            tasks.append(read_json(path))
+            tasks.append(read_result(path))
     return tasks
 
 
@@ -140,14 +148,14 @@ def _show(result: dict[str, Any], reporter: Reporter) -> None:
         label = f"NUTS, {name}" + (" (sees labels)" if name.endswith(CONDITIONS[1]) else "")
         chains = (_number(row["r_hat_worst"], ".3f"), _number(row["ess_worst"], ".0f"), str(row["divergences"]))
         table.add_row(label, *_score_cells(row), *chains)
-    reporter.console.print(table)
+    reporter.show(table)
     beside = Table(title="the guide beside NUTS")
     for column in ("posterior", "direction cosine", "scale in span", "across", "KL(q || p), nats", "s a task"):
         beside.add_column(column, justify="left" if column == "posterior" else "right")
     for name, row in found["parts"].items():
         columns = ("direction_cosine", "scale_in_span", "scale_across_span", "gap", "seconds")
         beside.add_row(name, *(_cell(row[column]) for column in columns))
-    reporter.console.print(beside)
+    reporter.show(beside)
     if late := [name for name, row in found["parts"].items() if row["r_hat_above"]]:
         reporter.say(f"R-hat above {R_HAT} in some task of {', '.join(late)}: raise --warmup and --samples")
 

@@ -1,6 +1,7 @@
 """What a run stands on: the data as the settings name it, stage 1, and the features."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from pyro_sib.data import (
 )
 from pyro_sib.data.synthetic import synthetic_world
 from pyro_sib.errors import InputError
+from pyro_sib.files import check_writable, read_tensors
 from pyro_sib.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
 
 
@@ -77,7 +79,10 @@ def _read(settings: RunSettings, advance: Advance) -> DataSet:
     if settings.data == "synthetic":
         return synthetic_world(settings.data_seed, settings.image_size)
     assert settings.data_root is not None
-    return read_images(settings.data_root, settings.image_size, settings.cache_dir / "images", advance)
+    images = settings.cache_dir / "images"
+    if not any(images.glob("*.safetensors")):  # one that holds the images may be read-only
+        check_writable(images, "--cache-dir")
+    return read_images(settings.data_root, settings.image_size, images, advance)
 
 
 def choose_split(data: DataSet, settings: RunSettings) -> str:
@@ -105,8 +110,9 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
         return Ground(None, data, None, unit(classifier.weight), accuracy)
     assert settings.out is not None
     recipe, train_split = settings.pretrain_settings(device), data.split(BASE_TRAIN)
-    scalars = Scalars(settings.out / "tensorboard")
+    scalars = Scalars(settings.out / "tensorboard", reporter.warn)
     checkpoint = settings.cache_dir / "backbones" / checkpoint_name(train_split, recipe)
+    _check_cache(settings.cache_dir, checkpoint, recipe.epochs)
     title = f"pretraining {recipe.backbone}, {recipe.epochs} epochs in {recipe.precision}"
     with reporter.stage("pretrain", title) as advance:
 
@@ -126,6 +132,20 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
     accuracy = None if held is None else base_accuracy(network, held, device, settings.flip_features)
     weights = unit(network.classifier.weight.detach().cpu())
     return Ground(data, bank, network, weights, accuracy)
+
+
+def _check_cache(cache: Path, checkpoint: Path, epochs: int) -> None:
+    """Find out before stage 1 whether its network and features can be kept; one that holds them may be read-only.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        for name in ("backbones", "banks"):
+            check_writable(cache / name, "--cache-dir")
+    except InputError:
+        if not checkpoint.exists() or len(read_tensors(checkpoint)[1].get("log", ())) < epochs:
+            raise
 
 
 def ground_of(ground: Ground, settings: RunSettings) -> dict[str, Any]:

@@ -11,6 +11,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.escape import in_netcdf
+from experiments.guarded_file import GuardedFile
+
 Array = NDArray[Any]
 GZIP_LEVEL = 1
 """The mantissas of random draws hardly compress; a higher level takes time for nothing."""
@@ -53,9 +56,10 @@ class GroupedFile:
         coordinates: Mapping[str, Array] | None = None,
     ):
         self.sizes, self.coordinates = sizes, coordinates or {}
-        self.file = h5netcdf.File(path, "w")
+        self.stream = GuardedFile(path)
+        self.file = h5netcdf.File(self.stream, "w")
         for name, value in attributes.items():
-            self.file.attrs[name] = value
+            self.file.attrs[name] = in_netcdf(value) if isinstance(value, str) else value
 
     def __enter__(self) -> "GroupedFile":
         return self
@@ -63,7 +67,16 @@ class GroupedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.file.close()
+        try:
+            self.file.close()
+        except Exception:
+            # What HDF5 makes of an error of the disk says less than the disk did.
+            if self.stream.failed is None:
+                raise
+        finally:
+            self.stream.close()
+        if kind is None and self.stream.failed is not None:
+            raise self.stream.failed
 
     def add(self, group: str, variables: Mapping[str, Variable]) -> None:
         """Make a group and its arrays, empty."""
@@ -95,7 +108,14 @@ class GroupedFile:
             name: of the array.
             block: as many dimensions as the array.
             starts: where it begins along a dimension, 0 for those not named.
+
+        Raises:
+            OSError: the disk takes no more.
         """
         array = self.file[group][name]
+        if block.dtype == object:
+            block = np.array([in_netcdf(text) for text in block.ravel()], dtype=object).reshape(block.shape)
         begins = [starts.get(d, 0) for d in array.dimensions]
         array[tuple(slice(b, b + n) for b, n in zip(begins, block.shape, strict=True))] = block
+        if self.stream.failed is not None:
+            raise self.stream.failed

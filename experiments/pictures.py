@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.escape import one_line
 from experiments.settings import RunSettings
 from inference import Guide
 from inference.evaluation import TaskSource
 from inference.learner import Learner
 from pyro_sib.cosine import unit
 from pyro_sib.data import DataSet
-from pyro_sib.episodes import gather
 
 
 def draw_pictures(
@@ -37,11 +37,13 @@ def draw_pictures(
     from experiments import figures
 
     assert settings.out is not None
-    what = f"{settings.ways}-way {settings.shots}-shot, {result['data']['name']} {split}, {settings.setting}"
+    what = _words(settings, one_line(result["data"]["name"]), split)
     curves = {name: [(k[name]["mean"], k[name]["ci95"]) for k in result["iterates"]] for name in result["metrics"]}
-    zero = result["comparison"]
+    zero = result["comparison"] and result["comparison"]["at_the_mean"]
     bands = zero and {name: (m["mean"], m["ci95"]) for name, m in zero["metrics"].items()}
-    figure = figures.accuracy_against_steps(curves, bands, f"{what}, {result['tasks']} tasks")
+    beside = "trained with K = 0" + ", on the features of stage 1" * settings.tune_features
+    title = f"{what}, {result['tasks']} tasks, at the mean of q"
+    figure = figures.accuracy_against_steps(curves, bands, title, beside)
     figures.save_figure(figure, settings.out / "accuracy_against_K.png")
     log = result["train_log"]
     iterations, losses, accuracies = ([r[key] for r in log] for key in ("iteration", "loss", "accuracy"))
@@ -50,14 +52,21 @@ def draw_pictures(
         figures.save_figure(_task(settings, images, source, guide, split, what), settings.out / "task.png")
 
 
+def _words(settings: RunSettings, data: str, split: str) -> str:
+    """What the tasks are, with whatever makes them others than usual."""
+    words = [f"{settings.ways}-way {settings.shots}-shot", f"{data} {split}", settings.setting]
+    words += [f"queries {settings.query_balance}"] if settings.query_balance != "balanced" else []
+    words += [f"propagation {settings.propagation:g}"] if settings.propagation else []
+    return ", ".join(words)
+
+
 def _task(
     settings: RunSettings, images: DataSet | None, source: TaskSource, guide: Learner, split: str, what: str
 ) -> Any:
     """Task 0: its support, its queries before and after the K steps."""
     from experiments import figures
 
-    index = source.sampler.sample(torch.arange(1))
-    episode = gather(index, source.novel, source.base, source.sampler.shape)
+    index, episode = source.sampler.sample(torch.arange(1)), source.episodes(torch.arange(1))
     evidence = guide.sees(episode)
     offset = 0 if evidence.joint_base_ids is None else evidence.joint_base_ids.shape[1]
     novel = settings.ways * settings.queries
@@ -65,8 +74,8 @@ def _task(
     labels = (episode.query_y[0, :novel] - offset).cpu().numpy()
     novel_split = source.sampler.novel
     classes = novel_split.y[index.support[0]].view(settings.ways, settings.shots)[:, 0]
-    names = [novel_split.class_names[c] for c in classes]
-    title = f"one task: {what}"
+    names = [one_line(novel_split.class_names[c]) for c in classes]
+    title = f"one task, at the mean of q: {what}"
     if images is not None:
         rows = images.split(split).x
         support = _pixels(rows[index.support[0]]).reshape(settings.ways, settings.shots, *_shape(rows))

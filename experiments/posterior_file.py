@@ -1,6 +1,8 @@
 """posterior.nc: a run's posterior in ArviZ's groups, streamed to the file."""
 
+import errno
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor
 
 from experiments.netcdf import Array, GroupedFile
-from experiments.posterior_schema import Plan, schema, sizes_of
+from experiments.posterior_schema import Plan, bytes_of, schema, sizes_of
 from experiments.results import commit, config_of, versions
 from experiments.settings import RunSettings
 from inference import Guide
@@ -76,8 +78,6 @@ def write_posterior(
     subject.guide.eval()
     try:
         write_atomically(path, lambda temporary: _fill(temporary, subject, tasks, draws, advance))
-    except OSError as error:
-        raise InputError(f"cannot write {path} ({error}); free some space or choose another folder") from None
     finally:
         subject.guide.train(was_training)
 
@@ -87,7 +87,7 @@ def exported(path: Path) -> dict[str, Any] | None:
     try:
         with h5netcdf.File(path, "r") as file:
             return {name: file.attrs[name] for name in ("parameters", "data_fingerprint", "tasks", "draws")}
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError, RuntimeError):
         return None
 
 
@@ -102,6 +102,7 @@ def _fill(path: Path, subject: Subject, tasks: int, draws: int, advance: Callabl
     first = source.episodes(torch.arange(1))
     sizes = sizes_of(first.evidence, tasks, draws)
     plan = Plan.of(sizes)
+    _check_space(path, sizes, plan)
     with GroupedFile(path, sizes, _attributes(subject, tasks, draws)) as file:
         for group, variables in schema(sizes, plan).items():
             file.add(group, variables)
@@ -110,6 +111,17 @@ def _fill(path: Path, subject: Subject, tasks: int, draws: int, advance: Callabl
         for indices in torch.arange(tasks).split(plan.tasks):
             _write_tasks(file, subject, indices, draws, plan.draws)
             advance(int(indices[-1]) + 1, tasks)
+
+
+def _check_space(path: Path, sizes: dict[str, int], plan: Plan) -> None:
+    """Say at once what cannot end well: the draws hardly compress, so half of them is the least that they need.
+
+    Raises:
+        OSError: too little space.
+    """
+    needed, free = bytes_of(schema(sizes, plan), sizes), shutil.disk_usage(path.parent).free
+    if free < needed / 2:
+        raise OSError(errno.ENOSPC, f"about {needed / 2**20:.0f} MiB are needed, {free / 2**20:.0f} are free")
 
 
 def _attributes(subject: Subject, tasks: int, draws: int) -> dict[str, str | int | float]:

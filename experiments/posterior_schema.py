@@ -1,6 +1,9 @@
 """What is in posterior.nc: ArviZ's groups, their arrays, and the pieces in which these are written."""
 
 from dataclasses import dataclass
+from math import prod
+
+import numpy as np
 
 from experiments.netcdf import Variable
 from pyro_sib.types import Evidence
@@ -106,3 +109,13 @@ def schema(sizes: dict[str, int], plan: Plan) -> dict[str, dict[str, Variable]]:
         },
         "constant_data": constants,
     }
+
+
+def bytes_of(groups: dict[str, dict[str, Variable]], sizes: dict[str, int]) -> int:
+    """Of all numbers in the file, uncompressed."""
+    return sum(
+        prod(sizes[dim] for dim in variable.dims) * np.dtype(variable.dtype).itemsize
+        for variables in groups.values()
+        for variable in variables.values()
+        if variable.dtype != "str"
+    )

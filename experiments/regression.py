@@ -1,6 +1,7 @@
 """Few-shot regression: sinusoids from a few labeled points, by the same model, guides and SVI."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import tyro
 from rich.table import Table
 
 from experiments.cli import run_command
+from experiments.decoration import Decorations
 from experiments.figures import save_figure
 from experiments.progress import Reporter
+from experiments.records import of_this_version, read_result
 from experiments.regression_figure import CurveBelief, regression_figure
 from experiments.regression_program import (
     Ground,
@@ -29,7 +32,7 @@ from experiments.results import claim_folder, commit, config_of, versions
 from inference.training import EpochRecord, Trainer
 from models import ExactPosterior
 from pyro_sib.data.sinusoids import INPUTS
-from pyro_sib.files import digest, read_json, write_json
+from pyro_sib.files import check_writable, digest, write_json
 from pyro_sib.regression_metrics import RegressionScores
 
 DRAWN_TASKS, DRAWN_CURVES = 4, 6
@@ -48,28 +51,36 @@ def run(settings: RegressionSettings, reporter: Reporter | None = None) -> dict[
     done = settings.out / "result.json"
     if done.exists():
         reporter.say(f"{done} is complete; shown again")
-        result = read_json(done)
+        result = read_result(done)
     else:
-        result = _compute(settings, settings.out, reporter)
+        check_writable(settings.out, "--out")
+        result, draw = _compute(settings, settings.out, reporter)
         write_json(done, result)
-    _show(result, settings.out, reporter)
+        decorations = Decorations(reporter)
+        with decorations.trying("regression.png"), reporter.stage("figure", "figure"):
+            draw(settings.out / "regression.png")
+        decorations.note(done, result)
+    with of_this_version(done):
+        _show(result, settings.out, reporter)
     return result
 
 
-def _compute(settings: RegressionSettings, out: Path, reporter: Reporter) -> dict[str, Any]:
+def _compute(
+    settings: RegressionSettings, out: Path, reporter: Reporter
+) -> tuple[dict[str, Any], Callable[[Path], None]]:
+    """The content of result.json, and what draws the first guide's tasks to a path."""
     with reporter.stage("features", "gains of the features"):
         ground = prepare(settings.shape(), settings.frequencies, settings.seed, settings.gains)
     with reporter.stage("evidence", "exact empirical Bayes"):
         exact = fit_by_evidence(settings.prior, ground)
     source, tasks = ground.sources["evaluate"], settings.eval_tasks
     guides: dict[str, Any] = {}
+    programs: list[RegressionProgram] = []
     for name in settings.guide:
         program, log = _train(settings, name, ground, out, reporter)
         guides[name] = {**_evaluated(program, ground, tasks), "train_log": [asdict(r) for r in log]}
-        if name == settings.guide[0]:
-            with reporter.stage("figure", "figure"):
-                _draw(settings, program, exact, ground, out / "regression.png")
-    return {
+        programs.append(program)
+    result = {
         **config_of(settings),
         "tasks": tasks,
         "guides": guides,
@@ -81,6 +92,7 @@ def _compute(settings: RegressionSettings, out: Path, reporter: Reporter) -> dic
         "versions": versions(),
         "seconds": reporter.seconds,
     }
+    return result, lambda path: _draw(settings, programs[0], exact, ground, path)
 
 
 def _train(
@@ -175,7 +187,7 @@ def _show(result: dict[str, Any], out: Path, reporter: Reporter) -> None:
         label = f"{name} (sees labels)" if row["oracle"] else name
         table.add_row(label, _cell(first, "mse"), *_after(last), _cell(row["exact_under_this_prior"], "mse"))
     table.add_row("exact empirical Bayes", "", *_after(result["exact"]["metrics"]), "")
-    reporter.console.print(table)
+    reporter.show(table)
     reporter.say(f"everything is in {out}/")
 
 

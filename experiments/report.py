@@ -14,7 +14,8 @@ from typing import Any
 import tyro
 
 from experiments.cli import run_command
-from experiments.runs import LAMBDA_AT_ZERO, METHOD, METRICS, ONLY_ABOVE_ZERO, Run, exact, read_runs
+from experiments.escape import one_line
+from experiments.runs import LAMBDA_AT_ZERO, METRICS, NOTED, ONLY_ABOVE_ZERO, Run, exact, read_runs
 from experiments.tables import markdown_table
 
 SHOTS = (5, 1)
@@ -52,7 +53,7 @@ def _section(runs: list[Run], all_rows: bool) -> str:
     in_paper = [run for run in runs if run.ways == 5 and run.shots in SHOTS and run.setting in GROUPS]
     plain = [run for run in runs if run not in in_paper]
     labels = _labels(runs)
-    parts = [f"## {name} ({fingerprint[:8]}), {split} split"]
+    parts = [f"## {one_line(name)} ({fingerprint[:8]}), {split} split"]
     if in_paper:
         title = f"Average accuracy in percent, laid out as the paper's {TABLES.get(split, 'Table 1')}"
         parts += [title, markdown_table(PAPER_HEADER, _paper_layout(in_paper, labels, paper, all_rows))]
@@ -61,7 +62,7 @@ def _section(runs: list[Run], all_rows: bool) -> str:
             "Other task sizes, average accuracy in percent",
             markdown_table(PLAIN_HEADER, _plain(plain, labels)),
         ]
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in _notes(runs, labels, bool(paper)))])
+    return "\n\n".join([*parts, "\n".join(f"- {one_line(note)}" for note in _notes(runs, labels, bool(paper)))])
 
 
 def _paper_layout(
@@ -111,22 +112,28 @@ def _labels(runs: list[Run]) -> dict[tuple[Any, ...], str]:
     labels = {}
     for run in runs:
         peers = [r for r in runs if (r.setting, r.trained) == (run.setting, run.trained)]
-        names = sorted({name for r in peers for name in r.method}, key=lambda n: (n not in METHOD, n))
+        names = sorted({name for r in peers for name in r.method}, key=lambda n: (n not in NOTED, n))
         words = []
         for name in names:
             among = peers
             if name in ONLY_ABOVE_ZERO:
                 # K = 0 takes no steps, so its guide's name matters only beside a K = 0 equal in all else.
                 among = [r for r in peers if (r.steps == 0) == (run.steps == 0)]
-                among = [r for r in among if run.steps or r.but_guide == run.but_guide]
-            if name != "oracle" and len({exact(r.method.get(name)) for r in among}) > 1:
-                words.append(f"{name} {_word(run.method.get(name))}")
+                among = [r for r in among if run.steps or r.agrees(run)]
+            if name != "oracle" and run.method.get(name) is not None and _tells(name, run, among):
+                words.append(f"{name} {_word(run.method[name])}")
         guide = run.method["guide"]
         method = "SIB" if guide in LAMBDA_AT_ZERO else guide
         if run.method.get("oracle"):
             method += " (oracle: sees the queries' labels)"
         labels[run.same_method] = ", ".join([f"{method} K={run.steps}", *words])
     return labels
+
+
+def _tells(name: str, run: Run, among: list[Run]) -> bool:
+    """Whether a setting differs among these runs, or is had by some of the same guide's alone."""
+    had = {exact(r.method[name]) for r in among if name in r.method}
+    return len(had) > 1 or any(name not in r.method for r in among if r.method["guide"] == run.method["guide"])
 
 
 def _by_seed(runs: list[Run]) -> dict[int, list[Run]]:
@@ -183,7 +190,7 @@ def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> 
         guides = _values(r.method["guide"] for r in here if r.beside is None)
         words = [
             f"guide {guides}",
-            *(f"{n} {_values(r.method[n] for r in here if n in r.method)}" for n in METHOD[1:]),
+            *(f"{n} {_values(r.method[n] for r in here if n in r.method)}" for n in NOTED[1:]),
         ]
         seeds = _values(run.seed for run in here)
         commits = _values(_short(run.commit) for run in here)
@@ -209,7 +216,7 @@ def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> 
 
 def _shared(runs: list[Run]) -> list[str]:
     """Values of the settings that every trained run has."""
-    known = {name: [r.method[name] for r in runs if name in r.method] for name in METHOD[1:]}
+    known = {name: [r.method[name] for r in runs if name in r.method] for name in NOTED[1:]}
     return [f"{name} {_values(values)}" for name, values in known.items() if values]
 
 

@@ -14,7 +14,7 @@ from experiments.report import report
 from experiments.run import run
 from experiments.settings import RunSettings, said
 from pyro_sib.errors import InputError
-from pyro_sib.files import write_text
+from pyro_sib.files import check_writable, write_text
 
 KL_WEIGHTS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)
 """The sweep, from no KL to the literal one."""
@@ -141,16 +141,16 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
 
 def reproduce(settings: ReproduceSettings) -> None:
     """Run what is not yet there."""
-    reporter = Reporter()
+    reporter, out = Reporter(), settings.filled().out
+    assert out is not None
     everything = rows(settings)
     for row in everything:
         row.resolved()  # a wrong name stops the whole before its first row
+    check_writable(out, "--out")
     for number, row in enumerate(everything, 1):
         reporter.say(f"row {number} of {len(everything)}: {row.out}")
         run(row, Reporter(reporter.console))
     if settings.table is not None:
-        out = settings.filled().out
-        assert out is not None
         write_text(out / "table.md", report([out]))
         reporter.say(f"{out}/table.md: the paper's Table {settings.table}, its own figures beside ours")
 

@@ -1,13 +1,18 @@
 """A finished run brought back from its folder: settings, data, features, tasks and the trained program."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
+from torch import Tensor, nn
 
 from experiments.ground import Ground, choose_device, choose_split, load_data, prepare
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
 from experiments.progress import Reporter
+from experiments.records import read_result, take
 from experiments.settings import RunSettings
 from inference.evaluation import TaskSource
 from inference.training import load_state
@@ -27,7 +32,7 @@ class Restored:
 
     Attributes:
         settings: of the run, resolved.
-        ground: data and features.
+        ground: data and features; after --tune-features, those of the network that stage 2 left.
         split: evaluated on.
         sources: tasks by purpose, as `make_sources` names them.
         program: with the best epoch's parameters, in evaluation mode.
@@ -77,7 +82,7 @@ def restore(
             )
     found = choose_device(settings.device)
     data = load_data(settings, reporter)
-    held = read_json(done)["data"]["fingerprint"]
+    held = take(read_result(done), "data.fingerprint", done, str)
     if held != data.fingerprint:
         raise InputError(f"{folder} is a run on other data (fingerprint {held}, here {data.fingerprint})")
     split = choose_split(data, settings)
@@ -85,22 +90,22 @@ def restore(
     program = build_program(settings, ground.bank.split(BASE_TRAIN).x.shape[1], ground.base_weights, found)
     tensors, _ = read_tensors(checkpoint)
     best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
-    bank = ground.bank
     if settings.tune_features and ground.network is not None:
-        try:
-            load_state({"features": FeatureNetwork(ground.network.backbone)}, best)
-        except RuntimeError:
-            raise InputError(f"{checkpoint} is of another version of this package; train it again") from None
-        bank = build_bank(data, ground.network.backbone, found, cache_dir / "banks")
+        _load({"features": FeatureNetwork(ground.network.backbone)}, best, checkpoint)
+        ground = replace(ground, bank=build_bank(data, ground.network.backbone, found, cache_dir / "banks"))
     if not all(finite(tensor) for tensor in best.values()):
         raise InputError(f"{checkpoint} holds parameters that are NaN or infinite; delete it and train again")
-    try:
-        load_state(program.modules(), best)
-    except RuntimeError:
-        raise InputError(f"{checkpoint} is of another version of this package; train it again") from None
+    _load(program.modules(), best, checkpoint)
     for module in program.modules().values():
         module.eval()
-    return Restored(settings, ground, split, make_sources(bank, settings, split, found), program, found)
+    return Restored(settings, ground, split, make_sources(ground.bank, settings, split, found), program, found)
+
+
+def _load(modules: Mapping[str, nn.Module], best: Mapping[str, Tensor], checkpoint: Path) -> None:
+    try:
+        load_state(modules, best)
+    except RuntimeError:
+        raise InputError(f"{checkpoint} is of another version of this package; train it again") from None
 
 
 def read_settings(folder: Path) -> RunSettings:
@@ -118,7 +123,23 @@ def read_settings(folder: Path) -> RunSettings:
     known = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
+    for name, hint in get_type_hints(RunSettings).items():
+        if name in held and not _fits(held[name], hint):
+            raise InputError(
+                f"{path}: {name} is {held[name]!r:.80}, which no run has; mend it, or run again elsewhere"
+            )
     for name in ("data_root", "features"):
         if held.get(name) is not None:
             held[name] = Path(held[name])
     return RunSettings(**held)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is of a setting's type."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) in (UnionType, Union):
+        return any(_fits(value, part) for part in get_args(hint))
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, {float: int | float, Path: str}.get(hint, hint))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from experiments.escape import in_csv
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_json, write_json, write_text
+from pyro_sib.files import check_writable, read_json, write_json, write_text
 from pyro_sib.metrics import TaskScores, expected_calibration_error
 
 if TYPE_CHECKING:
@@ -37,24 +38,23 @@ def claim_folder(out: Path, settings: "DataclassInstance") -> None:
     """Make `out` this configuration's folder, or find that it is.
 
     Raises:
-        InputError: it holds another configuration's run.
+        InputError: it holds another configuration's run, or cannot be written.
     """
     config, path = config_of(settings), out / "config.json"
-    if path.exists():
-        held = {**_defaults(settings), **read_json(path)}
-        differing = sorted(k for k in config.keys() | held.keys() if held.get(k) != config.get(k))
-        if differing:
-            raise InputError(
-                f"{out} holds a run with other settings ({', '.join(differing)}); "
-                f"choose another --out or delete the folder"
-            )
-    elif out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; choose a folder")
-    else:
-        try:
-            write_json(path, config)
-        except OSError as error:
-            raise InputError(f"cannot write to --out {out} ({error.strerror}); choose another folder") from None
+    if not path.exists():
+        check_writable(out, "--out")
+        write_json(path, config)
+        return
+    written = read_json(path)
+    if not isinstance(written, dict):
+        raise InputError(f"{path} is no run's configuration; choose another --out or delete the folder")
+    held = {**_defaults(settings), **written}
+    differing = sorted(k for k in config.keys() | held.keys() if held.get(k) != config.get(k))
+    if differing:
+        raise InputError(
+            f"{out} holds a run with other settings ({', '.join(differing)}); "
+            f"choose another --out or delete the folder"
+        )
 
 
 def _defaults(settings: "DataclassInstance") -> dict[str, Any]:
@@ -105,7 +105,7 @@ def write_tasks(path: Path, scores: dict[str, TaskScores]) -> None:
     writer.writerow(["prediction", "task", "novel", "base", "both", "nll", "brier"])
     for name, score in scores.items():
         columns = [_column(getattr(score, c), len(score.nll)) for c in ("novel", "base", "both", "nll", "brier")]
-        writer.writerows([name, task, *row] for task, row in enumerate(zip(*columns, strict=True)))
+        writer.writerows([in_csv(name), task, *row] for task, row in enumerate(zip(*columns, strict=True)))
     write_text(path, buffer.getvalue())
 
 

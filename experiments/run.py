@@ -10,12 +10,14 @@ import tyro
 from rich.table import Table
 
 from experiments.cli import run_command
+from experiments.decoration import WARNINGS, Decorations, is_decorated
 from experiments.ground import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
 from experiments.pictures import draw_pictures
 from experiments.posterior_file import NAME as POSTERIOR
 from experiments.posterior_file import Subject, exported_tasks, write_posterior
 from experiments.program import Program, make_sources
 from experiments.progress import Reporter
+from experiments.records import of_this_version, read_result, take
 from experiments.results import (
     calibration_of,
     claim_folder,
@@ -33,9 +35,9 @@ from inference.evaluation import TaskSource, evaluate, evidence_bound
 from inference.training import Trainer
 from pyro_sib.bank import build_bank
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_json, write_json
-from pyro_sib.pretrain import choose_precision
+from pyro_sib.files import check_writable, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval
+from pyro_sib.pretrain import choose_precision
 
 
 def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -57,28 +59,47 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     make_sources(data, settings, split, torch.device("cpu"))  # refuses impossible sizes before long work
     done = settings.out / "result.json"
     whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
-    if whole and done.exists() and read_json(done)["data"]["fingerprint"] == data.fingerprint:
+    held = read_result(done) if done.exists() else {}
+    if whole and held and take(held, "data.fingerprint", done, str) == data.fingerprint and is_decorated(held):
         reporter.say(f"{done} is complete; shown again")
-        result = read_json(done)
-        show(result, settings.out, reporter)
-        return result
+        with of_this_version(done):
+            show(held, settings.out, reporter)
+        for line in held.get(WARNINGS) or ():
+            reporter.warn(f"{line}; to try again, delete {done}")
+        return held
+    check_writable(settings.out, "--out")
     ground = prepare(data, settings, split, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
     program, trainer, warnings = train(settings, ground, sources, device, reporter)
-    zero_scores = None
+    zero = None
     if settings.compare and settings.steps and settings.guide != "init-only":
-        zero = replace(settings, guide="init-only", steps=0, tune_features=False)
-        comparison, _, more = train(zero, ground, sources, device, reporter, "k0")
+        zero, more = _zero(settings, ground, sources, split, device, reporter)
         warnings += [f"K = 0: {warning}" for warning in more]
-        zero_scores = evaluate(comparison.guide, sources["evaluate"], eval_tasks(settings, split), settings.draws)[
-            0
-        ]
     if settings.tune_features:
         assert ground.images is not None
         assert ground.network is not None
         bank = build_bank(ground.images, ground.network.backbone, device, settings.cache_dir / "banks")
         sources = make_sources(bank, settings, split, device)
-    return _finish(settings, ground, split, sources, program, zero_scores, trainer, warnings, reporter)
+    return _finish(settings, ground, split, sources, program, zero, trainer, warnings, reporter)
+
+
+def _zero(
+    settings: RunSettings,
+    ground: Ground,
+    sources: dict[str, TaskSource],
+    split: str,
+    device: torch.device,
+    reporter: Reporter,
+) -> tuple[tuple[TaskScores, TaskScores], list[str]]:
+    """K = 0 trained beside, scored by draws and at q's mean, and what was warned of.
+
+    It has the features of stage 1, whatever stage 2 tunes.
+    """
+    zero = replace(settings, guide="init-only", steps=0, tune_features=False)
+    program, _, warnings = train(zero, ground, sources, device, reporter, "k0")
+    tasks, source = eval_tasks(settings, split), sources["evaluate"]
+    drawn, mean = (evaluate(program.guide, source, tasks, draws)[0] for draws in (settings.draws, 0))
+    return (drawn, mean), warnings
 
 
 def _finish(
@@ -87,12 +108,12 @@ def _finish(
     split: str,
     sources: dict[str, TaskSource],
     program: Program,
-    zero: TaskScores | None,
+    zero: tuple[TaskScores, TaskScores] | None,
     trainer: Trainer,
     warnings: list[str],
     reporter: Reporter,
 ) -> dict[str, Any]:
-    """Evaluate, write everything, show the table."""
+    """Evaluate, write the results, then what decorates them, and show the table."""
     assert settings.out is not None
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
     guide = program.guide
@@ -116,13 +137,13 @@ def _finish(
         metric = "both" if settings.joint else "novel"
         lost = against_zero(mean_interval(getattr(averaged, metric) - getattr(zero, metric)), last)
         for warning in lost:
-            reporter.say(f"warning: {warning}")
+            reporter.warn(warning)
         warnings = [*warnings, *lost]
     scores = {"posterior": averaged, "mean": iterates[-1]}
     if second is not None:
         scores[f"posterior {settings.second_balance}"] = second
     if zero is not None:
-        scores["posterior K=0"] = zero
+        scores["posterior K=0"] = zero[0]
     write_tasks(settings.out / "tasks.csv", scores)
     result = {
         **{k: v for k, v in config_of(settings).items() if k not in ("data", "features", "data_root", "compare")},
@@ -131,7 +152,7 @@ def _finish(
         "calibration": calibration_of(averaged),
         "at_the_mean": {"metrics": metrics_of(iterates[-1]), "calibration": calibration_of(iterates[-1])},
         "iterates": [metrics_of(s) for s in iterates],
-        "comparison": None if zero is None else _scores(zero, steps=0),
+        "comparison": None if zero is None else _comparison(*zero),
         "second": None if second is None else _scores(second, query_balance=settings.second_balance),
         "tasks": tasks,
         "steps": last,
@@ -154,21 +175,31 @@ def _finish(
         "threads": torch.get_num_threads(),
         "milliseconds_per_task": round(1000 * reporter.seconds["predict"] / tasks, 4),
         "seconds": reporter.seconds,
+        WARNINGS: None,
     }
+    done, decorations = settings.out / "result.json", Decorations(reporter)
+    write_json(done, result)
     if settings.posterior_tasks and isinstance(guide, Guide):
-        with reporter.stage("posterior", f"{POSTERIOR} of {settings.posterior_tasks} tasks") as advance:
-            subject = Subject(settings, ground.bank.fingerprint, split, source, guide)
-            path = settings.out / POSTERIOR
-            write_posterior(path, subject, settings.posterior_tasks, settings.draws, advance)
-    with reporter.stage("figures", "figures"):
+        subject = Subject(settings, ground.bank.fingerprint, split, source, guide)
+        with (
+            decorations.trying(POSTERIOR),
+            reporter.stage("posterior", f"{POSTERIOR} of {settings.posterior_tasks} tasks") as go,
+        ):
+            write_posterior(settings.out / POSTERIOR, subject, settings.posterior_tasks, settings.draws, go)
+    with decorations.trying("a picture"), reporter.stage("figures", "figures"):
         draw_pictures(settings, ground.images, result, source, guide, split)
-    write_json(settings.out / "result.json", result)
+    decorations.note(done, result)
     show(result, settings.out, reporter)
     return result
 
 
 def _scores(scores: TaskScores, **what: Any) -> dict[str, Any]:
     return {**what, "metrics": metrics_of(scores), "calibration": calibration_of(scores)}
+
+
+def _comparison(drawn: TaskScores, mean: TaskScores) -> dict[str, Any]:
+    """The K = 0 trained beside."""
+    return _scores(drawn, steps=0, features="stage 1", at_the_mean={"metrics": metrics_of(mean)})
 
 
 @torch.no_grad()
@@ -190,6 +221,12 @@ def _scales(program: Program, source: TaskSource) -> dict[str, Any] | None:
 
 def show(result: dict[str, Any], out: Path, reporter: Reporter) -> None:
     """The small table and where everything is."""
+    reporter.show(_table(result))
+    pictures = ", ".join(sorted(p.name for p in out.glob("*.png")))
+    reporter.say(f"{out}/: result.json, tasks.csv, config.json, sib.safetensors, {pictures}")
+
+
+def _table(result: dict[str, Any]) -> Table:
     names = list(result["metrics"])
     table = Table(
         title=f"{result['ways']}-way {result['shots']}-shot, {result['tasks']} tasks of {result['split']}"
@@ -199,13 +236,12 @@ def show(result: dict[str, Any], out: Path, reporter: Reporter) -> None:
         table.add_column(name, justify="right")
     rows = {f"K = {result['steps']}": result["metrics"]}
     if result["comparison"]:
-        rows = {"K = 0": result["comparison"]["metrics"], **rows}
+        stage1 = ", features of stage 1" * bool(result.get("tune_features"))
+        rows = {f"K = 0{stage1}": result["comparison"]["metrics"], **rows}
     for title, metrics in rows.items():
         cells = (MeanInterval(**metrics[name]) for name in names)
         table.add_row(title, *(f"{cell.mean:.2f} ± {cell.ci95:.2f}" for cell in cells))
-    reporter.console.print(table)
-    pictures = ", ".join(sorted(p.name for p in out.glob("*.png")))
-    reporter.say(f"{out}/: result.json, tasks.csv, config.json, sib.safetensors, {pictures}")
+    return table
 
 
 def main() -> int:

@@ -4,23 +4,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.method import exact, identity, method_of
+from experiments.records import NUMBER, read_result, take
 from experiments.tables import result_files
-from pyro_sib.errors import InputError
-from pyro_sib.files import read_json
 
 METRICS = ("novel", "base", "both")
 GROUND = ("data.name", "data.fingerprint", "data.base_holdout", "data.image_size", "backbone")
 """What runs of one table share, beside the split."""
-METHOD = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
-"""What runs of one row share, beside any further setting that result.json holds."""
-ELSEWHERE = ("seed", "steps", "ways", "shots", "setting", "split", "image_size", "backbone", "eval_tasks")
-OUTCOMES = ("elbo", "base_accuracy", "commit", "device", "threads", "comparison", "second", "milliseconds_per_task")
-"""Scalars of result.json that are not further settings: accounted for elsewhere, or results and places."""
+NOTED = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
+"""What every result says, and the notes below a table repeat."""
+ASKED = ("query_balance",)
+"""Tasks of another such balance have rows of their own, as those of another number of `queries` have."""
 KINDS = {
     "data.image_size": int | None,
     "backbone": str | None,
     "prior": str | None,
-    "kl_weight": int | float | None,
+    "kl_weight": NUMBER | None,
     "iterations": int | None,
 } | dict.fromkeys(("tasks", "queries"), int)
 """Types of those that are not str; a comparator has no prior and no iterations."""
@@ -67,13 +66,19 @@ class Run:
     @property
     def same_method(self) -> tuple[Any, ...]:
         """Equal exactly for runs that belong in one row."""
-        return (self.setting, self.steps, *sorted((k, exact(v)) for k, v in self.method.items()))
+        return (self.setting, self.steps, *identity(self.method))
 
     @property
     def but_guide(self) -> tuple[Any, ...]:
         """Equal for a K = 0 of its own and one trained for comparison, whatever the task size."""
         kept = ((k, exact(v)) for k, v in self.method.items() if k not in ONLY_ABOVE_ZERO)
         return (self.split, self.ground, self.setting, *sorted(kept))
+
+    def agrees(self, other: "Run") -> bool:
+        """Whether nothing but the guide tells them apart, of what both guides take."""
+        shared = (self.method.keys() & other.method.keys()) - set(ONLY_ABOVE_ZERO)
+        ground = (self.split, self.ground, self.setting) == (other.split, other.ground, other.setting)
+        return ground and all(exact(self.method[n]) == exact(other.method[n]) for n in shared)
 
     @property
     def cell(self) -> tuple[Any, ...]:
@@ -89,7 +94,7 @@ def read_runs(folders: list[Path]) -> list[Run]:
     """
     own, zeros = [], []
     for path in result_files(folders):
-        raw = read_json(path)
+        raw = read_result(path)
         run = _run(raw, path)
         own.append(run)
         if raw.get("comparison"):
@@ -98,60 +103,44 @@ def read_runs(folders: list[Path]) -> list[Run]:
     return own + [run for run in zeros if run.cell not in taken]
 
 
-def _run(raw: Any, path: Path) -> Run:
-    values = {name: _take(raw, name, path, KINDS.get(name, str)) for name in (*GROUND, *METHOD)}
-    further = {
-        name: value
-        for name, value in (raw.items() if isinstance(raw, dict) else ())
-        if name not in ELSEWHERE + OUTCOMES and value is not None and not isinstance(value, dict | list)
-    }
+def _run(raw: dict[str, Any], path: Path) -> Run:
+    values = {name: take(raw, name, path, KINDS.get(name, str)) for name in (*GROUND, *NOTED)}
     return Run(
         path=path.parent,
-        split=_take(raw, "split", path, str),
-        setting=_take(raw, "setting", path, str),
+        split=take(raw, "split", path, str),
+        setting=take(raw, "setting", path, str),
         ground=tuple(values[name] for name in GROUND),
-        method={n: values[n] for n in METHOD if values[n] is not None}
-        | {n: v for n, v in further.items() if n not in values},
-        steps=_take(raw, "steps", path, int),
-        ways=_take(raw, "ways", path, int),
-        shots=_take(raw, "shots", path, int),
-        seed=_take(raw, "seed", path, int),
-        commit=_take(raw, "commit", path, str | None),
+        method=_method(raw),
+        steps=take(raw, "steps", path, int),
+        ways=take(raw, "ways", path, int),
+        shots=take(raw, "shots", path, int),
+        seed=take(raw, "seed", path, int),
+        commit=take(raw, "commit", path, str | None),
         metrics=_metrics(raw, "metrics", path),
     )
 
 
-def _comparison(raw: Any, path: Path, run: Run) -> Run:
-    changes = {"guide": "init-only"} | ({"tune_features": False} if "tune_features" in run.method else {})
-    metrics = _metrics(raw, "comparison.metrics", path)
-    return replace(run, method=run.method | changes, steps=0, metrics=metrics, beside=run.steps)
-
-
-def _metrics(raw: Any, name: str, path: Path) -> dict[str, tuple[float, float]]:
-    names = [m for m in METRICS if m == "novel" or m in _take(raw, name, path, dict)]
-    number = int | float
+def _method(raw: dict[str, Any]) -> dict[str, Any]:
+    """What makes a row: the method without K, which has a place of its own, and what the tasks ask of it."""
+    found = {name: raw.get(name) for name in NOTED} | method_of(raw) | {name: raw.get(name) for name in ASKED}
     return {
-        m: (
-            float(_take(raw, f"{name}.{m}.mean", path, number)),
-            float(_take(raw, f"{name}.{m}.ci95", path, number)),
-        )
-        for m in names
+        n: v for n, v in (found | {"oracle": raw.get("oracle") or None}).items() if v is not None and n != "steps"
     }
 
 
-def _take(raw: Any, name: str, path: Path, kind: Any = object) -> Any:
-    """The value at a dotted name, its type checked."""
-    value = raw
-    for part in name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise InputError(f"{path} has no {name}; run that experiment again")
-        value = value[part]
-    if not isinstance(value, kind):
-        wanted = getattr(kind, "__name__", str(kind))
-        raise InputError(f"{path}: {name} is {value!r}, not {wanted}; run that experiment again")
-    return value
+def _comparison(raw: dict[str, Any], path: Path, run: Run) -> Run:
+    """Trained on the features of stage 1, whatever the run's own are."""
+    method = _method(raw | {"guide": "init-only", "steps": 0, "oracle": False, "tune_features": False})
+    metrics = _metrics(raw, "comparison.metrics", path)
+    return replace(run, method=method, steps=0, metrics=metrics, beside=run.steps)
 
 
-def exact(value: Any) -> str:
-    """Equal for equal settings, 0 and 0.0 among them."""
-    return repr(float(value)) if isinstance(value, int | float) else repr(value)
+def _metrics(raw: Any, name: str, path: Path) -> dict[str, tuple[float, float]]:
+    names = [m for m in METRICS if m == "novel" or m in take(raw, name, path, dict)]
+    return {
+        m: (
+            float(take(raw, f"{name}.{m}.mean", path, NUMBER)),
+            float(take(raw, f"{name}.{m}.ci95", path, NUMBER)),
+        )
+        for m in names
+    }

@@ -7,13 +7,15 @@ import tyro
 from rich.table import Table
 
 from experiments.cli import run_command
+from experiments.decoration import Decorations
 from experiments.figures import save_figure
 from experiments.progress import Reporter
+from experiments.records import of_this_version, read_result
 from experiments.results import claim_folder, commit, config_of, versions
 from experiments.sbc_figure import sbc_figure
 from experiments.sbc_program import Places, Simulation
 from experiments.sbc_settings import SBCSettings
-from pyro_sib.files import read_json, write_json
+from pyro_sib.files import check_writable, write_json
 from pyro_sib.uniformity import Uniformity, uniformity
 
 FAILED = 1
@@ -32,11 +34,17 @@ def run(settings: SBCSettings, reporter: Reporter | None = None) -> dict[str, An
     done = settings.out / "result.json"
     if done.exists():
         reporter.say(f"{done} is complete; shown again")
-        result = read_json(done)
+        result = read_result(done)
     else:
-        result = _compute(settings, reporter)
+        check_writable(settings.out, "--out")
+        result, places = _compute(settings, reporter)
         write_json(done, result)
-    _show(result, reporter)
+        decorations = Decorations(reporter)
+        with decorations.trying("sbc.png"):
+            _draw(settings, places, result["judged"])
+        decorations.note(done, result)
+    with of_this_version(done):
+        _show(result, reporter)
     reporter.say(f"everything is in {settings.out}/")
     return result
 
@@ -63,8 +71,7 @@ def _row(u: Uniformity) -> dict[str, float]:
     return {"p_uniform": u.p_uniform, "p_symmetric": u.p_symmetric, "spread": u.spread}
 
 
-def _compute(settings: SBCSettings, reporter: Reporter) -> dict[str, Any]:
-    assert settings.out is not None
+def _compute(settings: SBCSettings, reporter: Reporter) -> tuple[dict[str, Any], dict[str, Places]]:
     simulation = Simulation(settings)
     places: dict[str, Places] = {}
     divergences = 0
@@ -76,12 +83,7 @@ def _compute(settings: SBCSettings, reporter: Reporter) -> dict[str, Any]:
             else:
                 places[method] = simulation.guide(method)
     judged = {method: judge(p, settings.level) for method, p in places.items()}
-    title = f"{settings.model} model, {settings.replications} tasks simulated by it"
-    if settings.narrow != 1:
-        title += f", posteriors narrowed to {settings.narrow:g} of their width"
-    figure = sbc_figure(places, {method: row["worst"] for method, row in judged.items()}, title)
-    save_figure(figure, settings.out / "sbc.png")
-    return {
+    result = {
         **config_of(settings),
         "judged": judged,
         "divergences": divergences,
@@ -90,6 +92,16 @@ def _compute(settings: SBCSettings, reporter: Reporter) -> dict[str, Any]:
         "versions": versions(),
         "seconds": reporter.seconds,
     }
+    return result, places
+
+
+def _draw(settings: SBCSettings, places: dict[str, Places], judged: dict[str, Any]) -> None:
+    assert settings.out is not None
+    title = f"{settings.model} model, {settings.replications} tasks simulated by it"
+    if settings.narrow != 1:
+        title += f", posteriors narrowed to {settings.narrow:g} of their width"
+    figure = sbc_figure(places, {method: row["worst"] for method, row in judged.items()}, title)
+    save_figure(figure, settings.out / "sbc.png")
 
 
 def _show(result: dict[str, Any], reporter: Reporter) -> None:
@@ -100,7 +112,7 @@ def _show(result: dict[str, Any], reporter: Reporter) -> None:
         verdict = "calibrated" if row["calibrated"] else f"fails, {row['worst']} most"
         numbers = (f"{row['p_uniform']:.4f}", f"{row['p_symmetric']:.4f}", f"{row['spread']:.2f}")
         table.add_row(method, *numbers, verdict)
-    reporter.console.print(table)
+    reporter.show(table)
     reporter.say("p: least of all quantities times their number. spread: 1 calibrated, 2 intervals half as wide")
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import tyro
 
 from experiments.cli import run_command
+from experiments.escape import one_line
+from experiments.method import FORM, exact, is_trained, method_of
+from experiments.records import NUMBER, read_result, take
 from experiments.tables import markdown_table, result_files
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_json
 
 HEADER = (
     "kl_weight",
@@ -30,6 +32,12 @@ HEADER = (
     "eta",
     "iterations",
 )
+NUMBERS = (
+    *("kl_weight", "iterations", "elbo", "calibration.ece", "calibration.nll", "at_the_mean.calibration.ece"),
+    *("elbo_parts.log_likelihood", "elbo_parts.kl"),
+    *("scales.q", "scales.q_norm", "scales.prior", "scales.predictor"),
+)
+"""What a row is made of."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +49,70 @@ class SweepSettings:
 
 
 def sweep(folders: list[Path]) -> str:
-    """Markdown, one row a run, by kl_weight.
+    """Markdown, one row a run, by kl_weight; what else tells two runs apart stands in front.
+
+    Results without a posterior over w, or without what this version measures of it, are named below the table.
 
     Raises:
-        InputError: no results, or one that lacks what the table shows.
+        InputError: no results, a damaged one, or none with a posterior.
     """
-    found = [(path, read_json(path)) for path in result_files(folders)]
+    rows, skipped = [], []
+    for path in result_files(folders):
+        result = read_result(path)
+        if why := _lacks(result, path):
+            skipped.append(f"- left out: {one_line(path)}, {why}")
+        else:
+            rows.append((result, _row(result)))
+    if not rows:
+        raise InputError(f"no result of a run with a posterior: {skipped[0].removeprefix('- left out: ')}")
+    rows.sort(key=lambda row: row[0]["kl_weight"])
+    names = _names([result for result, _ in rows])
+    told = len(set(names)) > 1
+    header = ("run", *HEADER) if told else HEADER
+    shown = [[name, *cells] if told else cells for name, (_, cells) in zip(names, rows, strict=True)]
+    table = markdown_table(header, shown)
+    return "\n\n".join([table, *(["\n".join(skipped)] if skipped else [])]) + "\n"
+
+
+def _lacks(result: dict[str, Any], path: Path) -> str | None:
+    """Why a result has no row here."""
+    if is_trained(result) and result.get("scales") is None and "scales" in result:
+        return f"{one_line(result.get('guide'))} has no posterior over w"
+    if not is_trained(result) and "guide" in result and "scales" not in result:
+        return f"{one_line(result['guide'])} has no posterior that was trained"
     try:
-        return markdown_table(HEADER, [_row(r) for _, r in sorted(found, key=lambda f: f[1]["kl_weight"])]) + "\n"
-    except KeyError as error:
-        raise InputError(f"a result.json lacks {error}; run it again with this version") from None
+        for name in NUMBERS:
+            take(result, name, path, NUMBER)
+        take(result, "scales.step_size", path, list)
+        for cell in ("metrics", "at_the_mean.metrics"):
+            for part in ("mean", "ci95"):
+                take(result, f"{cell}.{_metric(result)}.{part}", path, NUMBER)
+    except InputError as error:
+        return str(error).replace(f"{path} has no", "it lacks").removeprefix(f"{path}: ")
+    return None
+
+
+def _metric(result: dict[str, Any]) -> str:
+    metrics = result.get("metrics")
+    return "both" if isinstance(metrics, dict) and "both" in metrics else "novel"
+
+
+def _names(results: list[dict[str, Any]]) -> list[str]:
+    """What tells the runs apart beside their kl_weight: task, guide, settings, seed."""
+    named = [
+        {**{name: result.get(name) for name in FORM}, **method_of(result), "seed": result.get("seed")}
+        for result in results
+    ]
+    differing = [
+        name
+        for name in dict.fromkeys(name for one in named for name in one)
+        if name != "kl_weight" and len({exact(one.get(name)) for one in named}) > 1
+    ]
+    return [", ".join(f"{name} {one_line(one.get(name, '-'))}" for name in differing) for one in named]
 
 
 def _row(result: dict[str, Any]) -> list[str]:
-    metric = "both" if "both" in result["metrics"] else "novel"
+    metric = _metric(result)
     mean, parts, scales = result["at_the_mean"], result["elbo_parts"], result["scales"]
     cells = [result["metrics"][metric], mean["metrics"][metric]]
     return [
@@ -71,7 +129,7 @@ def _row(result: dict[str, Any]) -> list[str]:
         f"{scales['q_norm']:.2f}",
         f"{scales['prior']:.4f}",
         f"{scales['predictor']:.1f}",
-        ", ".join(f"{eta:.2f}" for eta in scales["step_size"]),
+        ", ".join(f"{eta:.2f}" for eta in scales["step_size"] if isinstance(eta, NUMBER)),
         str(result["iterations"]),
     ]
 

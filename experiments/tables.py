@@ -1,8 +1,12 @@
 """Finding results and writing Markdown tables, for the commands that report."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from experiments.escape import in_csv, in_markdown
 from pyro_sib.errors import InputError
 
 
@@ -27,7 +31,8 @@ def result_files(folders: Sequence[Path]) -> list[Path]:
 
 
 def markdown_table(header: tuple[str, ...], rows: list[list[str]]) -> str:
-    """An aligned Markdown table; figures to the right."""
+    """An aligned Markdown table; figures to the right. What anybody named may stand in a cell as it is."""
+    header, rows = tuple(map(in_markdown, header)), [[in_markdown(cell) for cell in row] for row in rows]
     widths = [max(3, *(len(row[i]) for row in (header, *rows))) for i in range(len(header))]
     rule = [":" + "-" * (w - 1) if i == 0 else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     padded = [
@@ -35,3 +40,12 @@ def markdown_table(header: tuple[str, ...], rows: list[list[str]]) -> str:
         for row in (header, *rows)
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in (padded[0], rule, *padded[1:]))
+
+
+def csv_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """A csv file's text, with a column for every name of the first record."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, records[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: in_csv(value) for name, value in record.items()} for record in records)
+    return buffer.getvalue()

@@ -68,7 +68,7 @@ def train(
 
     checkpoint = settings.out / f"{name}.safetensors"
     trainer = Trainer(model, guide, modules, settings.train_settings(), checkpoint, identity)
-    scalars = Scalars(settings.out / "tensorboard")
+    scalars = Scalars(settings.out / "tensorboard", reporter.warn)
     title = f"SVI, K = {settings.steps}, {settings.train_settings().iterations} iterations"
     with reporter.stage(f"train {name}", title) as advance:
 
@@ -91,7 +91,7 @@ def train(
         selection = _embedded(ground, backbone, settings, device)
     warnings = training_warnings(trainer.log, settings, _start(program.guide, selection, settings, metric))
     for warning in warnings:
-        reporter.say(f"warning: {warning}")
+        reporter.warn(warning)
     return program, trainer, warnings
 
 

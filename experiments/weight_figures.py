@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.diagnostics import ChosenWeights, Directions
+from experiments.escape import in_legend
 from experiments.figures import GREY, PALETTE, class_colours
 from experiments.marks import CLASSES, density, interval, plain
 
@@ -132,5 +133,5 @@ def direction_figure(directions: Directions, task: int, names: Sequence[str], ti
 def _legend(figure: Figure, names: Sequence[str], colours: Sequence[str], marks: bool = False) -> None:
     style: dict[str, Any] = {"ls": "", "marker": "o"} if marks else {"lw": 3}
     keys = [Line2D([], [], color=GREY, label="prior", **style)]
-    keys += [Line2D([], [], color=c, label=n, **style) for n, c in zip(names, colours, strict=True)]
+    keys += [Line2D([], [], color=c, label=in_legend(n), **style) for n, c in zip(names, colours, strict=True)]
     figure.legend(handles=keys, loc="outside lower center", ncols=3, fontsize=9, frameon=False)

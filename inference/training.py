@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import pyro
 import torch
@@ -210,25 +211,30 @@ class Trainer:
 
     def _load(self) -> None:
         tensors, meta = read_tensors(self.checkpoint)
-        if meta.get("settings") != asdict(self.settings):
+        if not {"settings", "identity", "log"} <= meta.keys():
+            raise InputError(f"{self.checkpoint} is no checkpoint of a training; choose another --out or delete it")
+        if meta["settings"] != asdict(self.settings):
             raise InputError(f"{self.checkpoint} is of other settings; choose another --out or delete it")
         if meta.get("identity") != self.identity:
             raise InputError(
                 f"{self.checkpoint} was trained on other data or features; choose another --out or delete it"
             )
-        parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "adam": {}}
         try:
-            for name, tensor in tensors.items():
-                part, rest = name.split(".", 1)
-                parts[part][rest] = tensor
-            load_state(self.modules, parts["now"])
-            self.best = parts["best"]
-            self.optimizer.set_state(parts["adam"])
-            self.log = [EpochRecord(**record) for record in meta["log"]]
-        except (KeyError, ValueError, TypeError, RuntimeError):
+            self._fill(tensors, meta["log"])
+        except (KeyError, TypeError, ValueError, RuntimeError):
             raise InputError(
-                f"{self.checkpoint} is no checkpoint of this version; choose another --out or delete it"
+                f"{self.checkpoint} is damaged or of another version; choose another --out or delete it"
             ) from None
+
+    def _fill(self, tensors: dict[str, Tensor], log: list[dict[str, Any]]) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "adam": {}}
+        for name, tensor in tensors.items():
+            part, rest = name.split(".", 1)
+            parts[part][rest] = tensor
+        load_state(self.modules, parts["now"])
+        self.best = parts["best"]
+        self.optimizer.set_state(parts["adam"])
+        self.log = [EpochRecord(**record) for record in log]
 
 
 def _seed(seed: int) -> None:

@@ -3,36 +3,67 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, storage_error
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file in the same folder, then move it to `path` in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    """Let `write` fill a temporary file in the same folder, then move it to `path` in one step.
+
+    Raises:
+        InputError: the disk is full or read-only, a file is where a folder should be, and so on.
+    """
     try:
-        write(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def check_writable(folder: Path, name: str) -> None:
+    """Make a folder where it is missing, and see that files can be written there, before long work.
+
+    Args:
+        folder: where results go.
+        name: of the option that chose it.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        if folder.is_file():
+            raise InputError(f"{name} {folder} is a file; choose a folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-") as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        raise storage_error(error, f"{name} {folder}", "written to") from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Write a UTF-8 text file atomically; bytes of names that are no UTF-8 are spelled out."""
+    content = text.encode("utf-8", "backslashreplace")
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -55,18 +86,46 @@ def read_json(path: Path) -> Any:
         InputError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with opened(path) as file:
+            return json.load(file)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+
+
+@contextmanager
+def opened(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
+    """A UTF-8 text file to read.
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is not text.
+    """
+    try:
+        with path.open(encoding="utf-8", newline=newline) as file:
+            yield file
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run the command that writes it first") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid text ({error}); delete it and run again") from None
+    except OSError as error:
+        raise storage_error(error, path, "read") from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
     """Write tensors and JSON-able metadata as one safetensors file, atomically."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {"meta": json.dumps(meta or {})}
-    write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata=header))
+    write_atomically(path, lambda temporary: _save(contiguous, temporary, header))
+
+
+def _save(tensors: dict[str, Tensor], path: Path, header: dict[str, str]) -> None:
+    """With the disk's errors as Python has them."""
+    try:
+        save_file(tensors, path, metadata=header)
+    except SafetensorError as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
 
 
 def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -77,14 +136,13 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     """
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            header = file.metadata() or {}
-            meta = json.loads(header.get("meta", "{}"))
+            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
             if not isinstance(meta, dict):
-                raise ValueError(f"its metadata are {type(meta).__name__}, not a dict")
+                raise ValueError("its metadata are no object")
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run the command that writes it first") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}); delete it and run again") from None
 
 

@@ -50,7 +50,7 @@ class NetworkCard:
     classes: tuple[str, ...]
     data: dict[str, Any]
     recipe: dict[str, Any]
-    log: tuple[dict[str, float], ...]
+    log: tuple[dict[str, Any], ...]
     made: dict[str, Any]
     licence: str
 

@@ -66,6 +66,12 @@ def test_each_combination_is_one_cell(small):
     assert len({cell.out for cell in grid}) == len(grid)
 
 
+def test_cells_that_differ_in_the_last_digit_are_two(small):
+    grid = cells(replace(small, guides="sib", seeds="0", steps="1", propagations="0.1234567,0.12345671,0.5"))
+    assert [cell.propagation for cell in grid] == [0.1234567, 0.12345671, 0.5]
+    assert grid[2].out.name == "standard-1shot-sib-mlp-support-default-K1-balanced-propagation0.5-seed0"
+
+
 def test_the_grid_runs_once_and_leaves_table_and_figures(small, monkeypatch, capsys):
     ablate(small)
     assert {p.name for p in small.out.iterdir() if p.is_file()} == {

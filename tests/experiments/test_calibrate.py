@@ -7,14 +7,20 @@ import pytest
 import torch
 
 from experiments import calibrate as command
+from experiments import ground as ground_module
 from experiments.calibrate import CalibrateSettings, calibrate
 from experiments.predictors import Predictor, predictors_of
 from experiments.progress import Reporter
 from experiments.restore import restore
+from experiments.results import metrics_of
 from experiments.run import run
+from experiments.settings import RunSettings
 from inference.draws import draw_probabilities
+from inference.evaluation import evaluate
 from inference.prediction import predict
 from pyro_sib.errors import InputError
+from pyro_sib.files import read_tensors
+from pyro_sib.pretrain import extract
 from tests.experiments.test_run import small
 
 __all__ = ["small"]
@@ -126,3 +132,83 @@ def test_a_run_to_fit_on_is_of_the_same_form_and_held_classes_out(finished, smal
     run(replace(small, setting="standard", compare=False, shots=2, hold_out_classes=3, out=other))
     with pytest.raises(InputError, match=r"has other settings .*\(shots\)"):
         calibrate(settings_for(finished, fit_on=(other,)))
+
+
+@pytest.fixture
+def tuned(tmp_path, monkeypatch):
+    """A run of a tiny image world whose features stage 2 trained on."""
+    whole = ground_module.synthetic_world
+    monkeypatch.setattr(ground_module, "synthetic_world", lambda seed, size: whole(seed, size, 6, 4, 4, 36, 12))
+    settings = RunSettings(
+        setting="standard",
+        image_size=16,
+        pretrain_epochs=1,
+        pretrain_batch_size=16,
+        ways=3,
+        queries=2,
+        iterations=4,
+        epochs=1,
+        batch_size=2,
+        select_tasks=2,
+        eval_tasks=6,
+        draws=2,
+        tune_features=True,
+        second_balance="dirichlet:5",
+        learning_rate=0.01,
+        cache_dir=tmp_path / "cache",
+        out=tmp_path / "out",
+    )
+    return settings, run(settings)
+
+
+def test_what_is_fitted_has_the_features_that_stage_2_left(tuned, monkeypatch):
+    """As everything of a tuned run but the K = 0 trained beside it, which says so."""
+    settings, result = tuned
+    assert result["comparison"]["features"] == "stage 1"
+    back = restore(settings.out, Reporter(), settings.cache_dir)
+    network, images = back.ground.network, back.ground.images
+    stage_1 = [read_tensors(path)[0] for path in (settings.cache_dir / "banks").glob("*.safetensors")]
+    for name, split in images.splits.items():
+        features = extract(network.backbone, split.x, back.device)
+        torch.testing.assert_close(back.ground.bank.split(name).x, features)
+        assert sum(torch.allclose(bank[name], features, atol=1e-4) for bank in stage_1) == 1
+    for purpose in ("evaluate", "second"):
+        assert torch.equal(back.sources[purpose].novel, back.ground.bank.split("test").x)
+    scores = evaluate(back.program.guide, back.sources["second"], settings.eval_tasks, settings.draws)[0]
+    assert metrics_of(scores) == result["second"]["metrics"]
+    seen = []
+
+    def spy(guide, source, *rest):
+        seen.append(source.novel)
+        return predictors_of(guide, source, *rest)
+
+    monkeypatch.setattr(command, "predictors_of", spy)
+    calibrate(settings_for(settings.out, fit_tasks=2, draws=2))
+    held = [back.ground.bank.split(name).x for name in ("base_val", "base_train")]
+    assert any(torch.equal(seen[0], x) for x in held if x.shape == seen[0].shape)
+
+
+def test_what_is_fitted_has_the_queries_balance_of_what_is_evaluated(small, monkeypatch):
+    settings = replace(small, setting="standard", compare=False, iterations=2, epochs=1, queries=2)
+    run(replace(settings, query_balance="dirichlet:2"))
+    shapes = []
+
+    def spy(guide, source, *rest):
+        shapes.append(source.sampler.shape)
+        return predictors_of(guide, source, *rest)
+
+    monkeypatch.setattr(command, "predictors_of", spy)
+    calibrate(settings_for(small.out, fit_tasks=2, draws=2))
+    assert shapes[0].balance == restore(small.out, Reporter()).sources["evaluate"].sampler.shape.balance
+    assert shapes[0].balance is not None
+
+
+def test_results_stay_where_figures_cannot_be_drawn(finished, monkeypatch, capsys):
+    def fail(*args):
+        raise RuntimeError("no figure today")
+
+    monkeypatch.setattr(command, "save_figure", fail)
+    result = calibrate(settings_for(finished, fit_tasks=2, draws=2))
+    assert len(result["decoration_warnings"]) == 3
+    assert capsys.readouterr().out.count("no figure today") == 3
+    assert {path.name for path in (finished.parent / "calibration").iterdir()} == {"table.md", "result.json"}

@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from experiments import figures
 from experiments.progress import Reporter
 from experiments.restore import restore
 from experiments.results import metrics_of
 from experiments.run import run
 from inference.evaluation import evaluate
+from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, read_tensors, write_json, write_tensors
 from tests.experiments.test_run import small, write_features
@@ -48,3 +51,25 @@ def test_what_is_no_finished_run_is_refused(small, tmp_path):
     (out / "sib.safetensors").unlink()
     with pytest.raises(InputError, match=r"sib\.safetensors is missing; finish the run"):
         restore(out, Reporter(), small.cache_dir)
+
+
+@pytest.mark.parametrize("setting", ["standard", "lwof"])
+def test_the_drawn_task_is_what_the_guide_saw(small, monkeypatch, setting):
+    """With features moved by the propagation, and the task's own labels."""
+    drawn = []
+    whole = figures.task_scatter
+    monkeypatch.setattr(figures, "task_scatter", lambda *args: drawn.append(args) or whole(*args))
+    run(replace(small, setting=setting, propagation=0.6, compare=False, iterations=2, epochs=1))
+    back = restore(small.out, Reporter(), small.cache_dir)
+    episode = back.sources["evaluate"].episodes(torch.arange(1))
+    evidence = back.program.guide.sees(episode)
+    novel, base = small.ways * small.queries, len(back.ground.base_weights) if setting == "lwof" else 0
+    (last,) = back.program.guide.probabilities(evidence, 0)
+    points, support, *_, after, _, title = drawn[0]
+    assert (after == (last[0, :novel].argmax(-1) - base).clamp_min(-1).numpy()).all()
+    x = unit(evidence.query_x[0, :novel])
+    plane = torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:2].T
+    torch.testing.assert_close(torch.from_numpy(points), (x - x.mean(0)) @ plane)
+    moved = (unit(evidence.support_x[0]) - x.mean(0)) @ plane
+    torch.testing.assert_close(torch.from_numpy(support), moved)
+    assert "propagation 0.6" in title

@@ -1,0 +1,81 @@
+"""The result.json and tasks.csv that runs leave, read with every entry checked before it is used."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_sib.errors import InputError
+from pyro_sib.files import opened, read_json
+
+NUMBER = int | float
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The content of a result.json.
+
+    Raises:
+        InputError: it is missing, damaged, or no object.
+    """
+    result = read_json(path)
+    if not isinstance(result, dict):
+        raise InputError(
+            f"{path} has no data.name: a {type(result).__name__}, no result; run that experiment again"
+        )
+    return result
+
+
+def take(raw: Any, name: str, path: Path, kind: Any = object) -> Any:
+    """The value at a dotted name, its type checked.
+
+    Raises:
+        InputError: it is missing, or of another type.
+    """
+    value = raw
+    for part in name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise InputError(f"{path} has no {name}; run that experiment again")
+        value = value[part]
+    if not isinstance(value, kind):
+        wanted = getattr(kind, "__name__", str(kind))
+        raise InputError(f"{path}: {name} is {value!r:.80}, not {wanted}; run that experiment again")
+    return value
+
+
+@contextmanager
+def of_this_version(path: Path) -> Iterator[None]:
+    """Show or sum up what was read from a file.
+
+    Raises:
+        InputError: it is not as this version writes it.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError):
+        raise InputError(f"{path} is damaged or of another version; delete it and run again") from None
+
+
+def read_tasks(path: Path, prediction: str, metric: str) -> Tensor:
+    """(T,) one column of tasks.csv, the rows of one prediction, in the order of the tasks.
+
+    Raises:
+        InputError: the file is missing, cut off or no such table, or has no such prediction.
+    """
+    again = "run that experiment again"
+    try:
+        with opened(path, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("prediction") == prediction]
+    except csv.Error as error:
+        raise InputError(f"{path} is no table of tasks ({error}); {again}") from None
+    try:
+        numbers = [int(row["task"]) for row in rows]
+        values = [float(row[metric]) for row in rows]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: a row of {prediction} lacks its task or {metric}; {again}") from None
+    if not rows or numbers != list(range(len(rows))):
+        raise InputError(f"{path} has not each task of {prediction} once, in order; {again}")
+    return torch.tensor(values, dtype=torch.float64)
