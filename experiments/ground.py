@@ -1,6 +1,6 @@
 """What a run stands on: the data as the settings name it, stage 1, and the features."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -22,6 +22,8 @@ from pyro_sib.data import (
     read_features,
     read_images,
 )
+from pyro_sib.data.mini_imagenet import NAME as MINI_IMAGENET
+from pyro_sib.data.skipped import HIDDEN
 from pyro_sib.data.synthetic import synthetic_world
 from pyro_sib.errors import InputError
 from pyro_sib.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
@@ -63,7 +65,21 @@ def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
     """The data set that the settings name."""
     with reporter.stage("data", f"data: {settings.source}") as advance:
         data = _read(settings, advance)
-        return hold_out_classes(data, settings.hold_out_classes) if settings.hold_out_classes else data
+        if settings.hold_out_classes:
+            data = hold_out_classes(data, settings.hold_out_classes)
+    _say(data, settings, reporter)
+    return data
+
+
+def _say(data: DataSet, settings: RunSettings, reporter: Reporter) -> None:
+    """What the reader did not read, scaled or guessed."""
+    if settings.source == MINI_IMAGENET and data.name != MINI_IMAGENET:
+        reporter.warn(f"these are not mini-ImageNet's classes; results call the data {data.name}")
+    for skipped in data.skipped:
+        if skipped.reason != HIDDEN:
+            reporter.warn(skipped.in_words())
+    for note in data.notes:
+        reporter.warn(note)
 
 
 def _read(settings: RunSettings, advance: Advance) -> DataSet:
@@ -130,6 +146,8 @@ def ground_of(ground: Ground, settings: RunSettings) -> dict[str, Any]:
             "fingerprint": ground.bank.fingerprint,
             "base_holdout": ground.bank.base_holdout,
             "image_size": settings.image_size if ground.images else None,
+            "notes": list(ground.bank.notes),
+            "skipped": [asdict(skipped) for skipped in ground.bank.skipped],
         },
         "backbone": settings.backbone if ground.images else None,
         "base_accuracy": ground.base_accuracy,

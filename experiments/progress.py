@@ -34,6 +34,10 @@ class Reporter:
         """One line."""
         self.console.print(text, soft_wrap=True)
 
+    def warn(self, text: str) -> None:
+        """One line that begins with `warning: `, and may hold any name."""
+        self.console.print(f"warning: {text}", soft_wrap=True, markup=False)
+
     @contextmanager
     def stage(self, name: str, title: str) -> Iterator[Advance]:
         """Time a stage and show its progress; gives a function to call with (done, total), which a signal ends."""

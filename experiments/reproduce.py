@@ -150,7 +150,7 @@ def reproduce(settings: ReproduceSettings) -> None:
         out = settings.filled().out
         assert out is not None
         write_text(out / "table.md", report([out]))
-        reporter.say(f"{out}/table.md: the paper's Table {settings.table}, its own figures beside ours")
+        reporter.say(f"{out}/table.md: laid out as the paper's Table {settings.table}")
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ from experiments.results import (
     write_tasks,
 )
 from experiments.settings import RunSettings
-from experiments.train import train
+from experiments.train import say_selection, selected_on, train
 from inference import Guide
 from inference.evaluation import TaskSource, evaluate, evidence_bound
 from inference.training import Trainer
@@ -51,6 +51,7 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     split = choose_split(data, settings)
     make_sources(data, settings, split, torch.device("cpu"))  # refuses impossible sizes before long work
     done = settings.out / "result.json"
+    say_selection(data, reporter)
     whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
     if whole and done.exists() and read_json(done)["data"]["fingerprint"] == data.fingerprint:
         reporter.say(f"{done} is complete; shown again")
@@ -116,6 +117,7 @@ def _finish(
         "comparison": None if zero is None else _scores(zero, steps=0),
         "second": None if second is None else _scores(second, query_balance=settings.second_balance),
         "tasks": tasks,
+        "selected_on": selected_on(ground.bank),
         "steps": last,
         "oracle": guide.oracle,
         "elbo": bound and bound.log_likelihood - settings.weights().kl * bound.kl,

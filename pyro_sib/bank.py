@@ -1,6 +1,7 @@
 """The feature bank: every image's features, computed once per (weights, images, size)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -51,7 +52,7 @@ def build_bank(
         if path is not None:
             write_tensors(path, features, {"data": data.fingerprint})
     splits = {name: split.with_x(features[name]) for name, split in data.splits.items()}
-    return DataSet(data.name, splits, data.base_holdout, data.fingerprint)
+    return replace(data, splits=splits)
 
 
 def fit_base_classifier(train: Split, seed: int, epochs: int = 30, batch_size: int = 256) -> CosineClassifier:

@@ -1,10 +1,15 @@
 """Base classes taken out of training, to choose settings on classes that are new and yet no test."""
 
+from dataclasses import replace
+
 import torch
 
 from pyro_sib.data.assemble import assemble
 from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, VAL, DataSet, Split
 from pyro_sib.errors import InputError
+
+HELD_OUT_AS_VAL = "base classes held out as val"
+"""In `base_holdout`, after their number."""
 
 
 def hold_out_classes(data: DataSet, count: int) -> DataSet:
@@ -31,7 +36,8 @@ def hold_out_classes(data: DataSet, count: int) -> DataSet:
     base = {name: data.splits[name] for name in (BASE_TRAIN, BASE_VAL, BASE_TEST) if name in data.splits}
     splits = {name: _keep(split, ~held) for name, split in base.items()}
     splits[VAL] = _joined([_keep(split, held) for split in base.values()])
-    return assemble(data.name, splits, f"{data.base_holdout}; {count} base classes held out as val")
+    held_out = assemble(data.name, splits, f"{data.base_holdout}; {count} {HELD_OUT_AS_VAL}")
+    return replace(held_out, notes=tuple(dict.fromkeys(data.notes + held_out.notes)), skipped=data.skipped)
 
 
 def _keep(split: Split, classes: torch.Tensor) -> Split:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pyro_sib.data.images import decode_image, resize, to_images
+from pyro_sib.data.decode import decode_image
+from pyro_sib.data.images import resize, to_images
 from pyro_sib.errors import InputError
 
 

@@ -180,9 +180,17 @@ def test_leaking_images(world, tmp_path):
     )
 
 
-def test_leak_into_the_held_out_rows(world, tmp_path):
+def test_a_copy_that_the_cut_would_put_into_the_held_out_rows(world, tmp_path):
     world.images["train"][2, 11] = world.images["train"][2, 4]
-    refused(world.write_cache(tmp_path / "root"), tmp_path, "base_train and base_test share 1 rows")
+    data = read_images(world.write_cache(tmp_path / "root"), SIZE, tmp_path / "cache")
+    assert data.split(BASE_TRAIN).counts.tolist() == [10, 10, 9]
+    assert data.split(BASE_TEST).counts.tolist() == [1, 1, 1]
+    assert data.notes == ("base: 1 copies inside a class (e.g. row 4 of class n013) left out",)
+
+
+def test_leak_into_held_out_files(world, tmp_path):
+    world.images["train"][2, 11] = world.images["train"][2, 4]
+    refused(world.write_gidaris(tmp_path / "root", extra=True), tmp_path, "base_train and base_test share 1 rows")
 
 
 @pytest.mark.parametrize(
