@@ -27,10 +27,12 @@ def read_cache_pickle(root: Path) -> Found:
             twice.
     """
     there = {name: part for name, part in _FILES.items() if (root / name).is_file()}
-    return Found({part: _read(root / name) for name, part in there.items()}, used=tuple(there))
+    notes: list[str] = []
+    parts = {part: _read(root / name, notes) for name, part in there.items()}
+    return Found(parts, notes=tuple(notes), used=tuple(there))
 
 
-def _read(path: Path) -> Listing:
+def _read(path: Path, notes: list[str]) -> Listing:
     images, content = load_image_dict(path, "image_data", ("class_dict",))
     class_dict = content["class_dict"]
     if not isinstance(class_dict, Mapping) or not class_dict:
@@ -43,6 +45,9 @@ def _read(path: Path) -> Listing:
             f"{path}: class_dict should list rows 0..{len(images) - 1} of image_data, each at most once; "
             f"download it again"
         )
+    if len(index) < len(images):
+        left = len(images) - len(index)
+        notes.append(f"{left} images of {path.name} are in no class of its class_dict, and not read")
     y = np.repeat(np.arange(len(rows)), [len(part) for part in rows])
     # mini-ImageNet's own pickle lists its rows in order: then there is nothing to copy.
     in_order = np.array_equal(index, np.arange(len(images)))

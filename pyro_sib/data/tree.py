@@ -55,7 +55,7 @@ def walk(
         if entry.name.startswith("."):
             yield path, HIDDEN
         elif is_folder(entry):
-            if entry.is_symlink() and os.path.realpath(path) in above:
+            if entry.is_symlink() and _is_above(os.path.realpath(path), above):
                 yield path, "a link to a folder above it"
             else:
                 yield from walk(path, known, above)
@@ -65,6 +65,10 @@ def walk(
             yield path, "no regular file"
         else:
             yield path, "" if path.suffix.lower() in known else NO_PICTURE
+
+
+def _is_above(target: str, folders: frozenset[str]) -> bool:
+    return any(f"{folder}{os.sep}".startswith(f"{target.rstrip(os.sep)}{os.sep}") for folder in folders)
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
