@@ -114,7 +114,7 @@ def test_arrays_go_by_their_usual_names(path, features):
     other = {name.replace("val", "Validation").replace("_x", "_X"): array for name, array in features.items()}
     assert read_features(save(path, other)).fingerprint == expected.fingerprint
     with pytest.raises(InputError, match=r"has both .*; keep one of them"):
-        read_features(save(path, {**features, "Validation_X": features["val_x"]}))
+        read_features(save(path, {**features, "Validation_X": features["val_x"].copy()}))
 
 
 def test_copies_of_rows_are_left_out(path, features):
