@@ -15,6 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from pyro_sib.data.depth import Range, choose_range, depth_of, is_negative, to_8_bits, values_of
+from pyro_sib.data.jpeg_head import plain_jpeg_pixels
 from pyro_sib.data.sniff import HEAD, refuse_impostor
 from pyro_sib.errors import InputError
 
@@ -103,6 +104,12 @@ def decoded(
         raise InputError(f"{path} cannot be read ({error.strerror}); unpack the archive again") from None
     refuse_impostor(path, data[:HEAD], "an image")
     try:
+        plain = plain_jpeg_pixels(data)
+        if plain is not None and plain <= (Image.MAX_IMAGE_PIXELS or plain):
+            with admit(plain):
+                if (pixels := _decode_jpeg(path, data)) is not None:
+                    yield Picture(pixels)
+                    return
         with Image.open(io.BytesIO(data)) as image, admit(image.width * image.height):
             yield _decoded(path, data, image, ranges)
     except Image.DecompressionBombError as error:

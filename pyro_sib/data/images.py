@@ -1,10 +1,10 @@
 """Pixels: image files and arrays of images to (n, 3, S, S) uint8."""
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,8 @@ Done = TypeVar("Done")
 _CHUNK = 128
 _PIXELS_AT_ONCE = 2**24
 """Pixels of decoded files that threads hold at full size together (one file may exceed it): some 300 MB."""
+_SMALL = 2**16
+"""Pixels up to which images of one shape are kept and resized together."""
 _WHOLE = 2**20
 """Pixels up to which an image is made float32 at once."""
 
@@ -94,11 +96,16 @@ def _fill_files(out: Tensor, paths: list[Path], size: int, progress: Callable[[i
     admit = _Room(_PIXELS_AT_ONCE).hold
 
     def fill(start: int) -> list[Picture]:
-        found = []
+        found, small = [], defaultdict(list)
         for row in range(start, min(start + _CHUNK, len(paths))):
             with decoded(paths[row], {}, admit) as picture:
-                _put(out[row], picture, size)
-                found.append(replace(picture, pixels=None))
+                if picture.pixels is not None and picture.pixels[0].numel() <= _SMALL:
+                    small[picture.pixels.shape].append((row, picture.pixels))
+                else:
+                    _put(out[row], picture, size)
+                found.append(Picture(None, picture.traits, picture.depth, picture.low, picture.high))
+        for group in small.values():
+            _put_group(out, group, size)
         return found
 
     starts = range(0, len(paths), _CHUNK)
@@ -111,6 +118,14 @@ def _fill_files(out: Tensor, paths: list[Path], size: int, progress: Callable[[i
 def _put(place: Tensor, picture: Picture, size: int) -> None:
     if picture.pixels is not None:
         place[:] = resize(picture.pixels[None], size)[0]
+
+
+def _put_group(out: Tensor, group: list[tuple[int, Tensor]], size: int) -> None:
+    """Resize images of one shape, as many at once as make up one large image."""
+    at_once = max(1, _WHOLE // group[0][1][0].numel())
+    for first in range(0, len(group), at_once):
+        part = group[first : first + at_once]
+        out[[row for row, _ in part]] = resize(torch.stack([pixels for _, pixels in part]), size)
 
 
 def _in_threads(work: Callable[[Item], Done], items: Sequence[Item] | range) -> Iterator[Done]:

@@ -12,6 +12,7 @@ from PIL import Image
 from pyro_sib.data.census import Census
 from pyro_sib.data.decode import decode_image
 from pyro_sib.data.images import fill_deferred, to_images
+from pyro_sib.data.jpeg_head import plain_jpeg_pixels
 from pyro_sib.errors import InputError
 from tests.data.files import pack_12_bits, png16, tiff
 
@@ -222,6 +223,16 @@ def test_pillows_limit_is_named(tmp_path, monkeypatch, form):
     assert decode(tmp_path / "a", saved(Image.fromarray(GREY), form)).shape == (3, 6, 8)
 
 
+def test_a_plain_jpegs_size_is_that_of_its_decoder(tmp_path):
+    for image in (Image.fromarray(GREY), Image.fromarray(GREY).convert("RGB"), Image.new("CMYK", (8, 6))):
+        for progressive in (False, True):
+            content = saved(image, "JPEG", progressive=progressive, comment=b"any")
+            assert plain_jpeg_pixels(content) == 48
+            assert plain_jpeg_pixels(content[:100]) is None
+    assert plain_jpeg_pixels(saved(Image.fromarray(GREY), "JPEG", exif=b"Exif\0\0MM\0*")) is None
+    assert plain_jpeg_pixels(saved(Image.fromarray(GREY), "PNG")) is None
+
+
 def test_damaged_exif_does_not_matter(tmp_path):
     content = saved(Image.fromarray(GREY), "PNG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff damaged")
     assert is_grey(decode(tmp_path / "a", content))
@@ -230,7 +241,7 @@ def test_damaged_exif_does_not_matter(tmp_path):
 WRITABLE = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"),
     "TIFF": ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "YCbCr"),
-    "JPEG": ("1", "L", "RGB", "CMYK"),
+    "JPEG": ("L", "RGB"),
     "BMP": ("1", "L", "P", "RGB"),
     "GIF": ("1", "L", "P", "RGB"),
     "WEBP": ("L", "RGB", "RGBA"),
@@ -255,7 +266,9 @@ def test_any_picture_is_read_rightly_or_refused_in_one_line(
     grey = np.linspace(0, brightness, shape[0] * shape[1]).reshape(shape).astype(np.uint8)
     deep = {"I;16": grey.astype(np.uint16) * 257, "I": grey.astype(np.int32), "F": grey.astype(np.float32)}
     picture = Image.fromarray(deep[mode]) if mode in deep else Image.fromarray(grey).convert(mode)
-    content = saved(picture, form, **({"lossless": True} if form == "WEBP" else {}))
+    content = saved(
+        picture, form, **{"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(form, {})
+    )
     path = tmp_path_factory.getbasetemp() / "any"
     path.write_bytes(content[: int(len(content) * keep)] + tail)
     try:

@@ -159,12 +159,15 @@ def test_the_number_of_threads_changes_nothing(mixed, monkeypatch):
     monkeypatch.setattr(images_module, "_CHUNK", 16)
     monkeypatch.setattr(images_module, "_PIXELS_AT_ONCE", 500)
     assert torch.equal(to_images(mixed, 8), alone)
+    monkeypatch.setattr(images_module, "_SMALL", 200)
+    assert torch.equal(to_images(mixed, 8), alone)
 
 
 def test_threads_hold_no_more_pixels_than_there_is_room_for(mixed, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     monkeypatch.setattr(images_module, "_CHUNK", 16)
     monkeypatch.setattr(images_module, "_PIXELS_AT_ONCE", 500)
+    monkeypatch.setattr(images_module, "_SMALL", 0)
     held, most, lock = [0], [0], threading.Lock()
     put = images_module._put
 
