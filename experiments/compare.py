@@ -43,8 +43,9 @@ class CompareSettings:
 
     comparators: str = ",".join(COMPARATORS)
     """Which, separated by commas."""
-    data: Literal["synthetic", "mini-imagenet"] = "synthetic"
-    """Where the images come from."""
+    data: Literal["synthetic", "mini-imagenet", "folders"] = "synthetic"
+    """Where the images come from: drawn, or read from --data-root (mini-imagenet and folders mean the same: results
+    call the data what they are)."""
     data_root: Path | None = None
     """Folder of the images."""
     features: Path | None = None

@@ -1,6 +1,6 @@
 """What a run stands on: the data as the settings name it, stage 1, and the features."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from pyro_sib.data import (
     read_features,
     read_images,
 )
+from pyro_sib.data.mini_imagenet import NAME as MINI_IMAGENET
+from pyro_sib.data.skipped import HIDDEN
 from pyro_sib.data.synthetic import synthetic_world
 from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, read_tensors
@@ -67,9 +69,19 @@ def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
         data = _read(settings, advance)
         if settings.hold_out_classes:
             data = hold_out_classes(data, settings.hold_out_classes)
-    for note in data.notes:
-        reporter.say(f"note: {note}")
+    _say(data, settings, reporter)
     return data
+
+
+def _say(data: DataSet, settings: RunSettings, reporter: Reporter) -> None:
+    """What the reader did not read, scaled or guessed."""
+    if settings.source == MINI_IMAGENET and data.name != MINI_IMAGENET:
+        reporter.warn(f"these are not mini-ImageNet's classes; results call the data {data.name}")
+    for skipped in data.skipped:
+        if skipped.reason != HIDDEN:
+            reporter.warn(skipped.in_words())
+    for note in data.notes:
+        reporter.warn(note)
 
 
 def _read(settings: RunSettings, advance: Advance) -> DataSet:
@@ -155,8 +167,9 @@ def ground_of(ground: Ground, settings: RunSettings) -> dict[str, Any]:
             "name": ground.bank.name,
             "fingerprint": ground.bank.fingerprint,
             "base_holdout": ground.bank.base_holdout,
-            "notes": list(ground.bank.notes),
             "image_size": settings.image_size if ground.images else None,
+            "notes": list(ground.bank.notes),
+            "skipped": [asdict(skipped) for skipped in ground.bank.skipped],
         },
         "backbone": settings.backbone if ground.images else None,
         "base_accuracy": ground.base_accuracy,

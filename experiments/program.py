@@ -124,6 +124,11 @@ def wants_base_ids(settings: RunSettings) -> bool:
     return settings.joint or PRIORS[settings.prior].needs_base_classes or asked
 
 
+def selection_split(data: DataSet) -> str:
+    """The split on whose tasks the best epoch is chosen: val, or base_train where the data has no val."""
+    return VAL if VAL in data.splits else BASE_TRAIN
+
+
 def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch.device) -> dict[str, TaskSource]:
     """Sources of the training, selection and evaluation tasks, by purpose: train, select, evaluate [, second].
 
@@ -141,7 +146,7 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
         rows = None if base_split is None or not settings.joint else base_split.x.to(device)
         return TaskSource(sampler, sampler.novel.x.to(device), rows, settings.propagator())
 
-    chosen_by = VAL if VAL in data.splits else BASE_TRAIN
+    chosen_by = selection_split(data)
     held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}
     trained_on, evaluated_on = settings.train_shape(), settings.shape()
     found = {

@@ -17,11 +17,12 @@ from experiments.cli import run_command
 from experiments.escape import one_line
 from experiments.runs import LAMBDA_AT_ZERO, METRICS, NOTED, ONLY_ABOVE_ZERO, Run, exact, read_runs
 from experiments.tables import markdown_table
+from pyro_sib.data.held_classes import HELD_OUT_AS_VAL
+from pyro_sib.data.mini_imagenet import NAME as PAPER_NAME
 
 SHOTS = (5, 1)
 TABLES = {"val": "Table 1", "test": "Table 2"}
 GROUPS = {"standard": "Standard few-shot classification", "lwof": "LwoF few-shot classification"}
-PAPER_NAME = "mini-imagenet"
 PAPER_BACKBONE = "C128F"
 PLAIN_HEADER = ("Method", "Task", "Novel", "Base", "Both", "Iterations")
 PAPER_HEADER = ("Method", *(f"5-way-{s}-shot {m.capitalize()}" for s in SHOTS for m in METRICS), "Iterations")
@@ -48,8 +49,8 @@ def report(runs: list[Path], all_rows: bool = False) -> str:
 
 def _section(runs: list[Run], all_rows: bool) -> str:
     """The tables of one split on one ground, and their notes."""
-    split, (name, fingerprint, *_) = runs[0].split, runs[0].ground
-    paper = paper_rows(split) if all_rows or name == PAPER_NAME else []
+    split, (name, fingerprint, holdout, *_) = runs[0].split, runs[0].ground
+    paper = paper_rows(split) if all_rows or is_papers(name, holdout) else []
     in_paper = [run for run in runs if run.ways == 5 and run.shots in SHOTS and run.setting in GROUPS]
     plain = [run for run in runs if run not in in_paper]
     labels = _labels(runs)
@@ -63,6 +64,11 @@ def _section(runs: list[Run], all_rows: bool) -> str:
             markdown_table(PLAIN_HEADER, _plain(plain, labels)),
         ]
     return "\n\n".join([*parts, "\n".join(f"- {one_line(note)}" for note in _notes(runs, labels, bool(paper)))])
+
+
+def is_papers(name: str, holdout: str) -> bool:
+    """Whether results on data of that name, base classes held out as `holdout` says, compare with the paper's."""
+    return name == PAPER_NAME and HELD_OUT_AS_VAL not in holdout
 
 
 def _paper_layout(
@@ -209,8 +215,10 @@ def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> 
             f"rows in italics: the paper's own figures, with {PAPER_BACKBONE} (unless named otherwise) at 84 px "
             "and other images of the base classes"
         )
-    elif name != PAPER_NAME:
-        notes.append("the paper's figures are of mini-ImageNet and left out here; --all-rows adds them")
+    elif not is_papers(name, holdout):
+        notes.append(
+            "the paper's figures are of mini-ImageNet's own classes and left out here; --all-rows adds them"
+        )
     return notes
 
 

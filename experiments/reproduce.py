@@ -152,7 +152,7 @@ def reproduce(settings: ReproduceSettings) -> None:
         run(row, Reporter(reporter.console))
     if settings.table is not None:
         write_text(out / "table.md", report([out]))
-        reporter.say(f"{out}/table.md: the paper's Table {settings.table}, its own figures beside ours")
+        reporter.say(f"{out}/table.md: laid out as the paper's Table {settings.table}")
 
 
 def main() -> int:

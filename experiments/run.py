@@ -28,7 +28,7 @@ from experiments.results import (
     write_tasks,
 )
 from experiments.settings import RunSettings
-from experiments.train import train
+from experiments.train import say_selection, selected_on, train
 from experiments.train_warnings import against_zero
 from inference import Guide
 from inference.evaluation import TaskSource, evaluate, evidence_bound
@@ -58,6 +58,7 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     split = choose_split(data, settings)
     make_sources(data, settings, split, torch.device("cpu"))  # refuses impossible sizes before long work
     done = settings.out / "result.json"
+    say_selection(data, reporter)
     whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
     held = read_result(done) if done.exists() else {}
     if whole and held and take(held, "data.fingerprint", done, str) == data.fingerprint and is_decorated(held):
@@ -155,6 +156,7 @@ def _finish(
         "comparison": None if zero is None else _comparison(*zero),
         "second": None if second is None else _scores(second, query_balance=settings.second_balance),
         "tasks": tasks,
+        "selected_on": selected_on(ground.bank),
         "steps": last,
         "warnings": warnings,
         "oracle": guide.oracle,

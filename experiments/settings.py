@@ -34,8 +34,9 @@ class RunSettings:
 
     setting: Literal["standard", "lwof"]
     """Classify queries among the novel classes (standard) or among base and novel ones (lwof)."""
-    data: Literal["synthetic", "mini-imagenet"] = "synthetic"
-    """Where the images come from."""
+    data: Literal["synthetic", "mini-imagenet", "folders"] = "synthetic"
+    """Where the images come from: drawn, or read from --data-root (mini-imagenet and folders mean the same: results
+    call the data what they are)."""
     data_root: Path | None = None
     """Folder of the images: csv lists with images/, pickles, or class folders."""
     features: Path | None = None
@@ -49,9 +50,9 @@ class RunSettings:
     backbone: str = "c64f"
     """Feature network: c64f, c128f, resnet12 or wrn-28-10."""
     image_size: int | None = None
-    """Pixels a side; 84 for mini-ImageNet and 32 for the synthetic world, unless said."""
+    """Pixels a side; 84 for images from --data-root and 32 for the synthetic world, unless said."""
     pretrain_epochs: int | None = None
-    """Epochs of stage 1; 60 for mini-ImageNet, 10 for the synthetic world, unless said."""
+    """Epochs of stage 1; 60 for images from --data-root, 10 for the synthetic world, unless said."""
     pretrain_batch_size: int = 64
     """Images a step in stage 1."""
     pretrain_learning_rate: float = 0.1
@@ -184,7 +185,7 @@ class RunSettings:
 
     @property
     def source(self) -> str:
-        """Name of the data: mini-imagenet, synthetic, or features."""
+        """Where the data come from: synthetic, mini-imagenet or folders, or features."""
         return "features" if self.features else self.data
 
     @property
@@ -199,7 +200,7 @@ class RunSettings:
             InputError: what is wrong, what would be right.
         """
         check_numbers(self)
-        mini, synthetic = self.source == "mini-imagenet", self.source == "synthetic"
+        mini, synthetic = self.source in ("mini-imagenet", "folders"), self.source == "synthetic"
         prior = said(self.prior, "mixture" if self.joint else "diagonal")
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
@@ -243,10 +244,10 @@ class RunSettings:
             raise InputError("--hold-out-classes evaluates on the classes held out; leave --split test out")
         if self.features and self.data_root:
             raise InputError("--features and --data-root both given; choose one")
-        if self.data == "mini-imagenet" and not self.features and self.data_root is None:
-            raise InputError("--data mini-imagenet needs --data-root, the folder with its images or pickles")
+        if self.data != "synthetic" and not self.features and self.data_root is None:
+            raise InputError(f"--data {self.data} needs --data-root, the folder with its images or pickles")
         if self.data == "synthetic" and self.data_root:
-            raise InputError(f"--data-root {self.data_root} given with --data synthetic; add --data mini-imagenet")
+            raise InputError(f"--data-root {self.data_root} given with --data synthetic; add --data folders")
         if self.tune_features and self.features:
             raise InputError("--tune-features needs images, but --features gives features; drop one of them")
         assert self.epochs is not None

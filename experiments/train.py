@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from experiments.ground import Ground
-from experiments.program import FeatureNetwork, Program, build_program, make_sources
+from experiments.program import FeatureNetwork, Program, build_program, make_sources, selection_split
 from experiments.progress import Reporter
 from experiments.scalars import Scalars
 from experiments.settings import RunSettings
@@ -103,10 +103,25 @@ def _start(guide: Guide | Baseline, selection: TaskSource, settings: RunSettings
     return Start.of(getattr(before, metric), getattr(after, metric))
 
 
+def selected_on(data: DataSet) -> str:
+    """What result.json says of the tasks by which the best epoch is chosen."""
+    return {VAL: "validation classes", BASE_TRAIN: "training classes"}[selection_split(data)]
+
+
+def say_selection(data: DataSet, reporter: Reporter) -> None:
+    """The same in the output, with a warning where no new classes choose."""
+    if selection_split(data) == VAL:
+        reporter.say(
+            f"the best epoch is chosen on tasks of the {len(data.split(VAL).class_names)} validation classes"
+        )
+    else:
+        reporter.warn("no validation classes found: the best epoch is chosen on tasks of the training classes")
+
+
 def _embedded(ground: Ground, backbone: torch.nn.Module, settings: RunSettings, device: torch.device) -> TaskSource:
     """The selection tasks under the present f."""
     assert ground.images is not None
-    chosen = VAL if VAL in ground.images.splits else BASE_TRAIN
+    chosen = selection_split(ground.images)
     names = {BASE_TRAIN, chosen, BASE_VAL}
     splits = {n: s for n, s in ground.images.splits.items() if n in names}
     bank = build_bank(replace(ground.images, splits=splits), backbone, device, cache=None)

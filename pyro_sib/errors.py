@@ -7,6 +7,10 @@ from os import PathLike
 class InputError(Exception):
     """Bad input. The message is one line: the thing, what was expected, what was found, the mend."""
 
+    def __init__(self, message: str):
+        # A file's or a class's name may hold anything, newlines too.
+        super().__init__(" ".join(message.splitlines()))
+
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RIGHTS = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -7,7 +7,7 @@ import numpy as np
 
 from pyro_sib.data.dataset import TEST, VAL
 from pyro_sib.data.listing import BASE, Found, Listing
-from pyro_sib.data.pickled_images import load_image_dict
+from pyro_sib.data.pickled_images import as_array, load_image_dict
 from pyro_sib.errors import InputError
 
 LOOKS_FOR = "mini-imagenet-cache-{train,val,test}.pkl"
@@ -26,25 +26,28 @@ def read_cache_pickle(root: Path) -> Found:
         InputError: an unreadable pickle, or a class_dict without classes, or with rows missing or
             twice.
     """
-    return Found({part: _read(root / name) for name, part in _FILES.items() if (root / name).is_file()})
+    there = {name: part for name, part in _FILES.items() if (root / name).is_file()}
+    notes: list[str] = []
+    parts = {part: _read(root / name, notes) for name, part in there.items()}
+    return Found(parts, notes=tuple(notes), used=tuple(there))
 
 
-def _read(path: Path) -> Listing:
+def _read(path: Path, notes: list[str]) -> Listing:
     images, content = load_image_dict(path, "image_data", ("class_dict",))
     class_dict = content["class_dict"]
     if not isinstance(class_dict, Mapping) or not class_dict:
         raise InputError(f"{path}: class_dict should map class names to rows; download it again")
-    try:
-        rows = [np.asarray(indices).reshape(-1) for indices in class_dict.values()]
-        index = np.concatenate(rows)
-    except ValueError as error:
-        raise InputError(f"{path}: class_dict should map class names to lists of rows ({error})") from None
+    rows = [as_array(path, "class_dict", indices).reshape(-1) for indices in class_dict.values()]
+    index = np.concatenate(rows)
     wrong = index.dtype.kind not in "iu" or bool((index < 0).any()) or bool((index >= len(images)).any())
     if wrong or len(np.unique(index)) != len(index):
         raise InputError(
             f"{path}: class_dict should list rows 0..{len(images) - 1} of image_data, each at most once; "
             f"download it again"
         )
+    if len(index) < len(images):
+        left = len(images) - len(index)
+        notes.append(f"{left} images of {path.name} are in no class of its class_dict, and not read")
     y = np.repeat(np.arange(len(rows)), [len(part) for part in rows])
     # mini-ImageNet's own pickle lists its rows in order: then there is nothing to copy.
     in_order = np.array_equal(index, np.arange(len(images)))

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_sib.data.copies import keys_of, place_of
 from pyro_sib.data.dataset import TEST, VAL, Split
 from pyro_sib.data.listing import SPLITS, Listing
 from pyro_sib.errors import InputError
@@ -50,7 +51,7 @@ def drop_copies(
     """Leave out each row that recurs in a split more held out: what is learnt from is never tested on.
 
     mini-ImageNet itself holds a few such images (once inside a class, some under two labels). Leaving them
-    out on the side that learns keeps the published val and test whole. Copies inside one split stay.
+    out on the side that learns keeps the published val and test whole.
 
     Args:
         splits: by name.
@@ -64,7 +65,7 @@ def drop_copies(
             all of its own.
     """
     names = sorted(splits, key=SPLITS.index)
-    keys = {name: digests[name][:, :8].contiguous().numpy().view(np.uint64)[:, 0] for name in names}
+    keys = {name: keys_of(digests[name]) for name in names}
     kept, kept_digests, words = dict(splits), dict(digests), []
     for place, name in enumerate(names):
         copies = np.zeros(len(keys[name]), dtype=bool)
@@ -96,11 +97,6 @@ def _leak(
     here = int(np.flatnonzero(shared)[0])
     there = int(np.flatnonzero(keys[later] == keys[name][here])[0])
     return (
-        f"{name} and {later} share {shared.sum()} rows, e.g. {_place(splits[name], here)} of {name} is "
-        f"{_place(splits[later], there)} of {later}; they must have none in common, remove them from one"
+        f"{name} and {later} share {shared.sum()} rows, e.g. {place_of(splits[name], here)} of {name} is "
+        f"{place_of(splits[later], there)} of {later}; they must have none in common, remove them from one"
     )
-
-
-def _place(split: Split, row: int) -> str:
-    label = int(split.y[row])
-    return f"row {row - int(split.offsets[label])} of class {split.class_names[label]}"

@@ -2,48 +2,71 @@
 
 from pathlib import Path
 
-from pyro_sib.data.dataset import TEST, VAL
-from pyro_sib.data.listing import BASE, Found, Listing, list_files
+from pyro_sib.data.listing import Found, Listing, list_files
+from pyro_sib.data.skipped import HIDDEN
+from pyro_sib.data.split_names import find_splits, split_named
+from pyro_sib.data.tree import endings, is_folder, list_folder, walk
 from pyro_sib.errors import InputError
 
 LOOKS_FOR = "train/, val/ or test/ with a folder of images for each class"
-_FOLDERS = {"train": BASE, "val": VAL, "test": TEST}
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp"}
 
 
 def is_class_folders(root: Path) -> bool:
-    """Whether any of the three folders lies under `root`."""
-    return any((root / name).is_dir() for name in _FOLDERS)
+    """Whether any of the three folders, by any of its names, lies under `root`."""
+    return any(split_named(entry.name) for entry in list_folder(root) if is_folder(entry))
 
 
 def read_class_folders(root: Path) -> Found:
     """List the images of every folder there is; classes and images come in the order of their names.
 
+    Pictures in subfolders of a class folder are pictures of that class.
+
     Raises:
-        InputError: a folder without classes, or a class without images.
+        InputError: two folders for one split, a folder without classes, or a class without images.
     """
-    return Found({part: _read_folder(root / name) for name, part in _FOLDERS.items() if (root / name).is_dir()})
+    folders = [entry.name for entry in list_folder(root) if is_folder(entry)]
+    splits = find_splits(((name, name) for name in folders), root)
+    passed: list[tuple[str, Path]] = []
+    parts = {part: _read_folder(root / name, passed) for part, name in splits.items()}
+    nested = sum(len(Path(path).relative_to(root).parts) > 3 for listing in parts.values() for path in listing.rows)
+    notes = (f"{nested} pictures in subfolders of class folders read as of those classes",) if nested else ()
+    return Found(parts, passed=tuple(passed), notes=notes, used=tuple(splits.values()))
 
 
-def _read_folder(folder: Path) -> Listing:
-    classes = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _read_folder(folder: Path, passed: list[tuple[str, Path]]) -> Listing:
+    classes: list[Path] = []
+    for entry in list_folder(folder):
+        if entry.name.startswith("."):
+            passed.append((HIDDEN, Path(entry.path)))
+        elif is_folder(entry):
+            classes.append(Path(entry.path))
+        else:
+            passed.append(("outside any class folder", Path(entry.path)))
     if not classes:
         raise InputError(
             f"{folder} holds no class folder; expected {folder.name}/CLASS/IMAGE.jpg, move the images there"
         )
     paths: list[Path] = []
     labels: list[str] = []
-    for entry in classes:
-        images = sorted(
-            path
-            for path in entry.iterdir()
-            if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
-        )
-        if not images:
-            raise InputError(
-                f"class folder {entry} holds no image ({', '.join(sorted(_SUFFIXES))}); "
-                f"add images or remove the folder"
-            )
+    for folder_of_class in classes:
+        images = _images(folder_of_class, passed)
         paths += images
-        labels += [entry.name] * len(images)
-    return list_files(paths, labels, [entry.name for entry in classes])
+        labels += [folder_of_class.name] * len(images)
+    return list_files(paths, labels, [path.name for path in classes])
+
+
+def _images(folder: Path, passed: list[tuple[str, Path]]) -> list[Path]:
+    images, others = [], []
+    for path, reason in walk(folder):
+        if reason:
+            others.append((reason, path))
+        else:
+            images.append(path)
+    if not images:
+        odd = sorted({path.suffix or path.name for _, path in others})[:5]
+        raise InputError(
+            f"class folder {folder} holds no image ({', '.join(sorted(endings()))}; found "
+            f"{', '.join(odd) if odd else 'nothing'}); add images or remove the folder"
+        )
+    passed += others
+    return images

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from pyro_sib.data.skipped import Skipped
 from pyro_sib.errors import InputError
 
 BASE_TRAIN, BASE_VAL, BASE_TEST = "base_train", "base_val", "base_test"
@@ -58,11 +59,12 @@ class DataSet:
     """All splits of one data set.
 
     Attributes:
-        name: e.g. "mini-imagenet", "synthetic", "features".
+        name: e.g. "mini-imagenet", "folders", "synthetic", "features".
         splits: any of base_train, base_val, base_test, val, test; absent ones are simply missing.
         base_holdout: how base_val and base_test were held out, in words, for every result.
         fingerprint: hex digest of the content (pixels or features, labels, class names).
-        notes: what the reader skipped, scaled or guessed, a line each, for output and results.
+        notes: what the reader scaled, guessed or left out, a sentence each.
+        skipped: what lies beside the data and was not read.
     """
 
     name: str
@@ -70,6 +72,7 @@ class DataSet:
     base_holdout: str
     fingerprint: str
     notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
 
     def split(self, name: str) -> Split:
         """The named split.

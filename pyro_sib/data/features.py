@@ -1,8 +1,6 @@
 """Features that the user has computed: train_x, train_y and so on in an .npz or .safetensors file."""
 
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,7 +17,9 @@ from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, Da
 from pyro_sib.data.feature_range import in_single_precision
 from pyro_sib.data.holdout import hold_out
 from pyro_sib.data.listing import BASE, SPLITS, Found, Listing
+from pyro_sib.data.skipped import SHOWN, Skipped, printable
 from pyro_sib.data.sniff import read_head
+from pyro_sib.data.split_names import split_named
 from pyro_sib.errors import InputError
 
 HOLDOUT = "the file's own base_val / base_test rows"
@@ -43,12 +42,13 @@ def read_features(path: Path) -> DataSet:
         InputError: an unreadable file, or an array that is missing or not as above, or NaN or infinite.
     """
     path = Path(path)
-    arrays = _load(path)
+    arrays, skipped = _load(path)
     present = [prefix for prefix in _PREFIXES if f"{prefix}_x" in arrays or f"{prefix}_y" in arrays]
     if VAL not in present and TEST not in present:
         raise InputError(
             f"{path} must hold val_x and val_y, or test_x and test_y; "
-            f"found {', '.join(arrays) or 'no array'}; rename the arrays"
+            f"found {', '.join([*arrays, *(name for part in skipped for name in part.names)]) or 'no array'}; "
+            f"rename the arrays"
         )
     own = [prefix for prefix in (BASE_VAL, BASE_TEST) if prefix in present]
     for prefix in ("train", BASE_VAL, BASE_TEST) if own else ():
@@ -65,7 +65,8 @@ def read_features(path: Path) -> DataSet:
         )
     scaled, notes = in_single_precision(path, {f"{prefix}_x": x for prefix, (x, _) in given.items()})
     rows = {prefix: (scaled[f"{prefix}_x"].numpy(), y.numpy()) for prefix, (_, y) in given.items()}
-    return replace(_data_set(path, rows, own_holdout=bool(own)), notes=notes)
+    data = _data_set(path, rows, own_holdout=bool(own))
+    return replace(data, notes=(*notes, *data.notes), skipped=skipped)
 
 
 def _data_set(path: Path, rows: dict[str, tuple[NDArray[Any], NDArray[Any]]], own_holdout: bool) -> DataSet:
@@ -87,43 +88,70 @@ def _data_set(path: Path, rows: dict[str, tuple[NDArray[Any], NDArray[Any]]], ow
         name: Split(torch.from_numpy(part.rows), torch.from_numpy(part.y), part.class_names)
         for name, part in ((name, found.parts[name]) for name in SPLITS if name in found.parts)
     }
-    return assemble("features", splits, found.base_holdout)
+    return assemble("features", splits, found.base_holdout, own_cut=not own_holdout)
 
 
-def _load(path: Path) -> Mapping[str, Tensor]:
-    """Every array by its name."""
+def _load(path: Path) -> tuple[dict[str, Tensor], tuple[Skipped, ...]]:
+    """The arrays that are read, by their usual names, and a word on the others."""
     kinds = {".npz": _load_npz, ".safetensors": _load_safetensors}
-    if path.suffix not in kinds:
+    suffix = path.suffix.lower()
+    if suffix not in kinds:
         raise InputError(f"{path} should end in .npz or .safetensors; save the features in one of these forms")
-    read_head(path, f"a {path.suffix} file of features")
-    return kinds[path.suffix](path)
+    read_head(path, f"a {suffix} file of features")
+    arrays, others = kinds[suffix](path)
+    names = tuple(printable(name) for name in others[:SHOWN])
+    reason = "arrays of other names than train_x, train_y, val_x and so on"
+    return arrays, (Skipped(reason, len(others), names),) if others else ()
 
 
-def _load_npz(path: Path) -> Mapping[str, Tensor]:
-    wanted = {f"{prefix}_{what}" for prefix in _PREFIXES for what in "xy"}
+def _usual_names(path: Path, names: Iterable[str]) -> dict[str, str]:
+    """Arrays that are read to the names of this module's documentation: case and synonyms do not matter."""
+    found: dict[str, str] = {}
+    for name in names:
+        stem, _, what = name.casefold().rpartition("_")
+        part = stem if stem in (BASE_VAL, BASE_TEST) else split_named(stem)
+        if part is None or what not in ("x", "y"):
+            continue
+        usual = f"{'train' if part == BASE else part}_{what}"
+        if usual in found.values():
+            other = next(key for key, value in found.items() if value == usual)
+            raise InputError(f"{path} has both {printable(other)} and {printable(name)}; keep one of them")
+        found[name] = usual
+    return found
+
+
+def _load_npz(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("one bare array, no archive")
+            usual = _usual_names(path, file.files)
             # Other arrays, perhaps of strings, are the user's own business.
-            return {name: _tensor(path, name, file[name]) for name in file.files if name in wanted}
-    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            arrays = {usual[name]: _tensor(path, name, file[name]) for name in usual}
+            return arrays, [name for name in file.files if name not in usual]
+    except InputError:
+        raise
+    except Exception as error:  # damaged archives and headers surface as almost any exception
         raise _unreadable(path, error, "np.savez") from None
 
 
 def _tensor(path: Path, name: str, array: NDArray[Any]) -> Tensor:
     """The array in this machine's byte order and in a type that torch has."""
+    if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+        raise InputError(f"{path}: {name} holds {array.max()}, more than a label can be; number the classes from 0")
     if array.dtype.kind not in "fiub":
         raise InputError(f"{path}: {name} has the type {array.dtype}; save features as floats, labels as integers")
     kind = np.dtype(np.int64) if array.dtype.kind == "u" else array.dtype.newbyteorder("=")
     return torch.from_numpy(np.array(array, dtype=kind))
 
 
-def _load_safetensors(path: Path) -> Mapping[str, Tensor]:
+def _load_safetensors(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        arrays = load_file(path)
+    except Exception as error:  # as above
         raise _unreadable(path, error, "safetensors' save_file") from None
+    usual = _usual_names(path, arrays)
+    return {usual[name]: arrays[name] for name in usual}, [name for name in arrays if name not in usual]
 
 
 def _unreadable(path: Path, error: Exception, writer: str) -> InputError:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.data.listing import BASE, Found, Listing
-from pyro_sib.data.pickled_images import load_image_dict
+from pyro_sib.data.pickled_images import as_array, load_image_dict
 from pyro_sib.errors import InputError
 
 LOOKS_FOR = "miniImageNet_category_split_{train_phase_train,val,test}.pickle"
@@ -36,6 +36,7 @@ def read_gidaris(root: Path) -> Found:
             train_phase_train, labels that do not fit, or extra files whose classes are not the base classes.
     """
     there = {part: root / name for part, name in {**_BASE_FILES, **_NOVEL_FILES}.items() if (root / name).is_file()}
+    used = tuple(path.name for path in there.values())
     extra = [part for part in (BASE_VAL, BASE_TEST) if part in there]
     needed = (BASE_TRAIN, BASE_VAL, BASE_TEST) if extra else ()
     for part in needed:
@@ -47,13 +48,13 @@ def read_gidaris(root: Path) -> Found:
     if extra:
         for part in extra:
             _match(there[part], parts[part], parts[BASE_TRAIN])
-        return Found(parts, HOLDOUT)
-    return Found({(BASE if part == BASE_TRAIN else part): listing for part, listing in parts.items()})
+        return Found(parts, HOLDOUT, used=used)
+    return Found({(BASE if part == BASE_TRAIN else part): listing for part, listing in parts.items()}, used=used)
 
 
 def _read(path: Path) -> Listing:
     images, content = load_image_dict(path, "data", ("labels",))
-    labels = np.asarray(content["labels"])
+    labels = as_array(path, "labels", content["labels"])
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise InputError(
             f"{path}: labels should be {len(images)} integers, one for each image, "
@@ -68,7 +69,8 @@ def _names(content: Mapping[str, Any], classes: NDArray[Any]) -> tuple[str, ...]
     names = content.get("label2catname")
     if not isinstance(names, Mapping):
         found = content.get("catname2label")
-        names = {label: name for name, label in found.items()} if isinstance(found, Mapping) else {}
+        pairs = found.items() if isinstance(found, Mapping) else ()
+        names = {label: name for name, label in pairs if isinstance(label, int | np.integer)}
     return tuple(str(names.get(label, f"class-{label:03d}")) for label in classes.tolist())
 
 

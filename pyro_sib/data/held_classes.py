@@ -8,6 +8,9 @@ from pyro_sib.data.assemble import assemble
 from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, VAL, DataSet, Split
 from pyro_sib.errors import InputError
 
+HELD_OUT_AS_VAL = "base classes held out as val"
+"""In `base_holdout`, after their number."""
+
 
 def hold_out_classes(data: DataSet, count: int) -> DataSet:
     """The data without `count` of its base classes, which become its val; its own val and test are left out.
@@ -33,8 +36,8 @@ def hold_out_classes(data: DataSet, count: int) -> DataSet:
     base = {name: data.splits[name] for name in (BASE_TRAIN, BASE_VAL, BASE_TEST) if name in data.splits}
     splits = {name: _keep(split, ~held) for name, split in base.items()}
     splits[VAL] = _joined([_keep(split, held) for split in base.values()])
-    held_out = assemble(data.name, splits, f"{data.base_holdout}; {count} base classes held out as val")
-    return replace(held_out, notes=(*data.notes, *held_out.notes))
+    held_out = assemble(data.name, splits, f"{data.base_holdout}; {count} {HELD_OUT_AS_VAL}")
+    return replace(held_out, notes=tuple(dict.fromkeys(data.notes + held_out.notes)), skipped=data.skipped)
 
 
 def _keep(split: Split, classes: torch.Tensor) -> Split:

@@ -1,5 +1,7 @@
 """The held-out images of the base classes, where the user has none of his own."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,11 +35,11 @@ def hold_out(found: Found) -> Found:
         InputError: a base class has fewer than 3 rows.
     """
     if BASE not in found.parts:
-        return Found(found.parts, found.base_holdout or NO_BASE)
+        return replace(found, base_holdout=found.base_holdout or NO_BASE)
     base = found.parts[BASE]
     held = {name: part for name, part in found.parts.items() if name != BASE}
     parts = {name: base.take(index) for name, index in _cut(base).items()}
-    return Found({**parts, **held}, _words(base.counts))
+    return replace(found, parts={**parts, **held}, base_holdout=_words(base.counts))
 
 
 def _cut(base: Listing) -> dict[str, NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from pyro_sib.data.listing import Listing
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_tensors, write_tensors
 
-_FORMAT = 2
+_FORMAT = 3
 _BYTES = 16
 
 
@@ -73,6 +73,7 @@ def _write(path: Path, data: DataSet) -> None:
         "name": data.name,
         "base_holdout": data.base_holdout,
         "fingerprint": data.fingerprint,
+        "notes": data.notes,
         "class_names": {name: split.class_names for name, split in data.splits.items()},
     }
     try:
@@ -93,7 +94,8 @@ def _read(path: Path) -> DataSet | None:
             name: Split(tensors[f"{name}.x"], tensors[f"{name}.y"], tuple(names))
             for name, names in meta["class_names"].items()
         }
-        data = DataSet(meta["name"], splits, meta["base_holdout"], meta["fingerprint"])
+        notes = tuple(meta["notes"])
+        data = DataSet(meta["name"], splits, meta["base_holdout"], meta["fingerprint"], notes)
         return data if fingerprint(splits) == data.fingerprint else None
     except (InputError, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
         return None

@@ -59,6 +59,12 @@ class Found:
     parts: dict[str, Listing]
     base_holdout: str = ""
     """How the base splits were held out, where the reader found all three."""
+    passed: tuple[tuple[str, Path], ...] = ()
+    """Reasons and paths of what the reader came across and does not read."""
+    notes: tuple[str, ...] = ()
+    """What the reader guessed, in words."""
+    used: tuple[str, ...] = ()
+    """Names of the entries of the data root that it looked into."""
 
 
 def list_files(paths: Iterable[Path | str], labels: Sequence[str], class_names: Sequence[str]) -> Listing:

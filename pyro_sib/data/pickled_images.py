@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyro_sib.data.skipped import printable
 from pyro_sib.data.unpickle import load_pickle
 from pyro_sib.errors import InputError
 
@@ -33,12 +34,26 @@ def load_image_dict(
     missing = [key for key in (images, *others) if key not in content]
     if missing:
         raise InputError(
-            f"{path} lacks the key {missing[0]!r} (found: {', '.join(map(str, content))}); download it again"
+            f"{path} lacks the key {missing[0]!r} (found: {printable(', '.join(map(str, content)))[:200]}); "
+            f"download it again"
         )
-    array = np.asarray(content[images])
+    array = as_array(path, images, content[images])
     if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or not array.size:
         raise InputError(
             f"{path}: {images} should be (n, H, W, 3) uint8 but is {array.shape} {array.dtype}; "
             f"save it in that form"
         )
     return array, content
+
+
+def as_array(path: Path, key: str, value: Any) -> NDArray[Any]:
+    """What a pickle holds under `key`, as an array.
+
+    Raises:
+        InputError: numpy makes none of it.
+    """
+    try:
+        return np.asarray(value)
+    except Exception as error:  # lists of unequal lengths, of themselves, of numbers out of range
+        what = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: {key} is no array ({what}); download it again") from None

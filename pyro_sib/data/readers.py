@@ -1,7 +1,7 @@
 """One door for every form in which users have mini-ImageNet."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from pyro_sib.data.assemble import assemble
 from pyro_sib.data.cache_pickle import LOOKS_FOR as CACHE_PICKLE
 from pyro_sib.data.cache_pickle import is_cache_pickle, read_cache_pickle
+from pyro_sib.data.census import Census
 from pyro_sib.data.checks import check_classes
 from pyro_sib.data.class_folders import LOOKS_FOR as CLASS_FOLDERS
 from pyro_sib.data.class_folders import is_class_folders, read_class_folders
@@ -19,27 +20,35 @@ from pyro_sib.data.gidaris import LOOKS_FOR as GIDARIS
 from pyro_sib.data.gidaris import is_gidaris, read_gidaris
 from pyro_sib.data.holdout import hold_out
 from pyro_sib.data.image_cache import cache_key, cached
-from pyro_sib.data.images import Progress, to_images
-from pyro_sib.data.listing import SPLITS, Found
+from pyro_sib.data.images import Progress, fill_deferred, to_images
+from pyro_sib.data.listing import BASE, SPLITS, Found
+from pyro_sib.data.mini_imagenet import NAME, is_mini_imagenet
+from pyro_sib.data.skipped import HIDDEN, SHOWN, printable, summarize
+from pyro_sib.data.tree import list_folder
 from pyro_sib.errors import InputError
-
-NAME = "mini-imagenet"
 
 
 @dataclass(frozen=True)
 class Form:
-    """One form of the data: how to know it, what to look for in words, and how to list it."""
+    """One form of the data: how to know it, what to look for in words, how to list it, and what it is called.
+
+    Attributes:
+        name: of data in this form that are not mini-ImageNet.
+        own_files: whether the files bear the benchmark's name.
+    """
 
     matches: Callable[[Path], bool]
     looks_for: str
     read: Callable[[Path], Found]
+    name: str
+    own_files: bool = False
 
 
 FORMS: dict[str, Form] = {
-    "csv": Form(is_csv_images, CSV_IMAGES, read_csv_images),
-    "gidaris": Form(is_gidaris, GIDARIS, read_gidaris),
-    "cache-pickle": Form(is_cache_pickle, CACHE_PICKLE, read_cache_pickle),
-    "folders": Form(is_class_folders, CLASS_FOLDERS, read_class_folders),
+    "csv": Form(is_csv_images, CSV_IMAGES, read_csv_images, "csv"),
+    "gidaris": Form(is_gidaris, GIDARIS, read_gidaris, "pickles", own_files=True),
+    "cache-pickle": Form(is_cache_pickle, CACHE_PICKLE, read_cache_pickle, "pickles", own_files=True),
+    "folders": Form(is_class_folders, CLASS_FOLDERS, read_class_folders, "folders"),
 }
 """In the order in which they are tried."""
 
@@ -54,15 +63,20 @@ def read_images(root: Path, image_size: int, cache_dir: Path, progress: Progress
         progress: told (images done, images in all) while decoding; not called where the cache has them.
 
     Returns:
-        Splits of (n, 3, S, S) uint8 memory-mapped images.
+        Splits of (n, 3, S, S) uint8 memory-mapped images, under the name of what they are: mini-imagenet for its
+        own classes, else the form.
 
     Raises:
         InputError: no such folder, no form recognised, or data that a reader or a check refuses.
     """
     if image_size < 1:
         raise InputError(f"image_size must be 1 or more, found {image_size}")
-    found = _find(Path(root))
-    parts = {name: found.parts[name] for name in SPLITS if name in found.parts}
+    root = Path(root)
+    form = _form(root)
+    whole = form.read(root)
+    found = _held_out(whole)
+    name = NAME if is_mini_imagenet(whole.parts, form.own_files) else form.name
+    parts = {part: found.parts[part] for part in SPLITS if part in found.parts}
     total, done = sum(len(part.y) for part in parts.values()), 0
 
     def advance(rows: int) -> None:
@@ -72,24 +86,47 @@ def read_images(root: Path, image_size: int, cache_dir: Path, progress: Progress
             progress(done, total)
 
     def build() -> DataSet:
+        census = Census()
+        images = {part: to_images(listing.rows, image_size, advance, census) for part, listing in parts.items()}
+        fill_deferred(census, image_size, advance)
         splits = {
-            name: Split(to_images(part.rows, image_size, advance), torch.from_numpy(part.y), part.class_names)
-            for name, part in parts.items()
+            part: Split(images.pop(part), torch.from_numpy(listing.y), listing.class_names)
+            for part, listing in parts.items()
         }
-        return assemble(NAME, splits, found.base_holdout)
+        data = assemble(name, splits, found.base_holdout, own_cut=BASE in whole.parts)
+        return replace(data, notes=census.notes() + data.notes)
 
-    return cached(Path(cache_dir), cache_key(parts, image_size, found.base_holdout), build)
+    key = cache_key(parts, image_size, f"{name}: {found.base_holdout}")
+    data = cached(Path(cache_dir), key, build)
+    passed = (*found.passed, *_beside(root, found))
+    return replace(data, notes=found.notes + data.notes, skipped=summarize(passed, root))
 
 
-def _find(root: Path) -> Found:
-    """The listings under `root`: grouped by class, held out, and of disjoint classes."""
+def _form(root: Path) -> Form:
     if not root.is_dir():
         raise InputError(f"the data root {root} is not a folder; pass the one that holds the data with --data-root")
     form = next((form for form in FORMS.values() if form.matches(root)), None)
     if form is None:
         forms = "; ".join(form.looks_for for form in FORMS.values())
-        raise InputError(f"no data recognised under {root}; put there one of: {forms}; or pass --data-root")
-    found = form.read(root)
+        there = [printable(entry.name) for entry in list_folder(root)]
+        raise InputError(
+            f"no data recognised under {root} (found: {', '.join(there[:SHOWN]) or 'nothing'}); "
+            f"put there one of: {forms}; or pass --data-root"
+        )
+    return form
+
+
+def _held_out(found: Found) -> Found:
+    """The listings grouped by class, of disjoint classes, the base splits cut."""
     grouped = {name: part.grouped() for name, part in found.parts.items()}
     check_classes(grouped)
-    return hold_out(Found(grouped, found.base_holdout))
+    return hold_out(replace(found, parts=grouped))
+
+
+def _beside(root: Path, found: Found) -> list[tuple[str, Path]]:
+    """What lies in the data root and is no part of the form that was read."""
+    return [
+        (HIDDEN if entry.name.startswith(".") else f"beside {', '.join(found.used)}", Path(entry.path))
+        for entry in list_folder(root)
+        if entry.name not in found.used
+    ]

@@ -43,11 +43,52 @@ def test_many_copies_are_refused(splits):
         assemble("features", splits, "words")
 
 
-def test_copies_inside_a_split_stay(splits):
-    splits[VAL].x[:] = 1.0
+def test_of_copies_inside_a_class_one_stays(splits):
+    splits[VAL].x[[7, 9, 999]] = splits[VAL].x[[3, 3, 998]]
     data = assemble("features", splits, "words")
     assert data.base_holdout == "words"
-    assert data.split(VAL).counts.tolist() == [500, 500]
+    assert data.notes == ("val: 3 copies inside a class (e.g. row 7 of class c) left out",)
+    rows = [row for row in range(1000) if row not in (7, 9, 999)]
+    assert torch.equal(data.split(VAL).x, splits[VAL].x[rows])
+    assert data.fingerprint == fingerprint(data.splits)
+
+
+def test_of_copies_under_two_labels_none_stays(splits):
+    splits[VAL].x[[600, 601]] = splits[VAL].x[[3, 3]]
+    splits[VAL].x[8] = splits[VAL].x[7]
+    data = assemble("features", splits, "words")
+    words = "1 copies inside a class (e.g. row 8 of class c) and "
+    words += "3 rows with a copy under another label (e.g. row 3 of class c)"
+    assert data.notes == (f"val: {words} left out",)
+    assert data.split(VAL).counts.tolist() == [498, 498]
+    assert splits[VAL].x[3].tolist() not in data.split(VAL).x.tolist()
+
+
+def test_a_class_that_is_another_one_is_refused(splits):
+    splits[VAL].x[500:] = splits[VAL].x[:500]
+    with pytest.raises(InputError, match="no row of class c in val is left"):
+        assemble("features", splits, "words")
+
+
+def test_copies_across_a_cut_by_rule_are_copies_inside_a_split(splits):
+    train, held = splits[BASE_TRAIN], splits[BASE_TEST]
+    train.x[:400], train.x[500:900] = held.x[:400], held.x[500:900]
+    with pytest.raises(InputError, match="base_train and base_test share 800 rows"):
+        assemble("features", splits, "words")
+    data = assemble("features", splits, "words", own_cut=True)
+    assert data.notes == ("base: 800 copies inside a class (e.g. row 0 of class a) left out",)
+    assert data.split(BASE_TRAIN).counts.tolist() == [100, 100]
+    assert data.split(BASE_TEST) is held
+
+
+def test_the_few_copies_of_mini_imagenet_stay_and_are_said(splits):
+    splits[VAL].x[[7, 600]] = splits[VAL].x[[6, 3]]
+    data = assemble("mini-imagenet", splits, "words", own_cut=True)
+    assert data.split(VAL) is splits[VAL]
+    assert "1 copies inside a class" in data.notes[0]
+    assert data.notes[0].endswith("left in, as so few are the data set's own")
+    splits[VAL].x[:6] = splits[VAL].x[6]
+    assert assemble("mini-imagenet", splits, "words").split(VAL).counts.tolist() == [493, 500]
 
 
 def test_a_class_that_is_all_copies_is_refused(splits):

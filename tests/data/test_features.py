@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
@@ -101,9 +101,60 @@ def test_only_test(path, features):
     assert data.base_holdout == "no base data"
 
 
-def test_other_arrays_are_ignored(tmp_path, features):
-    path = save(tmp_path / "a.npz", {**features, "paths": np.array(["a", "b"])})
-    assert VAL in read_features(path).splits
+def test_other_arrays_are_named(tmp_path, features):
+    path = save(tmp_path / "a.npz", {**features, "paths": np.array(["a", "b"]), "eval_x": np.zeros(3)})
+    data = read_features(path)
+    assert VAL in data.splits
+    (skipped,) = data.skipped
+    assert (skipped.count, skipped.names) == (2, ("paths", "eval_x"))
+
+
+def test_arrays_go_by_their_usual_names(path, features):
+    expected = read_features(save(path, features))
+    assert expected.skipped == expected.notes == ()
+    other = {name.replace("val", "Validation").replace("_x", "_X"): array for name, array in features.items()}
+    assert read_features(save(path, other)).fingerprint == expected.fingerprint
+    with pytest.raises(InputError, match=r"has both .*; keep one of them"):
+        read_features(save(path, {**features, "Validation_X": features["val_x"].copy()}))
+
+
+def test_copies_of_rows_are_left_out(path, features):
+    for what in "xy":
+        features[f"test_{what}"] = np.repeat(features[f"test_{what}"], 2, 0)
+    features["val_x"][7] = features["val_x"][2]
+    data = read_features(save(path, features))
+    assert data.split(TEST).counts.tolist() == [6, 6]
+    assert data.split(VAL).counts.tolist() == [5, 5]
+    assert data.notes == (
+        "val: 2 rows with a copy under another label (e.g. row 2 of class val/0) left out",
+        "test: 12 copies inside a class (e.g. row 1 of class test/0) left out",
+    )
+
+
+NUMBERS = st.sampled_from(["<f4", ">f8", "<f2", "<i4", "<u8", "?", "<c8", "<U3", "<M8[s]", "O", "<f4,<i2"])
+NAMES = st.sampled_from(["train_x", "train_y", "val_x", "Val_Y", "test_x", "test_y", "valid_x", "x", "a/b", "_x"])
+
+
+@given(
+    arrays=st.dictionaries(
+        NAMES, st.tuples(NUMBERS, st.lists(st.integers(0, 7), max_size=3), st.integers(0, 3)), max_size=6
+    ),
+    keep=st.one_of(st.just(1.0), st.floats(0, 1)),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_npz_is_read_rightly_or_refused(tmp_path_factory, arrays, keep):
+    rng = np.random.default_rng(0)
+    made = {name: rng.integers(0, 1 + most, shape).astype(kind) for name, (kind, shape, most) in arrays.items()}
+    path = tmp_path_factory.getbasetemp() / "any.npz"
+    np.savez(path, **made)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    try:
+        data = read_features(path)
+    except InputError:
+        return
+    assert sum(part.count for part in data.skipped) + 2 * len(
+        {"train", VAL, TEST} & {name.split("_")[0].casefold().replace("valid", "val") for name in made}
+    ) == len(made)
 
 
 def changed(**arrays):

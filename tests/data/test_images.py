@@ -1,13 +1,16 @@
 """Decoding and resizing."""
 
 import io
+import threading
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from pyro_sib.data.images import decode_image, resize, to_images
+from pyro_sib.data import images as images_module
+from pyro_sib.data.decode import decode_image
+from pyro_sib.data.images import resize, to_images
 from pyro_sib.errors import InputError
 
 
@@ -128,3 +131,56 @@ def test_files_and_arrays_agree_across_chunks(tmp_path):
     images.setflags(write=False)
     assert torch.equal(from_files, to_images(images, 4))
     assert sum(done) == 300
+
+
+@pytest.mark.parametrize("shape", [(50, 70), (33, 31), (31, 200)])
+def test_large_images_are_resized_band_by_band_to_the_same_bits(monkeypatch, shape):
+    image = torch.randint(0, 256, (2, 3, *shape), dtype=torch.uint8)
+    whole = [resize(image, size) for size in (31, 10, 1)]
+    monkeypatch.setattr(images_module, "_WHOLE", 0)
+    for expected in whole:
+        assert torch.equal(resize(image, expected.shape[-1]), expected)
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Paths of pictures of many sizes and depths."""
+    rng = np.random.default_rng(0)
+    paths = [str(tmp_path / f"{i}.png") for i in range(300)]
+    for i, path in enumerate(paths):
+        grey = rng.integers(0, 256, rng.integers(3, 30, 2), dtype=np.uint8)
+        Image.fromarray(grey.astype(np.uint16) * 257 if i % 7 == 0 else grey).save(path)
+    return np.array(paths, dtype=object)
+
+
+def test_the_number_of_threads_changes_nothing(mixed, monkeypatch):
+    alone = to_images(mixed, 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    monkeypatch.setattr(images_module, "_CHUNK", 16)
+    monkeypatch.setattr(images_module, "_PIXELS_AT_ONCE", 500)
+    assert torch.equal(to_images(mixed, 8), alone)
+    monkeypatch.setattr(images_module, "_SMALL", 200)
+    assert torch.equal(to_images(mixed, 8), alone)
+
+
+def test_threads_hold_no_more_pixels_than_there_is_room_for(mixed, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    monkeypatch.setattr(images_module, "_CHUNK", 16)
+    monkeypatch.setattr(images_module, "_PIXELS_AT_ONCE", 500)
+    monkeypatch.setattr(images_module, "_SMALL", 0)
+    held, most, lock = [0], [0], threading.Lock()
+    put = images_module._put
+
+    def counted(place, picture, size):
+        pixels = 0 if picture.pixels is None else picture.pixels[0].numel()
+        with lock:
+            held[0] += pixels
+            most[0] = max(most[0], held[0])
+        put(place, picture, size)
+        with lock:
+            held[0] -= pixels
+
+    monkeypatch.setattr(images_module, "_put", counted)
+    to_images(mixed, 8)
+    # One that is larger than all the room is alone in it.
+    assert 0 < most[0] <= 29 * 29

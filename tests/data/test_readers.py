@@ -180,9 +180,17 @@ def test_leaking_images(world, tmp_path):
     )
 
 
-def test_leak_into_the_held_out_rows(world, tmp_path):
+def test_a_copy_that_the_cut_would_put_into_the_held_out_rows(world, tmp_path):
     world.images["train"][2, 11] = world.images["train"][2, 4]
-    refused(world.write_cache(tmp_path / "root"), tmp_path, "base_train and base_test share 1 rows")
+    data = read_images(world.write_cache(tmp_path / "root"), SIZE, tmp_path / "cache")
+    assert data.split(BASE_TRAIN).counts.tolist() == [10, 10, 9]
+    assert data.split(BASE_TEST).counts.tolist() == [1, 1, 1]
+    assert data.notes == ("base: 1 copies inside a class (e.g. row 4 of class n013) left out",)
+
+
+def test_leak_into_held_out_files(world, tmp_path):
+    world.images["train"][2, 11] = world.images["train"][2, 4]
+    refused(world.write_gidaris(tmp_path / "root", extra=True), tmp_path, "base_train and base_test share 1 rows")
 
 
 @pytest.mark.parametrize(
@@ -237,13 +245,59 @@ def test_cache_pickle_bad_rows(world, tmp_path, rows):
     refused(root, tmp_path, "class_dict should list rows|class n022 has no rows")
 
 
+RAGGED = [[1, 2], [3]]
+CIRCLE: list = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize("value", [RAGGED, CIRCLE, {"a": 1}, None, "text", [10**40, 1], [[[]]], b"", 3.5])
+@pytest.mark.parametrize(
+    ("form", "name", "key"),
+    [
+        ("gidaris", "miniImageNet_category_split_val.pickle", "labels"),
+        ("gidaris", "miniImageNet_category_split_val.pickle", "data"),
+        ("cache", "mini-imagenet-cache-val.pkl", "image_data"),
+        ("cache", "mini-imagenet-cache-val.pkl", "class_dict"),
+        ("cache", "mini-imagenet-cache-val.pkl", "rows"),
+    ],
+)
+def test_any_content_of_a_pickle_is_refused_in_one_line(world, tmp_path, value, form, name, key):
+    path = write(world, form, tmp_path / "root") / name
+    content = pickle.loads(path.read_bytes())
+    content.update({"class_dict": {"a": value, "b": [1]}} if key == "rows" else {key: value})
+    path.write_bytes(pickle.dumps(content))
+    refused(tmp_path / "root", tmp_path, "^.*val")
+
+
+@pytest.mark.parametrize("names", [{"a": [1]}, {"a": {}}, [1], None, {1: None}])
+def test_names_that_name_nothing_leave_numbers(world, tmp_path, names):
+    root = world.write_gidaris(tmp_path / "root")
+    path = root / "miniImageNet_category_split_val.pickle"
+    content = pickle.loads(path.read_bytes())
+    content["catname2label"] = names
+    path.write_bytes(pickle.dumps(content))
+    assert read_images(root, SIZE, tmp_path / "cache").split(VAL).class_names == ("class-064", "class-065")
+
+
+def test_what_lies_beside_pickles_is_named(world, tmp_path):
+    root = world.write_cache(tmp_path / "root")
+    (root / "mini-imagenet-cache-val.pkl").rename(root / "mini-imagenet-cache-valid.pkl")
+    data = read_images(root, SIZE, tmp_path / "cache")
+    assert data.name == "pickles"
+    assert [part.names for part in data.skipped] == [("mini-imagenet-cache-valid.pkl",)]
+
+
 def test_cache_pickle_rows_in_any_order(world, tmp_path):
     root = world.write_cache(tmp_path / "root")
     path = root / "mini-imagenet-cache-val.pkl"
     content = pickle.loads(path.read_bytes())
     content["class_dict"] = {"n021": np.array([7, 0]), "n022": [2]}
     path.write_bytes(pickle.dumps(content))
-    split = read_images(root, SIZE, tmp_path / "cache").split(VAL)
+    data = read_images(root, SIZE, tmp_path / "cache")
+    assert data.notes == (
+        "5 images of mini-imagenet-cache-val.pkl are in no class of its class_dict, and not read",
+    )
+    split = data.split(VAL)
     rows = torch.from_numpy(content["image_data"][[7, 0, 2]]).permute(0, 3, 1, 2)
     assert torch.equal(split.x, rows)
     assert split.y.tolist() == [0, 0, 1]

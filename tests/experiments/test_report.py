@@ -233,8 +233,16 @@ def test_other_sizes_get_a_plain_table(tmp_path):
     ]
 
 
-def test_other_data_stand_without_the_papers_figures_unless_asked(tmp_path):
-    write(tmp_path / "a", data__name="synthetic")
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"data__name": "synthetic"},
+        {"data__name": "folders"},
+        {"data__base_holdout": "last sixth of each base class; 16 base classes held out as val"},
+    ],
+)
+def test_other_data_stand_without_the_papers_figures_unless_asked(tmp_path, data):
+    write(tmp_path / "a", **data)
     assert rows(report([tmp_path]), "*SIB K=3, paper, C128F*") == []
     assert "--all-rows adds them" in report([tmp_path])
     standard, lwof = rows(report([tmp_path], all_rows=True), "*SIB K=3, paper, C128F*")

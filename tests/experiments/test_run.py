@@ -92,7 +92,8 @@ def test_a_run_leaves_everything_it_promises(small, setting, tmp_path):
         "commit",
     } <= result.keys()
     assert {"versions", "seconds", "kl_weight", "iterations"} <= result.keys()
-    assert {"name", "fingerprint", "base_holdout"} <= result["data"].keys()
+    assert {"name", "fingerprint", "base_holdout", "notes", "skipped"} <= result["data"].keys()
+    assert result["selected_on"] == "validation classes"
     assert set(result["metrics"]) == ({"novel"} if setting == "standard" else {"novel", "base", "both"})
     lines = (out / "tasks.csv").read_text().splitlines()
     rows = [line.split(",") for line in lines if line.startswith("posterior,")]
