@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.decoration import Decorations
 from experiments.escape import one_line
 from experiments.settings import RunSettings
 from inference import Guide
@@ -22,8 +23,9 @@ def draw_pictures(
     source: TaskSource,
     guide: Learner,
     split: str,
+    decorations: Decorations,
 ) -> None:
-    """accuracy_against_K.png, training.png and task.png in the run's folder.
+    """accuracy_against_K.png, training.png and task.png in the run's folder, each as far as it can be made.
 
     Args:
         settings: resolved.
@@ -32,24 +34,42 @@ def draw_pictures(
         source: of the evaluation tasks.
         guide: trained.
         split: the evaluation split's name.
+        decorations: told of what cannot be made.
     """
     # Here, since matplotlib takes a second to import, and a run needs it at its end alone.
     from experiments import figures
 
     assert settings.out is not None
     what = _words(settings, one_line(result["data"]["name"]), split)
+    pictures = {
+        "accuracy_against_K": lambda: _accuracy(settings, result, what),
+        "training": lambda: _training(result, what),
+    }
+    if images is not None or isinstance(guide, Guide):
+        pictures["task"] = lambda: _task(settings, images, source, guide, split, what)
+    for name, draw in pictures.items():
+        with decorations.trying(f"{name}.png"):
+            figures.save_figure(draw(), settings.out / f"{name}.png")
+
+
+def _accuracy(settings: RunSettings, result: dict[str, Any], what: str) -> Any:
+    """At the mean of q, after each step, beside K = 0."""
+    from experiments import figures
+
     curves = {name: [(k[name]["mean"], k[name]["ci95"]) for k in result["iterates"]] for name in result["metrics"]}
     zero = result["comparison"] and result["comparison"]["at_the_mean"]
     bands = zero and {name: (m["mean"], m["ci95"]) for name, m in zero["metrics"].items()}
     beside = "trained with K = 0" + ", on the features of stage 1" * settings.tune_features
     title = f"{what}, {result['tasks']} tasks, at the mean of q"
-    figure = figures.accuracy_against_steps(curves, bands, title, beside)
-    figures.save_figure(figure, settings.out / "accuracy_against_K.png")
+    return figures.accuracy_against_steps(curves, bands, title, beside)
+
+
+def _training(result: dict[str, Any], what: str) -> Any:
+    from experiments import figures
+
     log = result["train_log"]
     iterations, losses, accuracies = ([r[key] for r in log] for key in ("iteration", "loss", "accuracy"))
-    figures.save_figure(figures.training_curve(iterations, losses, accuracies, what), settings.out / "training.png")
-    if images is not None or isinstance(guide, Guide):
-        figures.save_figure(_task(settings, images, source, guide, split, what), settings.out / "task.png")
+    return figures.training_curve(iterations, losses, accuracies, what)
 
 
 def _words(settings: RunSettings, data: str, split: str) -> str:

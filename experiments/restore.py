@@ -1,7 +1,7 @@
 """A finished run brought back from its folder: settings, data, features, tasks and the trained program."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -123,6 +123,8 @@ def read_settings(folder: Path) -> RunSettings:
     known = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
+    defaults = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING}
+    held |= {name: defaults[name] for name, value in held.items() if value is None and name in defaults}
     for name, hint in get_type_hints(RunSettings).items():
         if name in held and not _fits(held[name], hint):
             raise InputError(

@@ -188,8 +188,8 @@ def _finish(
             reporter.stage("posterior", f"{POSTERIOR} of {settings.posterior_tasks} tasks") as go,
         ):
             write_posterior(settings.out / POSTERIOR, subject, settings.posterior_tasks, settings.draws, go)
-    with decorations.trying("a picture"), reporter.stage("figures", "figures"):
-        draw_pictures(settings, ground.images, result, source, guide, split)
+    with decorations.trying("the pictures"), reporter.stage("figures", "figures"):
+        draw_pictures(settings, ground.images, result, source, guide, split, decorations)
     decorations.note(done, result)
     show(result, settings.out, reporter)
     return result
