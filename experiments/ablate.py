@@ -81,6 +81,8 @@ class AblateSettings:
     """Pixels a side, of mini-ImageNet."""
     backbone: str = "c64f"
     """Feature network."""
+    network: str | None = None
+    """A trained feature network in place of stage 1 (and of --image-size), as of experiments.run."""
     pretrain_epochs: int = 25
     """Epochs of stage 1, for mini-ImageNet."""
     ways: int = 5
@@ -124,7 +126,8 @@ def cells(settings: AblateSettings) -> list[RunSettings]:
         data="mini-imagenet" if mini else "synthetic",
         data_root=settings.data_root,
         features=settings.features,
-        image_size=settings.image_size if mini else None,
+        image_size=settings.image_size if mini and settings.network is None else None,
+        network=settings.network,
         pretrain_epochs=settings.pretrain_epochs if mini else None,
         backbone=settings.backbone,
         ways=settings.ways,

@@ -53,6 +53,8 @@ class CompareSettings:
     split: Literal["val", "test"] | None = None
     """Classes to evaluate on; test where the data has it, unless said."""
 
+    network: str | None = None
+    """A trained feature network in place of stage 1, as of experiments.run."""
     backbone: str = "c64f"
     """Feature network."""
     image_size: int | None = None

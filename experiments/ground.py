@@ -1,6 +1,6 @@
 """What a run stands on: the data as the settings name it, stage 1, and the features."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from pyro_sib.data.skipped import HIDDEN
 from pyro_sib.data.synthetic import synthetic_world
 from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, read_tensors
+from pyro_sib.network_file import NetworkCard, load_network
 from pyro_sib.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
 
 
@@ -116,10 +117,45 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
         with reporter.stage("base classifier", "base classifier on the features"):
             classifier = fit_base_classifier(data.split(BASE_TRAIN), settings.seed)
         held = data.splits.get(base_split)
-        accuracy = None
-        if held is not None:
-            accuracy = 100 * float((classifier(held.x).argmax(-1) == held.y).float().mean())
+        accuracy = None if held is None else base_accuracy(classifier, held, torch.device("cpu"))
         return Ground(None, data, None, unit(classifier.weight), accuracy)
+    if settings.network is None:
+        network, card = _stage1(data, settings, device, reporter), None
+    else:
+        network, card = load_network(settings.network)
+        _refuse_known(card, data, split)
+        network.backbone.to(device)
+        network.classifier.to(device)
+    with reporter.stage("bank", "feature bank"):
+        bank = build_bank(
+            data, network.backbone, device, settings.cache_dir / "banks", flips=settings.flip_features
+        )
+    base = bank.split(BASE_TRAIN)
+    if card is not None and card.classes != base.class_names:
+        with reporter.stage("base classifier", "base classifier on the features"):
+            classifier = fit_base_classifier(base, settings.seed).to(device)
+        network = replace(network, classifier=classifier)
+    held = bank.splits.get(base_split)
+    accuracy = None if held is None else base_accuracy(network.classifier, held, device)
+    return Ground(data, bank, network, unit(network.classifier.weight.detach().cpu()), accuracy)
+
+
+def _refuse_known(card: NetworkCard, data: DataSet, split: str) -> None:
+    """Refuse to evaluate a network on classes that it was trained on.
+
+    Raises:
+        InputError: some of the split's classes are the network's.
+    """
+    known = sorted(set(card.classes) & set(data.split(split).class_names))
+    if known:
+        raise InputError(
+            f"--network {card.name} was trained on {len(known)} of the {split} classes ({known[0]} is one), and so "
+            f"tells nothing of new classes; evaluate on others, or name a network that does not know these"
+        )
+
+
+def _stage1(data: DataSet, settings: RunSettings, device: torch.device, reporter: Reporter) -> Pretrained:
+    """F trained on the base classes, from the cache where it is there."""
     assert settings.out is not None
     recipe, train_split = settings.pretrain_settings(device), data.split(BASE_TRAIN)
     scalars = Scalars(settings.out / "tensorboard", reporter.warn)
@@ -135,15 +171,7 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
                 f"base accuracy {record.base_accuracy:.1f}% on held-out images"
             )
 
-        network = pretrain(train_split, data.splits.get(BASE_VAL), recipe, device, checkpoint, advance, on_epoch)
-    with reporter.stage("bank", "feature bank"):
-        bank = build_bank(
-            data, network.backbone, device, settings.cache_dir / "banks", flips=settings.flip_features
-        )
-    held = data.splits.get(base_split)
-    accuracy = None if held is None else base_accuracy(network, held, device, settings.flip_features)
-    weights = unit(network.classifier.weight.detach().cpu())
-    return Ground(data, bank, network, weights, accuracy)
+        return pretrain(train_split, data.splits.get(BASE_VAL), recipe, device, checkpoint, advance, on_epoch)
 
 
 def _check_cache(cache: Path, checkpoint: Path, epochs: int) -> None:

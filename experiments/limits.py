@@ -89,7 +89,7 @@ LIMITS: dict[str, Limit] = {
     "pretrain_batch_size": _count(2, 1e5),
     "pretrain_averaging": Limit(0, 1, below=True),
     "pretrain_colour": Limit(0, 1),
-    "pretrain_crop": Limit(0.01, 1),
+    "pretrain_crop": Limit(0, 1, above=True),
     "pretrain_epochs": _count(1),
     "pretrain_head_scale": Limit(0, 1e4, above=True),
     "pretrain_label_smoothing": Limit(0, 1, below=True),

@@ -17,7 +17,7 @@ NOT_METHOD = {
     "second_balance": "further evaluation tasks",
     **dict.fromkeys(("data", "data_root", "features"), "where the data come from; their fingerprint says what"),
     **dict.fromkeys(("data_seed", "hold_out_classes"), "in the data's fingerprint"),
-    **dict.fromkeys(("image_size", "backbone"), "the features that tables are of"),
+    **dict.fromkeys(("image_size", "backbone", "network"), "the features that tables are of"),
     "seed": "averaged over",
     **dict.fromkeys(("device", "threads", "out", "cache_dir"), "where the run was"),
     **dict.fromkeys(("posterior_tasks", "compare"), "what was written or trained beside it"),
@@ -31,7 +31,7 @@ METHOD = tuple(dict.fromkeys((*_FIRST, *(f.name for f in fields(RunSettings) if 
 """Settings that make another method, in the order of a label: runs that differ in one are never averaged."""
 OUTCOMES = (
     *("tasks", "oracle", "elbo", "base_accuracy", "commit", "device", "threads", "milliseconds_per_task"),
-    *("comparison", "second"),
+    *("comparison", "second", "selected_on"),
 )
 """Entries of result.json that are neither settings nor objects: results, and where they were had."""
 EXTRAS = ("chosen.tasks", "fit_tasks", "gate.kind", "gate.false_alarms")

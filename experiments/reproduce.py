@@ -39,6 +39,8 @@ class ReproduceSettings:
     """Pixels a side; 84 with --table and 42 otherwise, unless said."""
     backbone: str = "c64f"
     """Feature network."""
+    network: str | None = None
+    """A trained feature network in place of stage 1, as of experiments.run."""
     pretrain_epochs: int | None = None
     """Epochs of stage 1; 60 with --table and 25 otherwise, unless said."""
     iterations: int | None = None
@@ -79,10 +81,10 @@ class ReproduceSettings:
         classes: Literal["val", "test"] = "test" if self.table == 2 else "val"
         if full and self.split not in (None, classes):
             raise InputError(f"--table {self.table} is of the {classes} classes; leave --split {self.split} out")
-        out = Path("runs") / (f"table-{self.table}-{self.backbone}" if full else "results")
+        out = Path("runs") / (f"table-{self.table}-{self.network or self.backbone}" if full else "results")
         return replace(
             self,
-            image_size=said(self.image_size, 84 if full else 42),
+            image_size=said(self.image_size, 84 if full else 42) if self.network is None else None,
             pretrain_epochs=said(self.pretrain_epochs, 60 if full else 25),
             iterations=said(self.iterations, 60_000 if full else 3000),
             split=self.split or classes,
@@ -106,6 +108,7 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
         data_root=settings.data_root,
         image_size=settings.image_size,
         backbone=settings.backbone,
+        network=settings.network,
         pretrain_epochs=settings.pretrain_epochs,
         iterations=settings.iterations,
         synthetic_gradient=settings.synthetic_gradient,

@@ -17,6 +17,7 @@ from models import PRIORS
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.episodes import EpisodeShape
 from pyro_sib.errors import InputError
+from pyro_sib.network_file import NetworkCard, read_card
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.pretrain import PretrainSettings, choose_precision
 from pyro_sib.propagation import Propagation
@@ -49,6 +50,9 @@ class RunSettings:
 
     backbone: str = "c64f"
     """Feature network: c64f, c128f, resnet12 or wrn-28-10."""
+    network: str | None = None
+    """A trained feature network in place of stage 1, a file or one that comes with the project: mini-imagenet-c64f,
+    mini-imagenet-c128f, mini-imagenet-resnet12, and -held16 for those that do not know 16 base classes."""
     image_size: int | None = None
     """Pixels a side; 84 for images from --data-root and 32 for the synthetic world, unless said."""
     pretrain_epochs: int | None = None
@@ -205,9 +209,11 @@ class RunSettings:
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
         learner = learner_named(self.guide)
+        card = None if self.network is None else self._card(self.network)
         full = replace(
             self,
-            image_size=said(self.image_size, 84 if mini else 32),
+            backbone=self.backbone if card is None else card.backbone,
+            image_size=said(self.image_size if card is None else card.image_size, 84 if mini else 32),
             pretrain_epochs=said(self.pretrain_epochs, 60 if mini else 10),
             iterations=iterations,
             epochs=said(self.epochs, min(12 if short else 60, iterations)),
@@ -225,6 +231,18 @@ class RunSettings:
         held = f"-{self.hold_out_classes}held" if self.hold_out_classes else ""
         trained = f"-trained-{full.train_ways}way" if full.train_ways else ""
         return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}{held}{trained}-seed{self.seed}")
+
+    def _card(self, network: str) -> NetworkCard:
+        """Of the named network, if these settings can have it."""
+        if self.features:
+            raise InputError("--network needs images, but --features gives features; drop one of them")
+        card = read_card(network)
+        if self.image_size not in (None, card.image_size):
+            raise InputError(
+                f"--network {network} is of images of {card.image_size} pixels; "
+                f"leave out --image-size {self.image_size}"
+            )
+        return card
 
     def _check(self) -> None:
         if self.joint and not learner_named(self.guide).serves_joint:

@@ -134,12 +134,33 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
     Raises:
         InputError: the file is missing or damaged.
     """
+    with _opened(path, device) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _meta(file)  # noqa: SIM118
+
+
+def read_meta(path: Path) -> dict[str, Any]:
+    """The metadata alone, without a look at the tensors.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    with _opened(path, "cpu") as file:
+        return _meta(file)
+
+
+def _meta(file: Any) -> dict[str, Any]:
+    meta = json.loads((file.metadata() or {}).get("meta", "{}"))
+    if not isinstance(meta, dict):
+        raise ValueError("its metadata are no object")
+    return meta
+
+
+@contextmanager
+def _opened(path: Path, device: str) -> Iterator[Any]:
+    """A safetensors file; what is wrong with it becomes one line."""
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            meta = json.loads((file.metadata() or {}).get("meta", "{}"))
-            if not isinstance(meta, dict):
-                raise ValueError("its metadata are no object")
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
+            yield file
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; run the command that writes it first") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ import torch
 from pyro_sib.backbones import BACKBONES, make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_tensors, write_tensors
+from pyro_sib.files import read_meta, read_tensors, write_tensors
 from pyro_sib.pretrain import EpochRecord, Pretrained
 
 FORMAT = 1
@@ -75,9 +75,7 @@ def load_network(name: str) -> tuple[Pretrained, NetworkCard]:
         InputError: an unknown name, a file that is missing, damaged, of another format, or whose tensors do not fit
             its card.
     """
-    path = _FOLDER / f"{name}.safetensors" if name in SHIPPED else Path(name)
-    if name not in SHIPPED and not path.is_file():
-        raise InputError(f"no feature network {name}: give a file, or one of {', '.join(SHIPPED)}")
+    path = _path(name)
     tensors, meta = read_tensors(path)
     if name in SHIPPED and hashlib.sha256(path.read_bytes()).hexdigest() != SHIPPED[name]:
         raise InputError(f"{path} is not the file that came with this version; install the package again")
@@ -94,6 +92,26 @@ def load_network(name: str) -> tuple[Pretrained, NetworkCard]:
         raise InputError(f"{path} holds weights that are not finite; train the network again")
     network.eval().requires_grad_(False)
     return Pretrained(backbone, classifier, tuple(EpochRecord(**record) for record in card.log)), card
+
+
+def read_card(name: str) -> NetworkCard:
+    """What a network's file says of it, without reading the weights.
+
+    Args:
+        name: one of `SHIPPED`, or a path.
+
+    Raises:
+        InputError: an unknown name, a file that is missing, damaged or of another format.
+    """
+    path = _path(name)
+    return _card(path, read_meta(path))
+
+
+def _path(name: str) -> Path:
+    path = _FOLDER / f"{name}.safetensors" if name in SHIPPED else Path(name)
+    if not path.is_file():
+        raise InputError(f"no feature network {name}: give a file, or one of {', '.join(SHIPPED)}")
+    return path
 
 
 def _card(path: Path, meta: dict[str, Any]) -> NetworkCard:

@@ -165,10 +165,20 @@ def _features(backbone: nn.Module, x: Tensor, flips: bool) -> Tensor:
     return (features + backbone(x.flip(-1))) / 2 if flips else features
 
 
-def base_accuracy(network: Pretrained, split: Split, device: torch.device, flips: bool = False) -> float:
-    """Percent of the split's images that the base classifier names rightly."""
-    logits = network.classifier(extract(network.backbone, split.x, device, flips=flips).to(device))
-    return 100 * float((logits.argmax(-1).cpu() == split.y).float().mean())
+@torch.no_grad()
+def base_accuracy(classifier: CosineClassifier, features: Split, device: torch.device) -> float:
+    """Percent of the split's rows, (n, D) features, that the base classifier names rightly."""
+    hits = [classifier(x.to(device)).argmax(-1).cpu() == y for x, y in zip(*_chunks(features), strict=True)]
+    return 100 * float(torch.cat(hits).float().mean())
+
+
+def _chunks(split: Split, rows: int = 1024) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    return split.x.split(rows), split.y.split(rows)
+
+
+def _held_accuracy(network: Pretrained, images: Split, device: torch.device) -> float:
+    features = images.with_x(extract(network.backbone, images.x, device))
+    return base_accuracy(network.classifier, features, device)
 
 
 class _Stage1:
@@ -326,7 +336,7 @@ def pretrain(
         _require_finite(float(loss_sum), settings, f"in epoch {epoch + 1}")
         if not stage.is_finite():
             _require_finite(float("nan"), settings, f"after epoch {epoch + 1}")
-        held = base_accuracy(stage.result(), held_out, device) if held_out is not None else float("nan")
+        held = float("nan") if held_out is None else _held_accuracy(stage.result(), held_out, device)
         stage.net.requires_grad_(True)
         seen = per_epoch * settings.batch_size
         record = EpochRecord(epoch + 1, float(loss_sum) / per_epoch, 100 * float(hits) / seen, held)
