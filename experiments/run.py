@@ -27,12 +27,15 @@ from experiments.results import (
 )
 from experiments.settings import RunSettings
 from experiments.train import train
-from inference import Guide
-from inference.evaluation import TaskSource, evaluate, evidence_bound
+from inference import Baseline, Guide
+from inference.evaluation import ElboParts, TaskSource, evaluate, evidence_bound
 from inference.training import Trainer
 from pyro_sib.bank import build_bank
 from pyro_sib.files import read_json, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores
+
+BOUND_TASKS = 200
+"""At most, for the ELBO's terms."""
 
 
 def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -60,19 +63,21 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     ground = prepare(data, settings, split, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
     program, trainer = train(settings, ground, sources, device, reporter)
-    zero_scores = None
+    zero = None
     if settings.compare and settings.steps and settings.guide != "init-only":
-        zero = replace(settings, guide="init-only", steps=0, tune_features=False)
-        comparison = train(zero, ground, sources, device, reporter, "k0")[0]
-        zero_scores = evaluate(comparison.guide, sources["evaluate"], eval_tasks(settings, split), settings.draws)[
-            0
-        ]
+        without = replace(settings, guide="init-only", steps=0, tune_features=False)
+        comparison = train(without, ground, sources, device, reporter, "k0")[0].guide
+        tasks = eval_tasks(settings, split)
+        zero = (
+            evaluate(comparison, sources["evaluate"], tasks, settings.draws)[0],
+            _bound(comparison, sources["evaluate"], tasks, settings.draws),
+        )
     if settings.tune_features:
         assert ground.images is not None
         assert ground.network is not None
         bank = build_bank(ground.images, ground.network.backbone, device, settings.cache_dir / "banks")
         sources = make_sources(bank, settings, split, device)
-    return _finish(settings, ground, split, sources, program, zero_scores, trainer, reporter)
+    return _finish(settings, ground, split, sources, program, zero, trainer, reporter)
 
 
 def _finish(
@@ -81,7 +86,7 @@ def _finish(
     split: str,
     sources: dict[str, TaskSource],
     program: Program,
-    zero: TaskScores | None,
+    zero: tuple[TaskScores, ElboParts | None] | None,
     trainer: Trainer,
     reporter: Reporter,
 ) -> dict[str, Any]:
@@ -94,9 +99,7 @@ def _finish(
         averaged = evaluate(guide, source, tasks, settings.draws, on_tasks=advance)[0]
     with reporter.stage("evaluate", "evaluation at each step, and the bound") as advance:
         iterates = evaluate(guide, source, tasks, iterates=range(last + 1), on_tasks=advance)
-        bound = None
-        if isinstance(guide, Guide):
-            bound = evidence_bound(guide, source, min(tasks, 200), settings.draws)
+        bound = _bound(guide, source, tasks, settings.draws)
         second = None
         if settings.second_balance is not None:
             second = evaluate(guide, sources["second"], tasks, settings.draws, on_tasks=advance)[0]
@@ -104,7 +107,7 @@ def _finish(
     if second is not None:
         scores[f"posterior {settings.second_balance}"] = second
     if zero is not None:
-        scores["posterior K=0"] = zero
+        scores["posterior K=0"] = zero[0]
     write_tasks(settings.out / "tasks.csv", scores)
     result = {
         **{k: v for k, v in config_of(settings).items() if k not in ("data", "features", "data_root", "compare")},
@@ -113,13 +116,13 @@ def _finish(
         "calibration": calibration_of(averaged),
         "at_the_mean": {"metrics": metrics_of(iterates[-1]), "calibration": calibration_of(iterates[-1])},
         "iterates": [metrics_of(s) for s in iterates],
-        "comparison": None if zero is None else _scores(zero, steps=0),
+        "comparison": None if zero is None else _scores(zero[0], steps=0, elbo_parts=_parts(zero[1], tasks)),
         "second": None if second is None else _scores(second, query_balance=settings.second_balance),
         "tasks": tasks,
         "steps": last,
         "oracle": guide.oracle,
-        "elbo": bound and bound.log_likelihood - settings.weights().kl * bound.kl,
-        "elbo_parts": bound and {**asdict(bound), "tasks": min(tasks, 200)},
+        "elbo": bound and settings.weights().bound(bound.log_likelihood, bound.kl, bound.base_kl),
+        "elbo_parts": _parts(bound, tasks),
         "scales": _scales(program, source),
         **ground_of(ground, settings),
         "pretrain_log": [asdict(r) for r in ground.network.log] if ground.network else [],
@@ -148,17 +151,26 @@ def _finish(
     return result
 
 
+def _bound(learner: Guide | Baseline, source: TaskSource, tasks: int, draws: int) -> ElboParts | None:
+    """The bound's terms on the first of the tasks, of a guide."""
+    return evidence_bound(learner, source, min(tasks, BOUND_TASKS), draws) if isinstance(learner, Guide) else None
+
+
+def _parts(bound: ElboParts | None, tasks: int) -> dict[str, Any] | None:
+    return None if bound is None else {**asdict(bound), "tasks": min(tasks, BOUND_TASKS)}
+
+
 def _scores(scores: TaskScores, **what: Any) -> dict[str, Any]:
     return {**what, "metrics": metrics_of(scores), "calibration": calibration_of(scores)}
 
 
 @torch.no_grad()
 def _scales(program: Program, source: TaskSource) -> dict[str, Any] | None:
-    """What was learned: eta, the predictor's scale, q's standard deviation and norm, the prior's scale."""
+    """What was learned: eta, the predictor's scale, q's scale and norm, the scales of prior and base weights."""
     if not isinstance(program.guide, Guide) or program.likelihood is None or program.prior is None:
         return None
     evidence = program.guide.sees(source.episodes(torch.arange(50)))
-    theta = program.guide.iterates(evidence)[-1]
+    theta, ids = program.guide.iterates(evidence)[-1], evidence.joint_base_ids
     log_step = getattr(program.guide, "log_step_size", None)
     return {
         "step_size": [] if log_step is None else [round(float(s), 4) for s in log_step.exp()],
@@ -166,6 +178,7 @@ def _scales(program: Program, source: TaskSource) -> dict[str, Any] | None:
         "q": round(float(theta.log_scale.exp().mean()), 5),
         "q_norm": round(float(theta.loc.norm(dim=-1).mean()), 4),
         "prior": round(float(program.prior.scales(evidence.base_ids).mean()), 5),
+        "base": None if ids is None else round(float(program.prior.base_posterior(ids).variance.sqrt().mean()), 5),
     }
 
 
@@ -178,12 +191,15 @@ def show(result: dict[str, Any], out: Path, reporter: Reporter) -> None:
     table.add_column("accuracy, % ± 95% interval")
     for name in names:
         table.add_column(name, justify="right")
-    rows = {f"K = {result['steps']}": result["metrics"]}
+    if result.get("elbo_parts"):
+        table.add_column("KL, nats a task", justify="right")
+    rows = {f"K = {result['steps']}": result}
     if result["comparison"]:
-        rows = {"K = 0": result["comparison"]["metrics"], **rows}
-    for title, metrics in rows.items():
-        cells = (MeanInterval(**metrics[name]) for name in names)
-        table.add_row(title, *(f"{cell.mean:.2f} ± {cell.ci95:.2f}" for cell in cells))
+        rows = {"K = 0": result["comparison"], **rows}
+    for title, row in rows.items():
+        cells = [MeanInterval(**row["metrics"][name]) for name in names]
+        kl = [f"{row['elbo_parts']['kl']:,.1f}"] if row.get("elbo_parts") else []
+        table.add_row(title, *(f"{cell.mean:.2f} ± {cell.ci95:.2f}" for cell in cells), *kl)
     reporter.console.print(table)
     pictures = ", ".join(sorted(p.name for p in out.glob("*.png")))
     reporter.say(f"{out}/: result.json, tasks.csv, config.json, sib.safetensors, {pictures}")

@@ -7,11 +7,15 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, register_kl
+from torch.distributions import Independent, kl_divergence, register_kl
 
 from models.prior import Prior
 from pyro_sib.errors import InputError
+from pyro_sib.normal import Normal
 from pyro_sib.types import GaussianParameters
+
+FIRST_WIDTH = 0.1
+"""First r_c over first s_c."""
 
 
 class GaussianMixture(dist.TorchDistribution):
@@ -81,18 +85,21 @@ def component_kls(loc: Tensor, scale: Tensor, locs: Tensor, scales: Tensor) -> T
 @register_kl(Independent, GaussianMixture)
 def _kl_gaussian_mixture(q: Independent, p: GaussianMixture) -> Tensor:
     """Upper bound -log sum_c pi_c exp(-KL(q || p_c)) (Hershey & Olsen 2007); exact for one component."""
-    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
+    if not isinstance(q.base_dist, torch.distributions.Normal) or q.reinterpreted_batch_ndims != 1:
         raise NotImplementedError("the bound is for diagonal Gaussians with one event dimension")
     kls = component_kls(q.base_dist.loc, q.base_dist.scale, p.locs, p.scales)
     return math.log(p.components) - torch.logsumexp(-kls, -1)
 
 
 class MixturePrior(Prior):
-    """One component per base class; a task sees the components of its own base_ids only.
+    """One component N(mu_c, s_c^2) per base class; a task sees the components of its own base_ids only.
+
+    A component is the prior of any class's weight vector. A base class's own one has a posterior of its own,
+    q_c = N(m_c, r_c^2): s_c says how far a new class may lie from class c, r_c how well w_c itself is known.
 
     Args:
         features: D.
-        base_weights: (B, D) unit base class weights, the components' first means.
+        base_weights: (B, D) unit base class weights, the first mu_c and m_c.
 
     Raises:
         InputError: no base classes.
@@ -107,8 +114,11 @@ class MixturePrior(Prior):
                 "--prior mixture has one component per base class, but there are no base classes; "
                 "give base (train) data, or choose --prior diagonal"
             )
+        size = features**-0.5
         self.locs = nn.Parameter(base_weights.clone())
-        self.log_scales = nn.Parameter(torch.full_like(base_weights, 0.1 * features**-0.5).log())
+        self.log_scales = nn.Parameter(torch.full_like(base_weights, size).log())
+        self.base_means = nn.Parameter(base_weights.clone())
+        self.base_log_scales = nn.Parameter(torch.full_like(base_weights, FIRST_WIDTH * size).log())
 
     def _components(self, base_ids: Tensor | None) -> tuple[Tensor, Tensor]:
         """Means and scales, each (T, 1, B', D)."""
@@ -132,14 +142,29 @@ class MixturePrior(Prior):
         return weights @ precision, weights @ (precision * locs[:, 0])
 
     def scales(self, base_ids: Tensor | None) -> Tensor:
-        """The components' standard deviations."""
+        """The components' standard deviations s_c."""
         return self._components(base_ids)[1]
 
+    @property
+    def base_classes(self) -> int:
+        """B."""
+        return len(self.locs)
+
+    @torch.no_grad()
+    def base_kl(self) -> float:
+        """Sum over c of KL(q_c || p_c)."""
+        ids = torch.arange(self.base_classes, device=self.locs.device)[None]
+        return float(kl_divergence(self.base_posterior(ids), self.base_distribution(ids)).sum())
+
     def base_locs(self, base_ids: Tensor) -> Tensor:
-        """The components' means."""
-        return self.locs[base_ids]
+        """The means m_c."""
+        return self.base_means[base_ids]
 
     def base_distribution(self, base_ids: Tensor) -> dist.TorchDistribution:
-        """Each base class's own component."""
-        scale = self.log_scales[base_ids].exp()
-        return dist.Normal(self.locs[base_ids], scale, validate_args=False).to_event(1)
+        """Each base class's own component p_c."""
+        return Normal(self.locs[base_ids], self.log_scales[base_ids].exp(), validate_args=False).to_event(1)
+
+    def base_posterior(self, base_ids: Tensor) -> dist.TorchDistribution:
+        """Each base class's own posterior q_c = N(m_c, r_c^2)."""
+        scale = self.base_log_scales[base_ids].exp()
+        return Normal(self.base_locs(base_ids), scale, validate_args=False).to_event(1)

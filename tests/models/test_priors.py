@@ -49,7 +49,10 @@ def test_shapes(prior):
     assert p.expand((T, N)).sample().shape == (T, N, D)
     assert p.log_prob(torch.randn(T, N, D, dtype=torch.float64)).shape == (T, N)
     assert prior.base_locs(BASE_IDS).shape == (T, 5, D)
-    assert prior.base_distribution(BASE_IDS).sample().shape == (T, 5, D)
+    assert prior.base_classes == B
+    for of_base in (prior.base_distribution(BASE_IDS), prior.base_posterior(BASE_IDS)):
+        assert of_base.sample().shape == (T, 5, D)
+    torch.testing.assert_close(prior.base_posterior(BASE_IDS).mean, prior.base_locs(BASE_IDS))
 
 
 def _kl(q: Independent, p: torch.distributions.Distribution) -> torch.Tensor:
@@ -121,11 +124,12 @@ def test_the_kl_lies_above_monte_carlo(prior):
 @pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO])
 @pytest.mark.parametrize("name", list(PRIORS))
 def test_every_parameter_gets_a_gradient(name, elbo):
-    world = make_world(name, kl=0.03)
+    world = make_world(name, joint=PRIORS[name].needs_base_classes, kl=0.03, base_to_psi=True)
     episode = world.source.episodes(torch.arange(8))
     elbo(max_plate_nesting=2).differentiable_loss(world.model, world.guide, episode).backward()
     for parameter, p in world.prior.named_parameters():
         assert p.grad is not None, parameter
+        assert torch.isfinite(p.grad).all(), parameter
         assert p.grad.abs().sum() > 0, parameter
 
 
