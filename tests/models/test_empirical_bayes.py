@@ -107,7 +107,7 @@ def test_with_kl_weight_zero_the_mixture_learns_through_its_base_draws_or_not_at
     names, parameters = zip(*world.prior.named_parameters(), strict=True)
     found = dict(zip(names, _same_gradients(loss, expected, parameters), strict=True))
     reached = {name for name, gradient in found.items() if gradient is not None and gradient.any()}
-    assert reached == ({"base_means", "base_log_scales"} if base_to_psi else set())
+    assert reached == ({"locs", "base_log_scales"} if base_to_psi else set())
 
 
 def test_both_elbos_agree_within_noise():
@@ -115,7 +115,6 @@ def test_both_elbos_agree_within_noise():
     world = make_world("mixture", True, kl=1.0, dtype=torch.float64, tasks_in_all=1, initial_scale=0.5)
     with torch.no_grad():  # components far apart, where the bound is tight
         world.prior.locs.mul_(30)
-        world.prior.base_means.copy_(world.prior.locs + 0.1)
         world.guide.initializer.weight.mul_(30)
     episode = world.source.episodes(torch.arange(4))
     losses = {}
@@ -147,10 +146,10 @@ def test_a_task_leaves_the_classes_that_play_novel_alone(elbo):
         assert not parameter.grad[out].any(), name
         with torch.no_grad():
             parameter[out] += 1.0
-    assert torch.equal(loss(), before)
+    torch.testing.assert_close(loss(), before)
     with torch.no_grad():
-        world.prior.base_means[known[0]] += 1.0
-    assert not torch.equal(loss(), before)
+        world.prior.base_log_scales[known[0]] += 1.0
+    assert (loss() - before).abs() > 1e-3
 
 
 @pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO])
@@ -206,5 +205,5 @@ def test_the_class_left_out_in_training_is_absent_from_the_predictor():
             for parameter in world.prior.parameters():
                 parameter[c] += 5
     after = logits()
-    assert torch.equal(before[0], after[0])
-    assert not torch.equal(before[1:], after[1:])
+    torch.testing.assert_close(before[0], after[0], rtol=1e-4, atol=1e-4)
+    assert (before[1:] - after[1:]).abs().max() > 0.1
