@@ -101,7 +101,7 @@ def _kl_gaussian_mixture(q: Independent, p: GaussianMixture) -> Tensor:
 class MixturePrior(Prior):
     """One component N(mu_c, s_c^2) per base class; a task sees the components of its own base_ids only.
 
-    A component is the prior of any class's weight vector. A base class's own one, w_c, has a posterior about the same
+    A component is the prior of any class's weight vector. A base class's own one, w_c, has a posterior about its
     mean, q_c = N(mu_c, r_c^2): s_c says how far a new class may lie from class c, r_c how well w_c is known.
 
     Args:
