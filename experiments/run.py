@@ -21,6 +21,7 @@ from experiments.results import (
     claim_folder,
     commit,
     config_of,
+    joint_of,
     metrics_of,
     versions,
     write_tasks,
@@ -114,6 +115,7 @@ def _finish(
         "split": split,
         "metrics": metrics_of(averaged),
         "calibration": calibration_of(averaged),
+        "joint": joint_of(averaged),
         "at_the_mean": {"metrics": metrics_of(iterates[-1]), "calibration": calibration_of(iterates[-1])},
         "iterates": [metrics_of(s) for s in iterates],
         "comparison": None if zero is None else _scores(zero[0], steps=0, elbo_parts=_parts(zero[1], tasks)),
@@ -161,7 +163,12 @@ def _parts(bound: ElboParts | None, tasks: int) -> dict[str, Any] | None:
 
 
 def _scores(scores: TaskScores, **what: Any) -> dict[str, Any]:
-    return {**what, "metrics": metrics_of(scores), "calibration": calibration_of(scores)}
+    return {
+        **what,
+        "metrics": metrics_of(scores),
+        "calibration": calibration_of(scores),
+        "joint": joint_of(scores),
+    }
 
 
 @torch.no_grad()
