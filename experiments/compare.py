@@ -126,6 +126,8 @@ def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list
 def base_tasks(data: DataSet, like: RunSettings, device: torch.device) -> TaskSource:
     """Balanced tasks of the base classes, of images that f was not trained on where there are enough.
 
+    In LwoF the N that play novel are classified beside the others.
+
     Raises:
         InputError: too few base classes or images for these tasks.
     """
@@ -136,7 +138,8 @@ def base_tasks(data: DataSet, like: RunSettings, device: torch.device) -> TaskSo
     novel = data.split(name)
     base = novel if wants_base_ids(like) else None
     sampler = EpisodeSampler(novel, base, like.shape("balanced"), key, f"{data.name} {name}")
-    return TaskSource(sampler, sampler.novel.x.to(device), None, like.propagator())
+    x = sampler.novel.x.to(device)
+    return TaskSource(sampler, x, x if like.joint else None, like.propagator())
 
 
 def _one(

@@ -14,10 +14,7 @@ GROUND = ("data.name", "data.fingerprint", "data.base_holdout", "data.image_size
 METHOD = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
 """What runs of one row share, beside any further setting that result.json holds."""
 ELSEWHERE = ("seed", "steps", "ways", "shots", "setting", "split", "image_size", "backbone", "eval_tasks")
-OUTCOMES = (
-    *("elbo", "base_accuracy", "comparison", "second", "joint"),
-    *("commit", "device", "threads", "milliseconds_per_task"),
-)
+OUTCOMES = ("elbo", "base_accuracy", "commit", "device", "threads", "comparison", "second", "milliseconds_per_task")
 """Scalars of result.json that are not further settings: accounted for elsewhere, or results and places."""
 KINDS = {
     "data.image_size": int | None,
