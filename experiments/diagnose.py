@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import tyro
+from matplotlib.figure import Figure
 
 from experiments.arviz_lines import Posterior, open_posterior
 from experiments.cli import run_command
@@ -22,6 +23,7 @@ from experiments.diagnostics import (
     step_table,
 )
 from experiments.figures import save_figure
+from experiments.joint_diagnostics import PICTURE, joint_figure, joint_part, joint_scores
 from experiments.khat import LEAST_DRAWS, THRESHOLD, KHat, summary, task_k_hats
 from experiments.posterior_file import NAME, Subject, exported, parameters_of, write_posterior
 from experiments.progress import Reporter
@@ -138,6 +140,7 @@ def _measure(
         directions = class_directions(posterior, settings.tasks)
         checks, scores = predictive_checks(posterior, settings.tasks), query_scores(posterior)
         steps = step_table(restored, settings.tasks)
+        joint = joint_part(posterior)
         chains = chain_table(posterior)
         if settings.chains is not None:
             with open_posterior(settings.chains) as other:
@@ -154,6 +157,7 @@ def _measure(
         "k_hat": khat_figure(found, f"PSIS k-hat, {settings.tasks} tasks, {settings.draws} draws: {what}"),
         "loo": loo_figure(scores, f"leave-one-out over the queries, {settings.tasks} tasks: {what}"),
         "steps": steps_figure(steps, f"q after k steps, {settings.tasks} tasks: {what}"),
+        **_joint_figures(posterior, joint, f"base and novel queries, {settings.tasks} tasks: {what}"),
     }.items():
         save_figure(figure, out / f"{name}.png")
     mean = torch.from_numpy(directions.with_truth)
@@ -205,9 +209,17 @@ def _measure(
             "posterior_mean": chosen.posterior.mean(0).tolist(),
             "posterior_sd": chosen.posterior.std(0).tolist(),
         },
+        "base_and_novel": joint,
         "steps": steps,
         "chains": chains,
     }
+
+
+def _joint_figures(posterior: Posterior, part: dict[str, Any] | None, title: str) -> dict[str, Figure]:
+    scores = joint_scores(posterior)
+    if scores is None or part is None:
+        return {}
+    return {PICTURE: joint_figure(scores, part["base_weights"], title)}
 
 
 @torch.no_grad()

@@ -8,7 +8,8 @@ from experiments.tables import markdown_table
 NOTE = (
     "In LwoF accuracy is of all queries among all classes. AUROC: of telling novel queries from base ones by the "
     "probability of the novel classes together; right and the four kinds of error in percent of all queries. "
-    "Apart: a query among the classes of its own kind, base or novel; together: among all. ECE in percent, NLL in nats."
+    "Apart: a query among the classes of its own kind, base or novel; together: among all. ECE in percent, NLL in "
+    "nats."
 )
 
 
