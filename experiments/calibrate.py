@@ -19,10 +19,11 @@ from experiments.decoration import Decorations
 from experiments.escape import one_line
 from experiments.figures import save_figure
 from experiments.ground import eval_tasks
+from experiments.joint_tables import joint_tables
 from experiments.predictors import TEMPERED_POINT, Predictor, predictors_of
 from experiments.progress import Reporter
 from experiments.restore import Restored, restore
-from experiments.results import commit
+from experiments.results import commit, joint_of, metrics_of
 from experiments.tables import markdown_table
 from inference import Guide
 from inference.evaluation import TaskSource
@@ -167,13 +168,14 @@ def _predict(
     for indices in torch.arange(tasks).split(batch_size):
         episode = source.episodes(indices)
         own = source.sampler.novel.y[source.sampler.sample(indices).support[:, :: source.sampler.shape.shots]]
-        rows = stranger_rows(source.sampler.novel, own, indices, episode.evidence.queries)
+        shape, ids = source.sampler.shape, episode.evidence.joint_base_ids
+        rows = stranger_rows(source.sampler.novel, own, indices, shape.ways * shape.queries)
         mixed = with_strangers(bare.episodes(indices), source.novel[rows.to(source.novel.device)])
         mixed = mixed if source.propagation is None else source.propagation(mixed)
         queries = episode.evidence.queries
         for i, predictor in enumerate(predictors):
             draws = predictor(guide, guide.sees(episode))
-            parts[i].append(score(draws.mean(0), episode.query_y, 0))
+            parts[i].append(score(draws.mean(0), episode.query_y, 0 if ids is None else ids.shape[1]))
             strange = _strangeness(predictor(guide, guide.sees(mixed)))
             for s, values in strange.items():
                 known[i][s].append(values[:, :queries].cpu())
@@ -207,12 +209,12 @@ def _record(measured: Measured, first: Measured, point: Measured) -> dict[str, A
     scores = measured.scores
     curve = reliability(scores.confidence, scores.correct)
     means = {
-        "accuracy": mean_interval(scores.novel),
+        "accuracy": mean_interval(_accuracy(scores)),
         "nll": mean_interval(scores.nll),
         "brier": mean_interval(scores.brier),
-        "accuracy_difference": mean_interval(scores.novel - first.scores.novel),
+        "accuracy_difference": mean_interval(_accuracy(scores) - _accuracy(first.scores)),
         "nll_difference": mean_interval(scores.nll - first.scores.nll),
-        "accuracy_less_tempered_point": mean_interval(scores.novel - point.scores.novel),
+        "accuracy_less_tempered_point": mean_interval(_accuracy(scores) - _accuracy(point.scores)),
         "nll_less_tempered_point": mean_interval(scores.nll - point.scores.nll),
     }
     return {
@@ -223,12 +225,19 @@ def _record(measured: Measured, first: Measured, point: Measured) -> dict[str, A
         "ece_standard_error": curve.standard_error,
         "aurc": area_under_risk(scores.confidence, scores.correct),
         "auroc": {s: 100 * auroc(measured.unknown[s], measured.known[s]) for s in measured.known},
+        "metrics": metrics_of(scores),
+        "joint": joint_of(scores),
         "reliability": {
             "confidence": _numbers(curve.confidence),
             "accuracy": _numbers(curve.accuracy),
             "count": curve.count.tolist(),
         },
     }
+
+
+def _accuracy(scores: TaskScores) -> Tensor:
+    """(T,) percent, among all classes."""
+    return scores.novel if scores.both is None else scores.both
 
 
 def _numbers(values: Tensor) -> list[float | None]:
@@ -271,9 +280,10 @@ def _table(measured: list[Measured], records: list[dict[str, Any]]) -> str:
     notes = (
         "Accuracy, ECE, AURC and AUROC in percent, NLL in nats; ± is the 95% interval over tasks. Differences are "
         "paired by task: of accuracy with the first row, of NLL with the same run's tempered point. AUROC: of "
-        "queries of unknown classes, as many as a task's own and mixed into them."
+        "queries of unknown classes, as many as a task's own novel ones and mixed into its queries."
     )
-    return f"{markdown_table(header, rows)}\n\n{notes}\n"
+    joint = {row[0]: r for row, r in zip(rows, records, strict=True) if r["joint"]}
+    return "\n\n".join([markdown_table(header, rows), notes, *joint_tables(joint)]) + "\n"
 
 
 def _interval(value: dict[str, float], digits: int, sign: bool = False) -> str:

@@ -57,12 +57,10 @@ class CalibrateSettings:
             held = read_settings(folder).resolved()
             if not issubclass(learner_named(held.guide), Guide):
                 raise InputError(f"{folder}: {held.guide} has no posterior over w; give a run with a guide")
-            if held.joint:
-                raise InputError(f"{folder} is a run of --setting lwof; calibration is of standard ones")
-            forms[(held.ways, held.shots, held.queries, held.query_balance, held.split)] = folder
+            forms[(held.setting, held.ways, held.shots, held.queries, held.query_balance, held.split)] = folder
         if len(forms) > 1:
             raise InputError(
-                f"{' and '.join(map(str, forms.values()))} have other task sizes; calibrate them apart"
+                f"{' and '.join(map(str, forms.values()))} have other settings or task sizes; calibrate them apart"
             )
         if self.fit_on and len(self.fit_on) != len(self.runs):
             raise InputError(

@@ -142,6 +142,8 @@ def base_tasks(data: DataSet, like: RunSettings, device: torch.device, balance: 
         device: of the features.
         balance: of the queries.
 
+    In LwoF the N that play novel are classified beside the others.
+
     Raises:
         InputError: too few base classes or images for these tasks.
     """
@@ -153,7 +155,8 @@ def base_tasks(data: DataSet, like: RunSettings, device: torch.device, balance: 
     novel = data.split(name)
     base = novel if wants_base_ids(like) else None
     sampler = EpisodeSampler(novel, base, shape, key, f"{data.name} {name}")
-    return TaskSource(sampler, sampler.novel.x.to(device), None, like.propagator())
+    x = sampler.novel.x.to(device)
+    return TaskSource(sampler, x, x if like.joint else None, like.propagator())
 
 
 def _one(

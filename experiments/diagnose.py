@@ -27,6 +27,7 @@ from experiments.diagnostics import (
 )
 from experiments.escape import one_line
 from experiments.figures import save_figure
+from experiments.joint_diagnostics import PICTURE, joint_figure, joint_part, joint_scores
 from experiments.khat import THRESHOLD, KHat, largest_k, shown, summary, task_k_hats
 from experiments.limits import check_numbers
 from experiments.posterior_file import NAME, Subject, exported, parameters_of, write_posterior
@@ -146,6 +147,7 @@ def _measure(
         directions = class_directions(posterior, settings.tasks)
         checks, scores = predictive_checks(posterior, settings.tasks), query_scores(posterior)
         steps = step_table(restored, settings.tasks)
+        joint = joint_part(posterior)
         chains = chain_table(posterior)
         if settings.chains is not None:
             with open_posterior(settings.chains) as other:
@@ -164,6 +166,7 @@ def _measure(
         "k_hat": lambda: khat_figure(found, f"PSIS k-hat, {settings.tasks} tasks, {settings.draws} draws: {what}"),
         "loo": lambda: loo_figure(scores, f"leave-one-out over the queries, {settings.tasks} tasks: {what}"),
         "steps": lambda: steps_figure(steps, f"q after k steps, {settings.tasks} tasks: {what}"),
+        **_joint_figures(posterior, joint, f"base and novel queries, {settings.tasks} tasks: {what}"),
     }
     mean = torch.from_numpy(directions.with_truth)
     result = {
@@ -215,10 +218,20 @@ def _measure(
             "posterior_mean": chosen.posterior.mean(0).tolist(),
             "posterior_sd": chosen.posterior.std(0).tolist(),
         },
+        "base_and_novel": joint,
         "steps": steps,
         "chains": chains,
     }
     return result, figures
+
+
+def _joint_figures(
+    posterior: Posterior, part: dict[str, Any] | None, title: str
+) -> dict[str, Callable[[], Figure]]:
+    scores = joint_scores(posterior)
+    if scores is None or part is None:
+        return {}
+    return {PICTURE: lambda: joint_figure(scores, part["base_weights"], title)}
 
 
 @torch.no_grad()

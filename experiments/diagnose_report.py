@@ -3,6 +3,7 @@
 from typing import Any
 
 from experiments.escape import one_line
+from experiments.joint_diagnostics import joint_markdown
 from experiments.khat import SPACE_NAMES, shown
 from experiments.tables import markdown_table
 
@@ -80,6 +81,7 @@ def markdown(result: dict[str, Any]) -> str:
                 _k_hat(result["k_hat"]),
                 _directions(result),
                 _checks(result),
+                *([joint_markdown(result["base_and_novel"])] if result["base_and_novel"] else []),
                 _steps(result["steps"]),
                 *([_chains(result["chains"])] if result["chains"] else []),
             ]

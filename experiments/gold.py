@@ -19,8 +19,9 @@ from experiments.progress import Advance, Reporter
 from experiments.records import of_this_version, read_result
 from experiments.restore import Restored, restore
 from experiments.results import commit, config_of, versions
+from pyro_sib.calibration import expected_calibration_error
 from pyro_sib.files import check_writable, digest, digest_state, read_json, write_json
-from pyro_sib.metrics import expected_calibration_error, mean_interval
+from pyro_sib.metrics import mean_interval
 
 R_HAT = 1.05
 """Worst R-hat of a task above which the result says so."""

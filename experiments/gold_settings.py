@@ -21,7 +21,10 @@ LARGEST_POWER = 1e6
 
 @dataclass(frozen=True)
 class GoldSettings:
-    """NUTS on the weights of a finished run's evaluation tasks, and the guide's posterior beside it."""
+    """NUTS on the weights of a finished run's evaluation tasks, and the guide's posterior beside it.
+
+    In LwoF both have the base classes' weights at the means of their posteriors.
+    """
 
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
@@ -68,10 +71,6 @@ class GoldSettings:
         if run.guide in BASELINES:
             raise InputError(
                 f"{self.run} trained {run.guide}, which has no weights w to sample; name a guide's run"
-            )
-        if run.joint:
-            raise InputError(
-                f"{self.run} is of setting lwof, whose base weights are latent too; name a standard run"
             )
         for target in self.targets:
             power_of(target, run, 1)

@@ -25,7 +25,7 @@ from models import CosineCategorical, Prior
 from pyro_sib.cosine import unit
 from pyro_sib.counter_rng import make_key, normal
 from pyro_sib.metrics import score
-from pyro_sib.types import Episode, GaussianParameters, LikelihoodLike
+from pyro_sib.types import Episode, GaussianParameters
 
 CONDITIONS = ("support", "queries")
 """Whose labels are observed: the labeled examples', or as an oracle the queries'."""
@@ -70,7 +70,9 @@ def gold_task(
     theta = GaussianParameters(*(t.cpu().double() for t in guide.iterates(guide.sees(trained))[-1]))
     evidence = trained.evidence
     episode = trained.with_features(evidence.support_x.double(), evidence.query_x.double())
-    w = _guide_draws(theta, episode, settings)
+    w, ids = _guide_draws(theta, episode, settings), evidence.joint_base_ids
+    w_base = None if ids is None else program.prior.base_locs(ids.cpu())
+    whole = TaskPosterior(program.prior, program.likelihood, episode, 1.0, w_base)
     parts, done = {}, 0
     each = settings.chains * (settings.warmup + settings.samples)
     total = each * len(settings.targets) * len(CONDITIONS)
@@ -78,12 +80,12 @@ def gold_task(
         for condition in CONDITIONS:
             seen = given_support(episode) if condition == "support" else episode
             power = power_of(target, restored.settings, seen.query_y.shape[1])
-            posterior = TaskPosterior(program.prior, program.likelihood, seen, power)
+            posterior = TaskPosterior(program.prior, program.likelihood, seen, power, w_base)
             parts[f"{target} {condition}"] = _held_to(
-                posterior, episode, theta, w, settings, _after(done, total, on_draw)
+                posterior, whole, theta, w, settings, _after(done, total, on_draw)
             )
             done += each
-    return {"task": task, "guide": _scores(program.likelihood, episode, w), "parts": parts}
+    return {"task": task, "guide": _scores(whole, w), "parts": parts}
 
 
 def _after(before: int, total: int, on_draw: OnDraw) -> OnDraw:
@@ -101,28 +103,31 @@ def _guide_draws(theta: GaussianParameters, episode: Episode, settings: GoldSett
 
 def _held_to(
     posterior: TaskPosterior,
-    episode: Episode,
+    whole: TaskPosterior,
     theta: GaussianParameters,
     guide_w: Tensor,
     settings: GoldSettings,
     on_draw: OnDraw,
 ) -> dict[str, Any]:
-    """NUTS on one posterior: its own diagnostics, its predictions, and the guide's moments and ELBO beside it."""
+    """NUTS on one posterior: its own diagnostics, its predictions, and the guide's moments and ELBO beside it.
+
+    `whole` is that given the queries, whose outputs are predicted.
+    """
     start = perf_counter()
     coordinates = fit_coordinates(posterior, settings.seed)
     chains = sample(posterior, coordinates, settings.chain_settings(), on_draw)
     w = coordinates.weights(chains.t)
-    scores = _scores(posterior.likelihood, episode, w.flatten(0, 1))
+    scores = _scores(whole, w.flatten(0, 1))
     evidence = log_evidence(posterior, coordinates, chains, settings)
     guide_elbo = elbo(posterior, theta, guide_w)
     return {
         "power": posterior.power,
         **scores,
-        **diagnostics(posterior, episode, w),
+        **diagnostics(posterior, whole.episode, w),
         "divergences": chains.divergences,
         "evaluations": chains.evaluations,
         "step_sizes": [round(s, 4) for s in chains.step_sizes],
-        **moments_beside(episode, guide_w, w.flatten(0, 1)),
+        **moments_beside(whole.episode, guide_w, w.flatten(0, 1)),
         "log_likelihood": float(posterior.log_likelihood(w).mean()),
         "guide_log_likelihood": float(posterior.log_likelihood(guide_w).mean()),
         "guide_elbo": guide_elbo,
@@ -132,12 +137,13 @@ def _held_to(
     }
 
 
-def _scores(likelihood: LikelihoodLike, episode: Episode, w: Tensor) -> dict[str, Any]:
-    """Of the queries' probabilities averaged over draws w, (S, 1, N, D)."""
-    probabilities = likelihood.logits(w, episode.evidence.query_x).softmax(-1).mean(0)
-    found = score(probabilities, episode.query_y, 0)
+def _scores(whole: TaskPosterior, w: Tensor) -> dict[str, Any]:
+    """Of the queries' probabilities averaged over draws w, (S, 1, N, D); in LwoF among all classes."""
+    outputs = whole.likelihood.logits(w, whole.episode.evidence.query_x)
+    probabilities = whole.all_outputs(outputs).softmax(-1).mean(0)
+    found = score(probabilities, whole.episode.query_y, 0 if whole.w_base is None else whole.w_base.shape[1])
     return {
-        "accuracy": float(found.novel[0]),
+        "accuracy": float((found.novel if found.both is None else found.both)[0]),
         "nll": float(found.nll[0]),
         "brier": float(found.brier[0]),
         "confidence": [round(c, 6) for c in found.confidence[0].tolist()],

@@ -60,8 +60,8 @@ class KHat:
 def components_of(p: TorchDistribution, task: int = 0) -> Components | None:
     """A prior as a mixture of Gaussians, or None where it is none (a flow)."""
     if isinstance(p, GaussianMixture):
-        index = min(task, p.locs.shape[0] - 1)
-        return Components(p.locs[index, 0].double().cpu(), p.scales[index, 0].double().square().cpu())
+        known = p.known[min(task, len(p.known) - 1), 0]
+        return Components(p.locs[known].double().cpu(), p.scales[known].double().square().cpu())
     if isinstance(p, LowRankMultivariateNormal):
         factor = p.cov_factor.double().cpu()
         return Components(p.loc.double().cpu()[None], p.cov_diag.double().cpu()[None], factor)

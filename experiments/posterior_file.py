@@ -177,7 +177,7 @@ def _write_constants(file: GroupedFile, subject: Subject) -> None:
     names = np.array([sampler.base.class_names[i] for i in ids[0].tolist()], dtype=object)
     file.write("constant_data", "base_class_name", names)
     file.write("constant_data", "base_loc", _array(guide.prior.base_locs(ids)[0]))
-    file.write("constant_data", "base_scale", _array(guide.prior.base_distribution(ids).variance.sqrt()[0]))
+    file.write("constant_data", "base_scale", _array(guide.prior.base_posterior(ids).variance.sqrt()[0]))
 
 
 @torch.no_grad()

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from experiments.escape import in_csv
+from pyro_sib.calibration import expected_calibration_error
 from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, read_json, write_json, write_text
-from pyro_sib.metrics import TaskScores, expected_calibration_error
+from pyro_sib.metrics import TaskScores
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -90,6 +91,20 @@ def calibration_of(scores: TaskScores) -> dict[str, float]:
         "ece": round(expected_calibration_error(scores.confidence, scores.correct), 3),
         "nll": round(float(scores.nll.mean()), 4),
         "brier": round(float(scores.brier.mean()), 4),
+    }
+
+
+def joint_of(scores: TaskScores) -> dict[str, Any] | None:
+    """Of LwoF: AUROC of "base or novel?", where the queries go, and calibration by part; None elsewhere."""
+    if scores.joint is None:
+        return None
+    return {
+        "base_or_novel_auroc": round(scores.joint.base_or_novel(), 3),
+        "errors": {name: round(percent, 3) for name, percent in scores.joint.errors().items()},
+        "calibration": {
+            part: {name: round(value, 4) for name, value in found.items()}
+            for part, found in scores.joint.calibration().items()
+        },
     }
 
 

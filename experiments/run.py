@@ -3,7 +3,7 @@
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import tyro
@@ -23,6 +23,7 @@ from experiments.results import (
     claim_folder,
     commit,
     config_of,
+    joint_of,
     metrics_of,
     versions,
     write_tasks,
@@ -30,14 +31,17 @@ from experiments.results import (
 from experiments.settings import RunSettings
 from experiments.train import say_selection, selected_on, train
 from experiments.train_warnings import against_zero
-from inference import Guide
-from inference.evaluation import TaskSource, evaluate, evidence_bound
+from inference import Baseline, Guide
+from inference.evaluation import ElboParts, TaskSource, evaluate, evidence_bound
 from inference.training import Trainer
 from pyro_sib.bank import build_bank
 from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval
 from pyro_sib.pretrain import choose_precision
+
+BOUND_TASKS = 200
+"""At most, for the ELBO's terms."""
 
 
 def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -91,8 +95,8 @@ def _zero(
     split: str,
     device: torch.device,
     reporter: Reporter,
-) -> tuple[tuple[TaskScores, TaskScores], list[str]]:
-    """K = 0 trained beside, scored by draws and at q's mean, and what was warned of.
+) -> tuple["_Zero", list[str]]:
+    """K = 0 trained beside, and what was warned of.
 
     It has the features of stage 1, whatever stage 2 tunes.
     """
@@ -100,7 +104,21 @@ def _zero(
     program, _, warnings = train(zero, ground, sources, device, reporter, "k0")
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
     drawn, mean = (evaluate(program.guide, source, tasks, draws)[0] for draws in (settings.draws, 0))
-    return (drawn, mean), warnings
+    return _Zero(drawn, mean, _bound(program.guide, source, tasks, settings.draws)), warnings
+
+
+class _Zero(NamedTuple):
+    """What K = 0 has."""
+
+    drawn: TaskScores
+    mean: TaskScores
+    bound: ElboParts | None
+
+    def result(self, tasks: int) -> dict[str, Any]:
+        """As result.json has it."""
+        parts = _parts(self.bound, tasks)
+        at_the_mean = {"metrics": metrics_of(self.mean)}
+        return _scores(self.drawn, steps=0, features="stage 1", at_the_mean=at_the_mean, elbo_parts=parts)
 
 
 def _finish(
@@ -109,7 +127,7 @@ def _finish(
     split: str,
     sources: dict[str, TaskSource],
     program: Program,
-    zero: tuple[TaskScores, TaskScores] | None,
+    zero: _Zero | None,
     trainer: Trainer,
     warnings: list[str],
     reporter: Reporter,
@@ -123,9 +141,7 @@ def _finish(
         averaged = evaluate(guide, source, tasks, settings.draws, on_tasks=advance)[0]
     with reporter.stage("evaluate", "evaluation at each step, and the bound") as advance:
         iterates = evaluate(guide, source, tasks, iterates=range(last + 1), on_tasks=advance)
-        bound = None
-        if isinstance(guide, Guide):
-            bound = evidence_bound(guide, source, min(tasks, 200), settings.draws)
+        bound = _bound(guide, source, tasks, settings.draws)
         second = None
         if settings.second_balance is not None:
             second = evaluate(guide, sources["second"], tasks, settings.draws, on_tasks=advance)[0]
@@ -136,7 +152,7 @@ def _finish(
         )
     if zero is not None:
         metric = "both" if settings.joint else "novel"
-        lost = against_zero(mean_interval(getattr(averaged, metric) - getattr(zero, metric)), last)
+        lost = against_zero(mean_interval(getattr(averaged, metric) - getattr(zero.drawn, metric)), last)
         for warning in lost:
             reporter.warn(warning)
         warnings = [*warnings, *lost]
@@ -144,24 +160,25 @@ def _finish(
     if second is not None:
         scores[f"posterior {settings.second_balance}"] = second
     if zero is not None:
-        scores["posterior K=0"] = zero[0]
+        scores["posterior K=0"] = zero.drawn
     write_tasks(settings.out / "tasks.csv", scores)
     result = {
         **{k: v for k, v in config_of(settings).items() if k not in ("data", "features", "data_root", "compare")},
         "split": split,
         "metrics": metrics_of(averaged),
         "calibration": calibration_of(averaged),
+        "joint": joint_of(averaged),
         "at_the_mean": {"metrics": metrics_of(iterates[-1]), "calibration": calibration_of(iterates[-1])},
         "iterates": [metrics_of(s) for s in iterates],
-        "comparison": None if zero is None else _comparison(*zero),
+        "comparison": None if zero is None else zero.result(tasks),
         "second": None if second is None else _scores(second, query_balance=settings.second_balance),
         "tasks": tasks,
         "selected_on": selected_on(ground.bank),
         "steps": last,
         "warnings": warnings,
         "oracle": guide.oracle,
-        "elbo": bound and bound.log_likelihood - settings.weights().kl * bound.kl,
-        "elbo_parts": bound and {**asdict(bound), "tasks": min(tasks, 200)},
+        "elbo": bound and settings.weights().bound(bound.log_likelihood, bound.kl, bound.base_kl),
+        "elbo_parts": _parts(bound, tasks),
         "scales": _scales(program, source),
         **ground_of(ground, settings),
         "pretrain_log": [asdict(r) for r in ground.network.log] if ground.network else [],
@@ -195,22 +212,31 @@ def _finish(
     return result
 
 
+def _bound(learner: Guide | Baseline, source: TaskSource, tasks: int, draws: int) -> ElboParts | None:
+    """The bound's terms on the first of the tasks, of a guide."""
+    return evidence_bound(learner, source, min(tasks, BOUND_TASKS), draws) if isinstance(learner, Guide) else None
+
+
+def _parts(bound: ElboParts | None, tasks: int) -> dict[str, Any] | None:
+    return None if bound is None else {**asdict(bound), "tasks": min(tasks, BOUND_TASKS)}
+
+
 def _scores(scores: TaskScores, **what: Any) -> dict[str, Any]:
-    return {**what, "metrics": metrics_of(scores), "calibration": calibration_of(scores)}
-
-
-def _comparison(drawn: TaskScores, mean: TaskScores) -> dict[str, Any]:
-    """The K = 0 trained beside."""
-    return _scores(drawn, steps=0, features="stage 1", at_the_mean={"metrics": metrics_of(mean)})
+    return {
+        **what,
+        "metrics": metrics_of(scores),
+        "calibration": calibration_of(scores),
+        "joint": joint_of(scores),
+    }
 
 
 @torch.no_grad()
 def _scales(program: Program, source: TaskSource) -> dict[str, Any] | None:
-    """What was learned: eta, the predictor's scale, q's standard deviation and norm, the prior's scale."""
+    """What was learned: eta, the predictor's scale, q's scale and norm, the scales of prior and base weights."""
     if not isinstance(program.guide, Guide) or program.likelihood is None or program.prior is None:
         return None
     evidence = program.guide.sees(source.episodes(torch.arange(50)))
-    theta = program.guide.iterates(evidence)[-1]
+    theta, ids = program.guide.iterates(evidence)[-1], evidence.joint_base_ids
     log_step = getattr(program.guide, "log_step_size", None)
     return {
         "step_size": [] if log_step is None else [round(float(s), 4) for s in log_step.exp()],
@@ -218,6 +244,7 @@ def _scales(program: Program, source: TaskSource) -> dict[str, Any] | None:
         "q": round(float(theta.log_scale.exp().mean()), 5),
         "q_norm": round(float(theta.loc.norm(dim=-1).mean()), 4),
         "prior": round(float(program.prior.scales(evidence.base_ids).mean()), 5),
+        "base": None if ids is None else round(float(program.prior.base_posterior(ids).variance.sqrt().mean()), 5),
     }
 
 
@@ -236,13 +263,16 @@ def _table(result: dict[str, Any]) -> Table:
     table.add_column("accuracy, % ± 95% interval")
     for name in names:
         table.add_column(name, justify="right")
-    rows = {f"K = {result['steps']}": result["metrics"]}
+    if result.get("elbo_parts"):
+        table.add_column("KL, nats a task", justify="right")
+    rows = {f"K = {result['steps']}": result}
     if result["comparison"]:
         stage1 = ", features of stage 1" * bool(result.get("tune_features"))
-        rows = {f"K = 0{stage1}": result["comparison"]["metrics"], **rows}
-    for title, metrics in rows.items():
-        cells = (MeanInterval(**metrics[name]) for name in names)
-        table.add_row(title, *(f"{cell.mean:.2f} ± {cell.ci95:.2f}" for cell in cells))
+        rows = {f"K = 0{stage1}": result["comparison"], **rows}
+    for title, row in rows.items():
+        cells = [MeanInterval(**row["metrics"][name]) for name in names]
+        kl = [f"{row['elbo_parts']['kl']:,.1f}"] if row.get("elbo_parts") else []
+        table.add_row(title, *(f"{cell.mean:.2f} ± {cell.ci95:.2f}" for cell in cells), *kl)
     return table
 
 

@@ -111,7 +111,7 @@ def _curvature(posterior: TaskPosterior, w: Tensor, scale: Tensor) -> tuple[Tens
     weights = w.unflatten(-1, posterior.shape[1:])
     points = likelihood.query_points(evidence)
     outputs, pull_back = likelihood.pull_back(weights, points)
-    gradient = pull_back(likelihood.output_gradient(outputs, posterior.episode.query_y)).flatten(2)
+    gradient = pull_back(posterior.output_gradient(outputs)).flatten(2)
     values, vectors = torch.linalg.eigh(_second_derivative(posterior, outputs[0]))
     roots = (values.clamp_min(0).sqrt()[..., None] * vectors.mT) * posterior.power**0.5
     # Row (i, p) of B: the pull-back of root i of point p alone.
@@ -124,7 +124,7 @@ def _second_derivative(posterior: TaskPosterior, outputs: Tensor) -> Tensor:
     """Of -log p(y | outputs) in the outputs: (T, P, N) -> (T, P, N, N)."""
     with torch.enable_grad():
         outputs = outputs.detach().requires_grad_()
-        towards = posterior.likelihood.output_gradient(outputs, posterior.episode.query_y)
+        towards = posterior.output_gradient(outputs)
         columns = [torch.autograd.grad(part.sum(), outputs, retain_graph=True)[0] for part in towards.unbind(-1)]
     return torch.stack(columns, -2)
 

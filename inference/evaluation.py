@@ -64,10 +64,14 @@ class TaskSource:
 
 @dataclass(frozen=True)
 class ElboParts:
-    """Nats: the mean over queries of E_q log p(y | x, w), and the KL of a task's N weight vectors."""
+    """The terms of the bound, in nats."""
 
     log_likelihood: float
+    """The mean over queries of E_q log p(y | x, w)."""
     kl: float
+    """Of a task's N weight vectors."""
+    base_kl: float = 0.0
+    """Of all base classes' weights together, which counts once for all tasks."""
 
 
 @torch.no_grad()
@@ -126,7 +130,7 @@ def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, bat
     """
     was_training = guide.training
     guide.eval()
-    likelihood, kl = [], []
+    likelihood, kl, base_kl = [], [], 0.0
     for first in range(0, tasks, batch_size):
         episode = source.span(first, min(first + batch_size, tasks))
         evidence = guide.sees(episode)
@@ -137,5 +141,7 @@ def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, bat
         ]
         likelihood.append(torch.stack(each).mean(0))
         kl.append(kl_to_prior(guide.prior, evidence, theta).sum(-1))
+        if evidence.joint:
+            base_kl = guide.prior.base_kl()
     guide.train(was_training)
-    return ElboParts(float(torch.cat(likelihood).mean()), float(torch.cat(kl).mean()))
+    return ElboParts(float(torch.cat(likelihood).mean()), float(torch.cat(kl).mean()), base_kl)

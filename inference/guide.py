@@ -79,7 +79,7 @@ class Guide(Learner):
         return self.iterates(evidence)[-1], None
 
     def base_logsumexp(self, evidence: Evidence, points: Tensor, attach_prior: bool = False) -> Tensor | None:
-        """(T, P, 1) logsumexp of the base classes' logits at their most probable weights, in joint tasks."""
+        """(T, P, 1) logsumexp of the base classes' logits at their weights' posterior means, in joint tasks."""
         base_ids = evidence.joint_base_ids
         if base_ids is None:
             return None
@@ -102,9 +102,10 @@ class Guide(Learner):
                 pyro.factor("psi_route", route[..., None], has_rsample=True)
         if (base_ids := evidence.joint_base_ids) is not None:
             with torch.set_grad_enabled(self.weights.base_to_psi and torch.is_grad_enabled()):
-                base = self.prior.base_distribution(base_ids)
-                with tasks, plate("base_classes", base_ids.shape[1], -1):
-                    pyro.sample("w_base", base.mask(False))
+                known, base = base_ids.shape[1], self.prior.base_posterior(base_ids)
+                counted = self.weights.base(evidence.tasks, known, self.prior.base_classes)
+                with tasks, plate("base_classes", known, -1), counted:
+                    pyro.sample("w_base", self.weights.counted(base))
 
 
 def as_distribution(theta: GaussianParameters) -> dist.TorchDistribution:

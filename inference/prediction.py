@@ -72,7 +72,7 @@ class PosteriorWeights:
         if ids is not None and bool((ids == ids[:1]).all()):
             ids = ids[:1]
         self.base_loc = None if ids is None else guide.prior.base_locs(ids)
-        self.base_scale = None if ids is None else guide.prior.base_distribution(ids).variance.sqrt()
+        self.base_scale = None if ids is None else guide.prior.base_posterior(ids).variance.sqrt()
 
     @property
     def means(self) -> tuple[Tensor, Tensor | None]:
@@ -89,7 +89,7 @@ class PosteriorWeights:
 
 
 def base_draw(draw: int, loc: Tensor, scale: Tensor) -> Tensor:
-    """Draw number `draw` of the base classes' weights, (T, B', D), from their components' loc and scale.
+    """Draw number `draw` of the base classes' weights, (T, B', D), from their posteriors' loc and scale.
 
     The noise is the same for all tasks, whose base classes are the same: drawing it apart for each would take most
     of the time of a prediction.

@@ -1,6 +1,7 @@
 """The posterior of a task's weights given labels, as a density that a sampler can take."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -35,12 +36,14 @@ class TaskPosterior:
         likelihood: p_f.
         episode: the observed points, as queries with their labels.
         power: of the likelihood.
+        w_base: (T, B', D) the base classes' weights on which the posterior is conditioned, in joint tasks.
     """
 
     prior: PriorLike
     likelihood: LikelihoodLike
     episode: Episode
     power: float = 1.0
+    w_base: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -48,10 +51,33 @@ class TaskPosterior:
         evidence = self.episode.evidence
         return evidence.tasks, evidence.ways, evidence.query_x.shape[-1]
 
+    @cached_property
+    def _base_outputs(self) -> Tensor | None:
+        """(T, P, B') of the points."""
+        if self.w_base is None:
+            return None
+        return self.likelihood.step_outputs(self.w_base, self.likelihood.query_points(self.episode.evidence))
+
     def log_likelihood(self, w: Tensor) -> Tensor:
         """Sum over points of log p(y | x, w), without the power: (..., T, N, D) -> (..., T)."""
-        outputs = self.likelihood.logits(w, self.episode.evidence.query_x)
-        return self.likelihood.distribution(outputs).log_prob(self.episode.query_y).sum(-1)
+        points = self.likelihood.query_points(self.episode.evidence)
+        return self._log_likelihood(self.likelihood.step_outputs(w, points))
+
+    def _log_likelihood(self, outputs: Tensor) -> Tensor:
+        return self.likelihood.distribution(self.all_outputs(outputs)).log_prob(self.episode.query_y).sum(-1)
+
+    def all_outputs(self, outputs: Tensor) -> Tensor:
+        """Those of all classes from those of the novel ones: (..., T, P, N) -> (..., T, P, [B' +] N)."""
+        base = self._base_outputs
+        return outputs if base is None else torch.cat([base.expand(*outputs.shape[:-1], -1), outputs], -1)
+
+    def output_gradient(self, outputs: Tensor) -> Tensor:
+        """Of -log p(y | outputs) in the novel classes' outputs, (..., T, P, N)."""
+        base, y = self._base_outputs, self.episode.query_y
+        if base is None:
+            return self.likelihood.output_gradient(outputs, y)
+        total = base.logsumexp(-1, keepdim=True).expand(*outputs.shape[:-1], 1)
+        return self.likelihood.output_gradient(outputs, y - base.shape[-1], total)
 
     def log_density(self, w: Tensor) -> Tensor:
         """Log p_psi(w) + power * log p(y | x, w), (..., T, N, D) -> (..., T); its integral is the evidence."""
@@ -63,12 +89,12 @@ class TaskPosterior:
 
         The gradient of KL(q || p_psi) in q's mean is -d log p_psi / d w where q is a point.
         """
-        evidence, y = self.episode.evidence, self.episode.query_y
+        evidence = self.episode.evidence
         points = self.likelihood.query_points(evidence)
         outputs, pull_back = self.likelihood.pull_back(w, points)
         prior = self.prior.distribution(evidence.base_ids).log_prob(w).sum(-1)
-        value = prior + self.power * self.likelihood.distribution(outputs).log_prob(y).sum(-1)
-        pull = pull_back(self.likelihood.output_gradient(outputs, y))
+        value = prior + self.power * self._log_likelihood(outputs)
+        pull = pull_back(self.output_gradient(outputs))
         point = GaussianParameters(w, torch.full_like(w, _POINT))
         precision, shift = self.prior.kl_gradient(point, evidence.base_ids, detach=True)
         return value, shift - precision * w - self.power * pull
@@ -76,8 +102,9 @@ class TaskPosterior:
 
 def given_support(episode: Episode) -> Episode:
     """The labeled examples in the place of the queries: what the model is conditioned on without an oracle."""
-    evidence = episode.evidence
-    return Episode(replace(evidence, query_x=evidence.support_x), evidence.support_y)
+    evidence, ids = episode.evidence, episode.evidence.joint_base_ids
+    labels = evidence.support_y + (0 if ids is None else ids.shape[1])
+    return Episode(replace(evidence, query_x=evidence.support_x), labels)
 
 
 def objective_power(weights: ObjectiveWeights, observed: int) -> float:

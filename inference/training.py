@@ -231,7 +231,12 @@ class Trainer:
         for name, tensor in tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = tensor
-        load_state(self.modules, parts["now"])
+        try:
+            load_state(self.modules, parts["now"])
+        except RuntimeError:
+            raise InputError(
+                f"{self.checkpoint} is of another version of this package; choose another --out or delete it"
+            ) from None
         self.best = parts["best"]
         self.optimizer.set_state(parts["adam"])
         self.log = [EpochRecord(**record) for record in log]

@@ -18,9 +18,9 @@ class EmpiricalBayes:
     """Train with an Episode, predict or simulate with Evidence alone.
 
     Sites: `w`, batch (T, N) under the plates tasks and classes, event (D,); in joint tasks `w_base`, batch
-    (T, B'), drawn from the base classes' own components by model and guide alike, so that it would cancel in
-    the ELBO and is left out of it (masked); `y`, batch (T, Q) under tasks and queries. A prior with a hyper-prior
-    adds its own sites for psi, under no plate.
+    (T, B'), the weights of the base classes that a task knows, drawn for each task and counted once over the stream
+    (`ObjectiveWeights.base`); `y`, batch (T, Q) under tasks and queries. A prior with a hyper-prior adds its own
+    sites for psi, under no plate.
 
     Args:
         prior: p_psi, registered as Pyro parameters.
@@ -43,8 +43,10 @@ class EmpiricalBayes:
             w = pyro.sample("w", self.weights.counted(prior.distribution(evidence.base_ids)))
         w_base = None
         if (base_ids := evidence.joint_base_ids) is not None:
-            with tasks, plate("base_classes", base_ids.shape[1], -1):
-                w_base = pyro.sample("w_base", self.prior.base_distribution(base_ids).mask(False))
+            known = base_ids.shape[1]
+            counted = self.weights.base(evidence.tasks, known, self.prior.base_classes)
+            with tasks, plate("base_classes", known, -1), counted:
+                w_base = pyro.sample("w_base", self.weights.counted(self.prior.base_distribution(base_ids)))
         logits = self.likelihood.logits(w, evidence.query_x, w_base)
         observed = self.weights.observed(evidence.tasks, evidence.queries)
         with tasks, plate("queries", evidence.queries, -1), observed:

@@ -7,69 +7,81 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal, register_kl
+from torch.distributions import Independent, kl_divergence, register_kl
 
 from models.prior import Prior
 from pyro_sib.errors import InputError
+from pyro_sib.normal import Normal
 from pyro_sib.types import GaussianParameters
+
+FIRST_WIDTH = 0.1
+"""First r_c over first s_c."""
 
 
 class GaussianMixture(dist.TorchDistribution):
-    """Equal mixture of diagonal Gaussians.
+    """Equal mixture of diagonal Gaussians, of all C components or of those that are known.
 
     Args:
         locs: (..., C, D) component means.
         scales: (..., C, D) component standard deviations.
+        known: (..., C) which components take part, at least one; all of them unless said. Its batch shape is the
+            mixture's, so that one table of components serves tasks that know different ones.
     """
 
     arg_constraints = {"locs": constraints.real, "scales": constraints.positive}  # noqa: RUF012
     support = constraints.real_vector
     has_rsample = False
 
-    def __init__(self, locs: Tensor, scales: Tensor, validate_args: bool | None = None):
-        self.locs, self.scales = locs, scales
-        super().__init__(locs.shape[:-2], locs.shape[-1:], validate_args=validate_args)
-
-    @property
-    def components(self) -> int:
-        """C."""
-        return self.locs.shape[-2]
+    def __init__(
+        self, locs: Tensor, scales: Tensor, known: Tensor | None = None, validate_args: bool | None = None
+    ):
+        if known is None:
+            known = torch.ones(locs.shape[:-1], dtype=torch.bool, device=locs.device)
+        self.locs, self.scales, self.known = locs, scales, known
+        super().__init__(known.shape[:-1], locs.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: object = None) -> "GaussianMixture":
         """The same mixture with a larger batch shape."""
-        shape = (*batch_shape, *self.locs.shape[-2:])
-        return GaussianMixture(self.locs.expand(shape), self.scales.expand(shape), validate_args=False)
+        known = self.known.expand(*batch_shape, -1)
+        return GaussianMixture(self.locs, self.scales, known, validate_args=False)
+
+    def mean_log(self, log_terms: Tensor) -> Tensor:
+        """Log of the mean over the known components of exp(log_terms): (..., C) -> (...)."""
+        kept = log_terms.masked_fill(~self.known, -math.inf)
+        return torch.logsumexp(kept, -1) - self.known.sum(-1).to(log_terms.dtype).log()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """(..., D) -> (...)."""
-        quadratic = _quadratic(value, torch.zeros_like(value), self.locs, self.scales)
+        quadratic = _quadratic(value, None, self.locs, self.scales)
         log_norm = self.scales.log().sum(-1) + 0.5 * value.shape[-1] * math.log(2 * math.pi)
-        return torch.logsumexp(-0.5 * quadratic - log_norm, -1) - math.log(self.components)
+        return self.mean_log(-0.5 * quadratic - log_norm)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draws of shape sample_shape + batch + (D,)."""
         with torch.no_grad():
             shape = self._extended_shape(torch.Size(sample_shape))
-            pick = torch.randint(self.components, shape[:-1], device=self.locs.device)[..., None, None]
+            chances = torch.rand(*shape[:-1], self.known.shape[-1], device=self.locs.device)
+            pick = chances.masked_fill(~self.known, -1.0).argmax(-1)[..., None, None]
             pick = pick.expand(*shape[:-1], 1, shape[-1])
             full = (*shape[:-1], *self.locs.shape[-2:])
-            loc = self.locs.expand(full).gather(-2, pick).squeeze(-2)
-            scale = self.scales.expand(full).gather(-2, pick).squeeze(-2)
+            loc, scale = (part.expand(full).gather(-2, pick).squeeze(-2) for part in (self.locs, self.scales))
             return torch.normal(loc, scale)
 
 
-def _quadratic(loc: Tensor, variance: Tensor, locs: Tensor, scales: Tensor) -> Tensor:
+def _quadratic(loc: Tensor, variance: Tensor | None, locs: Tensor, scales: Tensor) -> Tensor:
     """Sum over D of ((loc - locs_c)^2 + variance) / scales_c^2: (..., D), (..., C, D) -> (..., C).
 
     Expanded into matrix products about the components' mean (which keeps the cancellation harmless), so that
-    nothing of shape (..., C, D) per query arises.
+    nothing of shape (..., C, D) per query arises. Without a variance it is zero.
     """
     precision = scales.square().reciprocal()
-    centre = locs.mean(-2, keepdim=True)
-    x, mu = loc[..., None, :] - centre, locs - centre
-    squares = (x.square() + variance[..., None, :]) @ precision.transpose(-1, -2)
-    cross = x @ (precision * mu).transpose(-1, -2)
-    return (squares - 2 * cross).squeeze(-2) + (precision * mu.square()).sum(-1)
+    # A constant, for it changes nothing but the rounding.
+    centre = locs.detach().mean(-2)
+    x, mu = loc - centre, locs - centre[..., None, :]
+    squares = x.square() if variance is None else x.square() + variance
+    both = torch.cat([squares, -2 * x], -1), torch.cat([precision, precision * mu], -1)
+    product = both[0] @ both[1].mT if locs.dim() == 2 else (both[0][..., None, :] @ both[1].mT).squeeze(-2)
+    return product + (precision * mu.square()).sum(-1)
 
 
 def component_kls(loc: Tensor, scale: Tensor, locs: Tensor, scales: Tensor) -> Tensor:
@@ -81,18 +93,20 @@ def component_kls(loc: Tensor, scale: Tensor, locs: Tensor, scales: Tensor) -> T
 @register_kl(Independent, GaussianMixture)
 def _kl_gaussian_mixture(q: Independent, p: GaussianMixture) -> Tensor:
     """Upper bound -log sum_c pi_c exp(-KL(q || p_c)) (Hershey & Olsen 2007); exact for one component."""
-    if not isinstance(q.base_dist, Normal) or q.reinterpreted_batch_ndims != 1:
+    if not isinstance(q.base_dist, torch.distributions.Normal) or q.reinterpreted_batch_ndims != 1:
         raise NotImplementedError("the bound is for diagonal Gaussians with one event dimension")
-    kls = component_kls(q.base_dist.loc, q.base_dist.scale, p.locs, p.scales)
-    return math.log(p.components) - torch.logsumexp(-kls, -1)
+    return -p.mean_log(-component_kls(q.base_dist.loc, q.base_dist.scale, p.locs, p.scales))
 
 
 class MixturePrior(Prior):
-    """One component per base class; a task sees the components of its own base_ids only.
+    """One component N(mu_c, s_c^2) per base class; a task sees the components of its own base_ids only.
+
+    A component is the prior of any class's weight vector. A base class's own one, w_c, has a posterior about its
+    mean, q_c = N(mu_c, r_c^2): s_c says how far a new class may lie from class c, r_c how well w_c is known.
 
     Args:
         features: D.
-        base_weights: (B, D) unit base class weights, the components' first means.
+        base_weights: (B, D) unit base class weights, the first mu_c.
 
     Raises:
         InputError: no base classes.
@@ -107,39 +121,57 @@ class MixturePrior(Prior):
                 "--prior mixture has one component per base class, but there are no base classes; "
                 "give base (train) data, or choose --prior diagonal"
             )
+        size = features**-0.5
         self.locs = nn.Parameter(base_weights.clone())
-        self.log_scales = nn.Parameter(torch.full_like(base_weights, 0.1 * features**-0.5).log())
+        self.log_scales = nn.Parameter(torch.full_like(base_weights, size).log())
+        self.base_log_scales = nn.Parameter(torch.full_like(base_weights, FIRST_WIDTH * size).log())
 
-    def _components(self, base_ids: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Means and scales, each (T, 1, B', D)."""
+    def _known(self, base_ids: Tensor | None) -> Tensor:
+        """Which components each task knows, (T, 1, B)."""
         assert base_ids is not None, "a mixture prior needs the tasks' base_ids"
-        return self.locs[base_ids][:, None], self.log_scales[base_ids].exp()[:, None]
+        known = torch.zeros(len(base_ids), self.base_classes, dtype=torch.bool, device=base_ids.device)
+        return known.scatter_(1, base_ids, True)[:, None]
 
     def distribution(self, base_ids: Tensor | None) -> dist.TorchDistribution:
         """Batch shape (T, 1)."""
-        return GaussianMixture(*self._components(base_ids), validate_args=False)
+        return GaussianMixture(self.locs, self.log_scales.exp(), self._known(base_ids), validate_args=False)
 
     def kl_gradient(
         self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Of the upper bound: components' precisions weighted by their responsibilities."""
-        locs, scales = self._components(base_ids)
-        if detach:
-            locs, scales = locs.detach(), scales.detach()
+        locs, log_scales = (p.detach() if detach else p for p in (self.locs, self.log_scales))
+        scales = log_scales.exp()
         kls = component_kls(theta.loc, theta.expanded().log_scale.exp(), locs, scales)
-        weights = torch.softmax(-kls, -1)
-        precision = scales[:, 0].square().reciprocal()
-        return weights @ precision, weights @ (precision * locs[:, 0])
+        weights = torch.softmax((-kls).masked_fill(~self._known(base_ids), -math.inf), -1)
+        precision = scales.square().reciprocal()
+        return weights @ precision, weights @ (precision * locs)
 
     def scales(self, base_ids: Tensor | None) -> Tensor:
-        """The components' standard deviations."""
-        return self._components(base_ids)[1]
+        """The components' standard deviations s_c."""
+        assert base_ids is not None, "a mixture prior needs the tasks' base_ids"
+        return self.log_scales[base_ids].exp()[:, None]
+
+    @property
+    def base_classes(self) -> int:
+        """B."""
+        return len(self.locs)
+
+    @torch.no_grad()
+    def base_kl(self) -> float:
+        """Sum over c of KL(q_c || p_c)."""
+        ids = torch.arange(self.base_classes, device=self.locs.device)[None]
+        return float(kl_divergence(self.base_posterior(ids), self.base_distribution(ids)).sum())
 
     def base_locs(self, base_ids: Tensor) -> Tensor:
-        """The components' means."""
+        """The components' means mu_c."""
         return self.locs[base_ids]
 
     def base_distribution(self, base_ids: Tensor) -> dist.TorchDistribution:
-        """Each base class's own component."""
-        scale = self.log_scales[base_ids].exp()
-        return dist.Normal(self.locs[base_ids], scale, validate_args=False).to_event(1)
+        """Each base class's own component p_c."""
+        return Normal(self.locs[base_ids], self.log_scales[base_ids].exp(), validate_args=False).to_event(1)
+
+    def base_posterior(self, base_ids: Tensor) -> dist.TorchDistribution:
+        """Each base class's own posterior q_c = N(mu_c, r_c^2)."""
+        scale = self.base_log_scales[base_ids].exp()
+        return Normal(self.base_locs(base_ids), scale, validate_args=False).to_event(1)

@@ -45,13 +45,26 @@ class Prior(nn.Module, ABC):
         """Standard deviations of w, or of its components, (..., D), for reports."""
         return self.distribution(base_ids).variance.sqrt()
 
+    @property
+    @abstractmethod
+    def base_classes(self) -> int:
+        """B, the base classes whose weights the prior or its posterior knows."""
+
+    def base_kl(self) -> float:
+        """KL(q || p_psi) of all base classes' weights together, nats; 0 where they are points in both."""
+        return 0.0
+
     @abstractmethod
     def base_locs(self, base_ids: Tensor) -> Tensor:
-        """(T, B') -> (T, B', D): the most probable weights of those base classes."""
+        """(T, B') -> (T, B', D): the means of `base_posterior`."""
 
     @abstractmethod
     def base_distribution(self, base_ids: Tensor) -> dist.TorchDistribution:
-        """The distribution of the base classes' own weights, batch (T, B'), event (D,)."""
+        """The prior p_psi of the base classes' own weights, batch (T, B'), event (D,); the model's."""
+
+    @abstractmethod
+    def base_posterior(self, base_ids: Tensor) -> dist.TorchDistribution:
+        """The posterior q of the base classes' own weights, batch (T, B'), event (D,); the guide's."""
 
 
 class PretrainedBasePrior(Prior):
@@ -72,9 +85,18 @@ class PretrainedBasePrior(Prior):
         assert self.base is not None, "this prior was built without base classes"
         return self.base[base_ids]
 
+    @property
+    def base_classes(self) -> int:
+        """B."""
+        return 0 if self.base is None else len(self.base)
+
     def base_distribution(self, base_ids: Tensor) -> dist.TorchDistribution:
-        """A point mass at the pretrained weights."""
-        return dist.Delta(self.base_locs(base_ids), event_dim=1)
+        """A point mass at the pretrained weights; masked, as model and guide have the same one."""
+        return dist.Delta(self.base_locs(base_ids), event_dim=1).mask(False)
+
+    def base_posterior(self, base_ids: Tensor) -> dist.TorchDistribution:
+        """The same point mass."""
+        return self.base_distribution(base_ids)
 
 
 class GaussianPrior(PretrainedBasePrior):

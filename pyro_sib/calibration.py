@@ -66,6 +66,19 @@ def reliability(confidence: Tensor, correct: Tensor, bins: int = BINS, resamples
     )
 
 
+def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
+    """ECE in percent over equal-width bins (Guo et al. 2017): confidences and hits of any equal shape.
+
+    A NaN confidence counts as 0; without queries the error is NaN.
+    """
+    confidence, hits = confidence.flatten().double().nan_to_num(0.0), correct.flatten().double()
+    if not len(hits):
+        return float("nan")
+    index = (confidence * bins).long().clamp(0, bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, index.cpu(), (hits - confidence).cpu())
+    return 100 * float(gap.abs().sum()) / len(hits)
+
+
 def risk_coverage(confidence: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
     """Share answered and share wrong among those, the most confident first (Geifman & El-Yaniv 2017).
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_sib.joint_scores import JointScores
+
 
 @dataclass(frozen=True)
 class MeanInterval:
@@ -34,6 +36,7 @@ class TaskScores:
         brier: mean squared distance of the probabilities from the right one-hot vector.
         confidence: (T, Q) largest probability of each query.
         correct: (T, Q) whether it was the right class.
+        joint: what LwoF asks besides; None in the standard setting.
     """
 
     novel: Tensor
@@ -43,6 +46,7 @@ class TaskScores:
     brier: Tensor
     confidence: Tensor
     correct: Tensor
+    joint: JointScores | None = None
 
     @staticmethod
     def join(parts: list["TaskScores"]) -> "TaskScores":
@@ -50,7 +54,8 @@ class TaskScores:
         fields: dict[str, Any] = {}
         for name in TaskScores.__dataclass_fields__:
             values = [getattr(part, name) for part in parts]
-            fields[name] = None if values[0] is None else torch.cat(values)
+            join = JointScores.join if isinstance(values[0], JointScores) else torch.cat
+            fields[name] = None if values[0] is None else join(values)
         return TaskScores(**fields)
 
     def metrics(self) -> dict[str, MeanInterval]:
@@ -73,13 +78,14 @@ def score(probabilities: Tensor, query_y: Tensor, base_classes: int) -> TaskScor
     one_hot = torch.nn.functional.one_hot(query_y, probabilities.shape[-1])
     nll = -right.clamp_min(torch.finfo(right.dtype).tiny).log().mean(-1)
     brier = (probabilities - one_hot).square().sum(-1).mean(-1)
-    base = both = None
+    base = both = joint = None
     if base_classes:
         is_base = query_y < base_classes
         novel_guess = probabilities[..., base_classes:].argmax(-1) + base_classes
         base_guess = probabilities[..., :base_classes].argmax(-1)
         novel = _percent(novel_guess == query_y, ~is_base)
         base, both = _percent(base_guess == query_y, is_base), 100 * correct.float().mean(-1)
+        joint = JointScores.of(probabilities, query_y, base_classes)
     else:
         novel = 100 * correct.float().mean(-1)
     # The largest of NaNs is the first, which would look like chance.
@@ -88,21 +94,8 @@ def score(probabilities: Tensor, query_y: Tensor, base_classes: int) -> TaskScor
         novel.masked_fill(broken, float("nan")),
         *(None if a is None else a.masked_fill(broken, float("nan")) for a in (base, both)),
     )
-    return TaskScores(novel, base, both, nll, brier, probabilities.amax(-1), correct)
+    return TaskScores(novel, base, both, nll, brier, probabilities.amax(-1), correct, joint)
 
 
 def _percent(hits: Tensor, among: Tensor) -> Tensor:
     return 100 * (hits & among).float().sum(-1) / among.float().sum(-1)
-
-
-def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 15) -> float:
-    """ECE in percent over equal-width bins (Guo et al. 2017): confidences and hits of any equal shape.
-
-    A NaN confidence counts as 0; without queries the error is NaN.
-    """
-    confidence, hits = confidence.flatten().double().nan_to_num(0.0), correct.flatten().double()
-    if not len(hits):
-        return float("nan")
-    index = (confidence * bins).long().clamp(0, bins - 1)
-    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, index.cpu(), (hits - confidence).cpu())
-    return 100 * float(gap.abs().sum()) / len(hits)

@@ -13,15 +13,16 @@ from pyro_sib.errors import InputError
 class ObjectiveWeights:
     """loss = mean over tasks of [mean over queries of -log p(y | x, w) + kl * KL(q || p)].
 
-    Where psi is latent, kl * KL(q(psi) || p(psi)) / tasks_in_all is added. The mean over queries is eq. (2)'s
-    1/n. With it, the literal KL (kl = 1) of a D-dimensional weight vector is thousands of nats against a likelihood
-    of about one, so kl is a choice, printed in every result.
+    What all tasks share is counted once over the whole stream: where psi is latent, kl * KL(q(psi) || p(psi)) /
+    tasks_in_all is added, and where the base classes' weights are, kl * sum_c KL(q_c || p_c) / tasks_in_all.
+    The mean over queries is eq. (2)'s 1/n. With it, the literal KL (kl = 1) of a D-dimensional weight vector is
+    thousands of nats against a likelihood of about one, so kl is a choice, printed in every result.
 
     Attributes:
         kl: weight of the KL, `--kl-weight`; 1 is the literal eq. (4).
-        base_to_psi: in joint tasks, let psi learn from the likelihood too, through its draws of the base classes'
-            weights. That is the whole gradient of the ELBO; Algorithm 1 keeps the KL's part alone (line 10).
-        tasks_in_all: tasks in the whole stream of training; one KL of a latent psi is spread over them all.
+        base_to_psi: in joint tasks, let the prior learn from the likelihood too, through its draws of the base
+            classes' weights. That is the whole gradient of the ELBO; without it the draws are constants.
+        tasks_in_all: tasks in the whole stream of training; the KL of what they share is spread over them all.
     """
 
     kl: float = 0.0
@@ -33,6 +34,10 @@ class ObjectiveWeights:
             raise InputError(f"--kl-weight {self.kl}: a finite number of 0 or more is needed")
         if self.tasks_in_all < 1:
             raise InputError(f"{self.tasks_in_all} training tasks in all: 1 or more is needed; raise --iterations")
+
+    def bound(self, log_likelihood: float, kl: float, base_kl: float) -> float:
+        """The bound that training raises, from its terms in nats: a query's, a task's, and all base classes'."""
+        return log_likelihood - self.kl * (kl + base_kl / self.tasks_in_all)
 
     def counted(self, distribution: TorchDistribution) -> TorchDistribution:
         """The distribution for a latent's site: with a KL of weight 0, one whose density nobody computes."""
@@ -46,7 +51,20 @@ class ObjectiveWeights:
         """Handler for sites that all tasks share: psi, where it is latent."""
         return self._kl_part(self.tasks_in_all)
 
-    def _kl_part(self, tasks: int) -> AbstractContextManager:
+    def base(self, tasks: int, known: int, classes: int) -> AbstractContextManager:
+        """Handler for the base classes' weights, which each task of a batch draws for the classes that it knows.
+
+        A class is known to a share `known` / `classes` of the tasks, so this counts the KL of its one weight vector
+        once over the whole stream.
+
+        Args:
+            tasks: of the batch.
+            known: B', base classes that a task knows.
+            classes: B, base classes in all.
+        """
+        return self._kl_part(tasks * self.tasks_in_all * known / classes)
+
+    def _kl_part(self, tasks: float) -> AbstractContextManager:
         if self.kl == 0:
             return poutine.mask(mask=False)
         return poutine.scale(scale=self.kl / tasks)

@@ -185,6 +185,10 @@ class PriorLike(Protocol):
     quadratic: bool
     """Whether `kl_gradient` gives the same at every theta."""
 
+    @property
+    def base_classes(self) -> int:
+        """B."""
+
     def kl_gradient(
         self, theta: GaussianParameters, base_ids: Tensor | None, detach: bool = False
     ) -> tuple[Tensor, Tensor]:
@@ -196,11 +200,14 @@ class PriorLike(Protocol):
     def with_psi_from_posterior(self) -> "PriorLike":
         """Outside all plates: the prior at a psi drawn from q(psi), as Pyro sites; itself without a hyper-prior."""
 
-    def base_locs(self, base_ids: Tensor) -> Tensor:
-        """(T, B') -> (T, B', D) component means of those base classes."""
+    def base_kl(self) -> float:
+        """KL(q || p_psi) of all base classes' weights together, nats."""
 
-    def base_distribution(self, base_ids: Tensor) -> TorchDistribution:
-        """(T, B') -> the distribution of those base classes' weights, event (D,)."""
+    def base_locs(self, base_ids: Tensor) -> Tensor:
+        """(T, B') -> (T, B', D) posterior means of those base classes' weights."""
+
+    def base_posterior(self, base_ids: Tensor) -> TorchDistribution:
+        """(T, B') -> the posterior q of those base classes' weights, event (D,)."""
 
     def distribution(self, base_ids: Tensor | None) -> TorchDistribution:
         """p_psi(w), batch broadcastable to (T, N), event (D,)."""

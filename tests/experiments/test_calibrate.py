@@ -62,6 +62,23 @@ def test_a_run_is_measured_and_drawn(finished):
     assert again["rows"] == result["rows"]
 
 
+def test_a_joint_run_is_measured_by_part(small):
+    result = run(replace(small, compare=False))
+    found = calibrate(settings_for(small.out, draws=small.draws))
+    posterior = found["rows"][1]
+    for name in ("metrics", "joint"):
+        assert posterior[name] == result[name]
+    assert posterior["accuracy"]["mean"] == pytest.approx(result["metrics"]["both"]["mean"], abs=1e-3)
+    assert sum(posterior["joint"]["errors"].values()) == pytest.approx(100, abs=0.01)
+    text = (small.out.parent / "calibration" / "table.md").read_text()
+    for word in ("AUROC, base or novel", "novel taken for base", "base, together"):
+        assert word in text
+    standard = small.out.parent / "standard"
+    run(replace(small, setting="standard", compare=False, out=standard))
+    with pytest.raises(InputError, match="have other settings or task sizes; calibrate them apart"):
+        calibrate(settings_for(small.out, runs=(small.out, standard)))
+
+
 def test_tasks_to_fit_on_carry_the_base_classes_that_lambda_attends_to(small):
     """Without the classes that play novel there."""
     run(replace(small, setting="standard", initializer="attention", compare=False))
@@ -105,7 +122,7 @@ def test_what_cannot_be_calibrated_is_refused(finished, small, tmp_path):
         calibrate(settings_for(tmp_path / "nowhere"))
     other = tmp_path / "two"
     run(replace(small, setting="standard", compare=False, shots=2, out=other))
-    with pytest.raises(InputError, match="have other task sizes; calibrate them apart"):
+    with pytest.raises(InputError, match="have other settings or task sizes; calibrate them apart"):
         calibrate(settings_for(finished, runs=(finished, other)))
     baseline = tmp_path / "baseline"
     run(replace(small, setting="standard", compare=False, guide="prototypical", out=baseline))

@@ -22,6 +22,7 @@ from experiments.results import claim_folder
 from experiments.run import run
 from models import PRIORS, make_prior
 from pyro_sib.files import read_json
+from pyro_sib.metrics import score
 from tests.experiments.test_run import small
 
 __all__ = ["small"]
@@ -70,10 +71,11 @@ def one(made, request):
 def test_it_leaves_what_it_promises(one):
     settings, result = one
     out = settings.run / "diagnostics"
-    assert {p.name for p in out.glob("*.png")} == FIGURES
+    joint = {"base_and_novel.png"} if result["base_and_novel"] else set()
+    assert {p.name for p in out.glob("*.png")} == FIGURES | joint
     assert read_json(out / "diagnostics.json")["k_hat"] == result["k_hat"]
     text = (out / "diagnostics.md").read_text()
-    assert all(f"]({name})" in text for name in FIGURES)
+    assert all(f"]({name})" in text for name in FIGURES | joint)
     rows = result["k_hat"]["rows"]
     targets = {"support", "support, tempered", "queries", "queries, tempered"}
     assert {(r["target"], r["space"]) for r in rows} == {(t, s) for t in targets for s in SPACES}
@@ -210,3 +212,22 @@ def test_the_figures_draw_k_hats_that_are_all_one(value):
     khats = [KHat(t, "support", "w", value, 100.0, 100.0, 0.0) for t in range(2)]
     for figure in (loo_figure(scores, "constant"), khat_figure(khats, "constant")):
         figure.canvas.draw()
+
+
+def test_the_base_classes_weights_and_the_joint_scores_are_those_of_the_run(made):
+    settings, result = made["lwof"]
+    assert made["standard"][1]["base_and_novel"] is None
+    part = result["base_and_novel"]
+    with open_posterior(settings.run / "diagnostics" / "posterior.nc") as posterior:
+        scale = posterior.values("constant_data", "base_scale")
+        p = torch.from_numpy(posterior.values("constant_data", "mean_probability").copy())
+        y = torch.from_numpy(posterior.values("observed_data", "y").copy()).long()
+    np.testing.assert_allclose(part["base_weights"]["scale"], scale.mean(-1), atol=1e-6)
+    assert (scale > 0).all()
+    assert all(0 < cosine < 1 for cosine in part["base_weights"]["draw_with_mean"])
+    expected = score(p, y, len(scale)).joint
+    assert expected is not None
+    assert part["joint"]["errors"] == {n: pytest.approx(v, abs=1e-3) for n, v in expected.errors().items()}
+    text = (settings.run / "diagnostics" / "diagnostics.md").read_text()
+    assert "novel taken for base" in text
+    assert "q(w_base) of a class" in text

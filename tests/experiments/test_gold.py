@@ -11,12 +11,16 @@ from experiments import gold as command
 from experiments.gold import run as gold
 from experiments.gold_settings import GoldSettings
 from experiments.gold_task import elbo
+from experiments.progress import Reporter
+from experiments.restore import restore
 from experiments.run import run
 from inference.divergence import kl_to_prior
 from inference.guide import as_distribution
+from inference.prediction import predict
 from inference.task_posterior import TaskPosterior
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json
+from pyro_sib.metrics import score
 from pyro_sib.types import GaussianParameters
 from tests.experiments.test_run import small
 from tests.worlds import make_world
@@ -72,6 +76,19 @@ def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkey
 
 
 @pytest.mark.slow
+def test_in_a_joint_run_the_base_classes_compete_at_their_means(small):
+    run(replace(small, compare=False, kl_weight=0.01))
+    settings = settings_for(small.out)
+    found = gold(settings)["summary"]
+    back = restore(small.out, Reporter(), small.cache_dir)
+    guide, episode = back.program.guide, back.sources["evaluate"].episodes(torch.arange(2))
+    point = score(predict(guide, episode.evidence, 0), episode.query_y, episode.evidence.base_ids.shape[1])
+    # Its draws are about q's mean, closely (initial scale 0.01).
+    assert found["guide"]["nll"]["mean"] == pytest.approx(float(point.nll.mean()), abs=0.05)
+    support, queries = (found["parts"][f"literal {on}"] for on in ("support", "queries"))
+    assert queries["nll"]["mean"] < support["nll"]["mean"]
+
+
 def test_the_seed_reproduces_every_number(finished):
     results = []
     for folder in ("a", "b"):
@@ -109,9 +126,6 @@ def test_runs_without_a_posterior_are_refused(small, tmp_path):
     run(replace(plain, guide="prototypical", out=tmp_path / "baseline"))
     with pytest.raises(InputError, match="has no weights w to sample"):
         gold(settings_for(tmp_path / "baseline"))
-    run(replace(small, compare=False, out=tmp_path / "joint"))
-    with pytest.raises(InputError, match="name a standard run"):
-        gold(settings_for(tmp_path / "joint"))
     (tmp_path / "point" / "sib.safetensors").unlink()
     with pytest.raises(InputError, match="is missing; finish the run"):
         gold(settings_for(tmp_path / "point"))

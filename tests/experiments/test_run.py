@@ -194,7 +194,7 @@ def test_every_prior_runs(small, prior, setting, objective, monkeypatch):
 
 
 def test_a_run_that_went_wrong_says_so(small, capsys, monkeypatch):
-    small = replace(small, setting="standard")
+    small = replace(small, setting="standard", step_size=0.1)
     run(small)
     assert "warning" not in capsys.readouterr().out
     monkeypatch.setattr(warnings_module, "has_diverged", lambda log: log[-1].iteration == small.iterations)

@@ -32,13 +32,19 @@ FULL = ObjectiveWeights(1 / P)
 """P times the loss is then minus the literal ELBO."""
 
 
-def cosine_posterior(prior="diagonal", power=1.0) -> TaskPosterior:
+def cosine_posterior(prior="diagonal", power=1.0, joint=False) -> TaskPosterior:
     base = unit(torch.randn(7, D))
     psi = make_prior(prior, D, base).to(D64).requires_grad_(False).eval()
     x = torch.randn(T, P, D, dtype=D64)
-    evidence = Evidence(x[:, :N], torch.arange(N).expand(T, N), x, N, torch.arange(7).expand(T, 7), torch.arange(T))
+    evidence = Evidence(
+        x[:, :N], torch.arange(N).expand(T, N), x, N, torch.arange(7).expand(T, 7), torch.arange(T), joint
+    )
     likelihood = CosineCategorical(5.0).to(D64).requires_grad_(False).eval()
-    return TaskPosterior(psi, likelihood, Episode(evidence, torch.arange(P).expand(T, P) % N), power)
+    y = torch.arange(P).expand(T, P) % N
+    if not joint:
+        return TaskPosterior(psi, likelihood, Episode(evidence, y), power)
+    y = torch.where(torch.arange(P) < P // 2, y + 7, y)  # novel queries first, then base ones
+    return TaskPosterior(psi, likelihood, Episode(evidence, y), power, psi.base_locs(evidence.base_ids))
 
 
 def linear_posterior() -> tuple[TaskPosterior, ExactPosterior]:
@@ -53,22 +59,24 @@ def linear_posterior() -> tuple[TaskPosterior, ExactPosterior]:
     return TaskPosterior(prior, likelihood, Episode(evidence, y)), ExactPosterior(prior, likelihood)
 
 
+@pytest.mark.parametrize("joint", [False, True])
 @pytest.mark.parametrize("prior", [name for name in PRIORS if name != "hierarchical"])
-def test_the_density_is_that_of_the_pyro_model(prior):
-    """The same model that SVI trains, conditioned on w and the labels, without the objective's weights."""
-    posterior = cosine_posterior(prior)
+def test_the_density_is_that_of_the_pyro_model(prior, joint):
+    """The same model that SVI trains, conditioned on weights and labels, without the objective's weights."""
+    posterior = cosine_posterior(prior, joint=joint)
     w = torch.randn(T, N, D, dtype=D64)
     model = EmpiricalBayes(posterior.prior, posterior.likelihood, FULL)
-    trace = poutine.trace(pyro.condition(model, {"w": w})).get_trace(posterior.episode)
+    given = {"w": w} | ({"w_base": posterior.w_base} if joint else {})
+    trace = poutine.trace(pyro.condition(model, given)).get_trace(posterior.episode)
     trace.compute_log_prob()
     expected = sum(trace.nodes[site]["unscaled_log_prob"].sum(-1) for site in ("w", "y"))
     torch.testing.assert_close(posterior.log_density(w), expected)
 
 
 @pytest.mark.parametrize("prior", [name for name in PRIORS if name != "hierarchical"])
-@pytest.mark.parametrize("power", [1.0, 3.0])
-def test_the_closed_gradient_is_that_of_autograd(prior, power):
-    posterior = cosine_posterior(prior, power)
+@pytest.mark.parametrize(("power", "joint"), [(1.0, False), (3.0, False), (3.0, True)])
+def test_the_closed_gradient_is_that_of_autograd(prior, power, joint):
+    posterior = cosine_posterior(prior, power, joint)
     w = torch.randn(T, N, D, dtype=D64, requires_grad=True)
     (expected,) = torch.autograd.grad(posterior.log_density(w).sum(), w)
     with torch.no_grad():

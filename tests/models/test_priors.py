@@ -49,7 +49,10 @@ def test_shapes(prior):
     assert p.expand((T, N)).sample().shape == (T, N, D)
     assert p.log_prob(torch.randn(T, N, D, dtype=torch.float64)).shape == (T, N)
     assert prior.base_locs(BASE_IDS).shape == (T, 5, D)
-    assert prior.base_distribution(BASE_IDS).sample().shape == (T, 5, D)
+    assert prior.base_classes == B
+    for of_base in (prior.base_distribution(BASE_IDS), prior.base_posterior(BASE_IDS)):
+        assert of_base.sample().shape == (T, 5, D)
+    torch.testing.assert_close(prior.base_posterior(BASE_IDS).mean, prior.base_locs(BASE_IDS))
 
 
 def _kl(q: Independent, p: torch.distributions.Distribution) -> torch.Tensor:
@@ -121,11 +124,12 @@ def test_the_kl_lies_above_monte_carlo(prior):
 @pytest.mark.parametrize("elbo", [Trace_ELBO, TraceMeanField_ELBO])
 @pytest.mark.parametrize("name", list(PRIORS))
 def test_every_parameter_gets_a_gradient(name, elbo):
-    world = make_world(name, kl=0.03)
+    world = make_world(name, joint=PRIORS[name].needs_base_classes, kl=0.03, base_to_psi=True)
     episode = world.source.episodes(torch.arange(8))
     elbo(max_plate_nesting=2).differentiable_loss(world.model, world.guide, episode).backward()
     for parameter, p in world.prior.named_parameters():
         assert p.grad is not None, parameter
+        assert torch.isfinite(p.grad).all(), parameter
         assert p.grad.abs().sum() > 0, parameter
 
 
@@ -166,6 +170,23 @@ def test_mixture_density_equals_torch():
     torch.testing.assert_close(p.log_prob(w), expected.log_prob(w))
 
 
+def test_a_mixture_of_some_components_is_the_mixture_of_those_alone():
+    locs, scales = torch.randn(5, D, dtype=torch.float64), torch.rand(5, D, dtype=torch.float64) + 0.5
+    known = torch.tensor([[True, False, True, True, False], [False, True, True, False, True]])
+    p = GaussianMixture(locs, scales, known[:, None])
+    assert p.batch_shape == (2, 1)
+    theta = GaussianParameters(torch.randn(2, 4, D).double(), torch.randn(2, 4, D).double())
+    w = p.sample((2000,))
+    for task in range(2):
+        alone = GaussianMixture(locs[known[task]], scales[known[task]])
+        one = GaussianParameters(theta.loc[task], theta.log_scale[task])
+        torch.testing.assert_close(p.log_prob(theta.loc)[task], alone.log_prob(one.loc))
+        torch.testing.assert_close(kl_divergence(_q(theta), p)[task], kl_divergence(_q(one), alone.expand((4,))))
+        # Draws come from the known components: their mean is within five standard errors.
+        mean, spread = alone.sample((20_000,)).mean(0), w[:, task, 0].std(0)
+        assert ((w[:, task, 0].mean(0) - mean).abs() < 5 * 1.1 * spread / 2000**0.5).all()
+
+
 def test_mixture_samples_have_its_moments():
     p = _mixture()
     w = p.sample((40_000,))
@@ -187,8 +208,7 @@ def test_the_class_left_out_is_absent_from_the_mixture():
     prior = make_prior("mixture", D, weights)
     ids = torch.tensor([[0, 1, 2, 4, 5, 6, 7]])
     p = prior.distribution(ids)
-    kept = p.locs[0, 0]
-    assert not any(torch.equal(kept[c], weights[3]) for c in range(7))
+    assert p.known[0, 0].tolist() == [c != 3 for c in range(B)]
     before = p.log_prob(weights[3])
     with torch.no_grad():
         prior.locs[3] += 1

@@ -9,12 +9,12 @@ from pyro_sib.calibration import (
     area_under_risk,
     auroc,
     entropy,
+    expected_calibration_error,
     fit_temperature,
     mutual_information,
     reliability,
     risk_coverage,
 )
-from pyro_sib.metrics import expected_calibration_error
 
 
 def predictions(tasks: int, temperature: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from pyro_sib.metrics import TaskScores, expected_calibration_error, mean_interval, score
+from pyro_sib.calibration import expected_calibration_error
+from pyro_sib.metrics import TaskScores, mean_interval, score
 
 
 def test_interval_is_the_normal_one():
