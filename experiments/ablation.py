@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -287,7 +288,7 @@ def markdown(rows: list[Row]) -> str:
             f"## {one_line(setting)}, {ways}-way {shots}-shot",
             markdown_table(tuple(HEADER[i] for i in keep), [[cells[i] for i in keep] for cells in shown]),
         ]
-        if (crossed := cross_table(members, labels(members, without=BY_PRIOR))) is not None:
+        if (crossed := cross_table(members, partial(labels, without=BY_PRIOR))) is not None:
             parts += [f"{members[0].main.capitalize()}, guides and priors:", crossed]
     notes = (
         "± is the 95% interval over tasks; with several seeds tasks are averaged over them first, and the sd over "

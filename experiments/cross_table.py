@@ -1,8 +1,8 @@
 """Guides down, priors across: a grid's accuracies at a glance."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from experiments.method import identity
 from experiments.tables import markdown_table
@@ -27,32 +27,34 @@ class Cell(Protocol):
         """The main metric with its interval, percent."""
 
 
-def cross_table(rows: Sequence[Cell], names: Sequence[str]) -> str | None:
+Row = TypeVar("Row", bound=Cell)
+
+
+def cross_table(rows: Sequence[Row], names: Callable[[list[Row]], list[str]]) -> str | None:
     """The main metric of every guide with every prior; guides that differ in another setting have own lines.
 
     Args:
         rows: of one setting and task size.
-        names: of the rows without their prior: what a line is called.
+        names: what lines are called, from a row of each.
 
     Returns:
         Markdown, or None where no two lines have met two priors, or one has met the same prior twice.
     """
-    found: dict[tuple[Any, ...], dict[str, Cell]] = defaultdict(dict)
-    called: dict[tuple[Any, ...], str] = {}
-    for row, name in zip(rows, names, strict=True):
+    found: dict[tuple[Any, ...], dict[str, Row]] = defaultdict(dict)
+    for row in rows:
         if row.prior is None:
             continue
-        line = identity({n: v for n, v in row.method.items() if n not in BY_PRIOR})
-        if row.prior in found[line]:
+        line = found[identity({n: v for n, v in row.method.items() if n not in BY_PRIOR})]
+        if row.prior in line:
             return None
-        found[line][row.prior] = row
-        called.setdefault(line, name)
+        line[row.prior] = row
     # A baseline takes no notice of the prior that it is run beside, and is run beside one.
-    crossed = {line: met for line, met in found.items() if len(met) > 1}
+    crossed = [met for met in found.values() if len(met) > 1]
     if len(crossed) < 2:
         return None
-    priors = list(dict.fromkeys(prior for met in crossed.values() for prior in met))
-    lines = [[called[line], *(_cell(met.get(p), met) for p in priors)] for line, met in crossed.items()]
+    priors = list(dict.fromkeys(prior for met in crossed for prior in met))
+    called = names([next(iter(met.values())) for met in crossed])
+    lines = [[name, *(_cell(met.get(p), met) for p in priors)] for name, met in zip(called, crossed, strict=True)]
     return markdown_table(("guide", *priors), lines)
 
 
