@@ -112,6 +112,7 @@ def read_settings(folder: Path) -> RunSettings:
     known = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
+    held |= {name: tuple(value) for name, value in held.items() if isinstance(value, list)}
     for name in ("data_root", "features"):
         if held.get(name) is not None:
             held[name] = Path(held[name])

@@ -30,6 +30,7 @@ from experiments.settings import RunSettings
 from experiments.train import train
 from inference import Baseline, Guide
 from inference.evaluation import ElboParts, TaskSource, evaluate, evidence_bound
+from inference.novel_share import NovelShareLearner
 from inference.training import Trainer
 from pyro_sib.bank import build_bank
 from pyro_sib.files import read_json, write_json
@@ -104,9 +105,11 @@ def _finish(
         second = None
         if settings.second_balance is not None:
             second = evaluate(guide, sources["second"], tasks, settings.draws, on_tasks=advance)[0]
+        shares = {s: _sharing(guide, source, s, tasks, settings.draws) for s in settings.novel_share}
     scores = {"posterior": averaged, "mean": iterates[-1]}
     if second is not None:
         scores[f"posterior {settings.second_balance}"] = second
+    scores |= {f"posterior novel share {strength:g}": found for strength, found in shares.items()}
     if zero is not None:
         scores["posterior K=0"] = zero[0]
     write_tasks(settings.out / "tasks.csv", scores)
@@ -120,6 +123,7 @@ def _finish(
         "iterates": [metrics_of(s) for s in iterates],
         "comparison": None if zero is None else _scores(zero[0], steps=0, elbo_parts=_parts(zero[1], tasks)),
         "second": None if second is None else _scores(second, query_balance=settings.second_balance),
+        "novel_share_scores": [_scores(found, strength=strength) for strength, found in shares.items()],
         "tasks": tasks,
         "steps": last,
         "oracle": guide.oracle,
@@ -151,6 +155,14 @@ def _finish(
     write_json(settings.out / "result.json", result)
     show(result, settings.out, reporter)
     return result
+
+
+def _sharing(learner: Guide | Baseline, source: TaskSource, strength: float, tasks: int, draws: int) -> TaskScores:
+    """Of predictions that expect the tasks' share of novel queries."""
+    shape = source.sampler.shape
+    novel = shape.ways * shape.queries
+    share = novel / (novel + shape.base_queries)
+    return evaluate(NovelShareLearner(learner, share, strength), source, tasks, draws)[0]
 
 
 def _bound(learner: Guide | Baseline, source: TaskSource, tasks: int, draws: int) -> ElboParts | None:

@@ -10,6 +10,7 @@ from inference.optimizer import SCHEDULES, JointAdam
 from inference.prediction import predict
 from inference.training import EpochRecord, Trainer, TrainSettings, has_diverged
 from pyro_sib.errors import InputError
+from pyro_sib.files import read_tensors, write_tensors
 from tests.worlds import make_world
 
 SETTINGS = TrainSettings(iterations=60, epochs=6, batch_size=4, learning_rate=1e-2)
@@ -90,6 +91,18 @@ def test_another_configuration_is_not_resumed(tmp_path):
     world, other = _trainer(tmp_path / "c.safetensors", replace(SETTINGS, learning_rate=1.0))
     with pytest.raises(InputError, match="other settings"):
         _run(other, world)
+
+
+def test_a_checkpoint_of_another_version_is_not_resumed(tmp_path):
+    path = tmp_path / "c.safetensors"
+    world, trainer = _trainer(path)
+    with pytest.raises(KeyboardInterrupt):
+        _run(trainer, world, stop_after=1)
+    tensors, meta = read_tensors(path)
+    write_tensors(path, {n: t for n, t in tensors.items() if not n.endswith("prior.base_log_scales")}, meta)
+    world, trainer = _trainer(path)
+    with pytest.raises(InputError, match=r"c\.safetensors is of another version of this package; choose another"):
+        _run(trainer, world)
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path):
