@@ -82,6 +82,7 @@ LIMITS: dict[str, Limit] = {
     "learning_rate": _RATE,
     "level": _SHARE,
     "narrow": Limit(0, 1e3, above=True),
+    "novel_share": Limit(0, 1e9),
     "particles": _count(1, 1e3),
     "points": _count(1, 1e4),
     "posterior_tasks": _count(0),

@@ -15,6 +15,7 @@ NOT_METHOD = {
     **dict.fromkeys(FORM, "the form of the tasks"),
     **dict.fromkeys((*TASKS, "eval_tasks"), "the evaluation tasks"),
     "second_balance": "further evaluation tasks",
+    "novel_share": "further predictions of the same posterior",
     **dict.fromkeys(("data", "data_root", "features"), "where the data come from; their fingerprint says what"),
     **dict.fromkeys(("data_seed", "hold_out_classes"), "in the data's fingerprint"),
     **dict.fromkeys(("image_size", "backbone", "network"), "the features that tables are of"),

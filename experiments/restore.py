@@ -125,6 +125,7 @@ def read_settings(folder: Path) -> RunSettings:
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
     defaults = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING}
     held |= {name: defaults[name] for name, value in held.items() if value is None and name in defaults}
+    held |= {name: tuple(value) for name, value in held.items() if isinstance(value, list)}
     for name, hint in get_type_hints(RunSettings).items():
         if name in held and not _fits(held[name], hint):
             raise InputError(
@@ -142,6 +143,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in get_args(hint)
     if get_origin(hint) in (UnionType, Union):
         return any(_fits(value, part) for part in get_args(hint))
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(part, get_args(hint)[0]) for part in value)
     if hint in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, {float: int | float, Path: str}.get(hint, hint))

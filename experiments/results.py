@@ -60,9 +60,8 @@ def claim_folder(out: Path, settings: "DataclassInstance") -> None:
 
 def _defaults(settings: "DataclassInstance") -> dict[str, Any]:
     """What a folder written before a setting existed says of it."""
-    return {
-        f.name: f.default for f in fields(settings) if f.default is not MISSING and f.name not in _WHERE_NOT_WHAT
-    }
+    known = (f for f in fields(settings) if f.default is not MISSING and f.name not in _WHERE_NOT_WHAT)
+    return {f.name: _plain(f.default) for f in known}
 
 
 def commit() -> str | None:

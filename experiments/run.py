@@ -33,6 +33,7 @@ from experiments.train import say_selection, selected_on, train
 from experiments.train_warnings import against_zero
 from inference import Baseline, Guide
 from inference.evaluation import ElboParts, TaskSource, evaluate, evidence_bound
+from inference.novel_share import NovelShareLearner
 from inference.training import Trainer
 from pyro_sib.bank import build_bank
 from pyro_sib.errors import InputError
@@ -145,6 +146,7 @@ def _finish(
         second = None
         if settings.second_balance is not None:
             second = evaluate(guide, sources["second"], tasks, settings.draws, on_tasks=advance)[0]
+        shares = {s: _sharing(guide, source, s, tasks, settings.draws) for s in settings.novel_share}
     if not bool(averaged.nll.isfinite().all()):
         raise InputError(
             f"the predictions of {int((~averaged.nll.isfinite()).sum())} of {tasks} evaluation tasks are NaN; "
@@ -159,6 +161,7 @@ def _finish(
     scores = {"posterior": averaged, "mean": iterates[-1]}
     if second is not None:
         scores[f"posterior {settings.second_balance}"] = second
+    scores |= {f"posterior novel share {strength:g}": found for strength, found in shares.items()}
     if zero is not None:
         scores["posterior K=0"] = zero.drawn
     write_tasks(settings.out / "tasks.csv", scores)
@@ -172,6 +175,7 @@ def _finish(
         "iterates": [metrics_of(s) for s in iterates],
         "comparison": None if zero is None else zero.result(tasks),
         "second": None if second is None else _scores(second, query_balance=settings.second_balance),
+        "novel_share_scores": [_scores(found, strength=strength) for strength, found in shares.items()],
         "tasks": tasks,
         "selected_on": selected_on(ground.bank),
         "steps": last,
@@ -210,6 +214,14 @@ def _finish(
     decorations.note(done, result)
     show(result, settings.out, reporter)
     return result
+
+
+def _sharing(learner: Guide | Baseline, source: TaskSource, strength: float, tasks: int, draws: int) -> TaskScores:
+    """Of predictions that expect the tasks' share of novel queries."""
+    shape = source.sampler.shape
+    novel = shape.ways * shape.queries
+    share = novel / (novel + shape.base_queries)
+    return evaluate(NovelShareLearner(learner, share, strength), source, tasks, draws)[0]
 
 
 def _bound(learner: Guide | Baseline, source: TaskSource, tasks: int, draws: int) -> ElboParts | None:

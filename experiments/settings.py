@@ -174,6 +174,9 @@ class RunSettings:
     """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
     draws: int = 20
     """Posterior draws averaged in a prediction; 0 predicts at q's mean."""
+    novel_share: tuple[float, ...] = ()
+    """In lwof, also score predictions that expect the evaluation tasks' share of novel queries, by an offset
+    between novel and base classes that each task's queries give: strengths of that prior, in queries."""
     posterior_tasks: int = 0
     """Also write posterior.nc: those draws and all that is said of them, for so many tasks."""
     compare: bool = True
@@ -279,6 +282,8 @@ class RunSettings:
                 f"--epochs {self.epochs} with --iterations {self.iterations}: each epoch needs an iteration at "
                 f"least; lower --epochs"
             )
+        if self.novel_share and not self.joint:
+            raise InputError("--novel-share is for tasks of novel and base queries; add --setting lwof")
         if self.posterior_tasks and issubclass(learner_named(self.guide), Baseline):
             raise InputError(
                 f"--posterior-tasks {self.posterior_tasks}: {self.guide} has no density over weights; leave it out"

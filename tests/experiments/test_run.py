@@ -74,8 +74,16 @@ def test_a_run_is_evaluated_on_both_balances(small, setting):
 
 
 @pytest.mark.parametrize("setting", ["standard", "lwof"])
-def test_a_run_leaves_everything_it_promises(small, setting, tmp_path):
+def test_a_run_leaves_everything_it_promises(small, setting, tmp_path, capsys):
     result = run(replace(small, setting=setting))
+    shown = capsys.readouterr().out
+    assert "KL, nats" in shown
+    for row in (result, result["comparison"]):
+        assert f"{row['elbo_parts']['kl']:,.1f}" in shown
+        assert (row["joint"] is None) == (setting == "standard")
+        if row["joint"]:
+            assert row["joint"]["errors"]["right"] == pytest.approx(row["metrics"]["both"]["mean"], abs=0.01)
+            assert row["elbo_parts"]["base_kl"] > 0
     out = tmp_path / "out"
     assert {p.name for p in out.glob("*.png")} == {"accuracy_against_K.png", "training.png", "task.png"}
     assert read_json(out / "result.json") == json.loads(json.dumps(result))
@@ -178,6 +186,21 @@ def test_the_options_of_a_guide_reach_it(small):
     assert {f.name for f in fields(GuideSettings)} - shared == {"psi_through_steps"}
     defaults = small.guide_settings()
     assert all(getattr(defaults, name) == getattr(GuideSettings(), name) for name in shared)
+
+
+def test_a_share_of_novel_queries_is_scored_beside_the_prediction(small, monkeypatch):
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *args: None)
+    small = replace(small, compare=False, novel_share=(0.0, 1e9))
+    result = run(small)
+    nothing, all_of_it = result["novel_share_scores"]
+    assert nothing["metrics"] == result["metrics"]
+    assert all_of_it["strength"] == 1e9
+    for name in ("novel", "base"):  # of each kind by itself, which the offset leaves alone
+        assert all_of_it["metrics"][name] == result["metrics"][name]
+    assert all_of_it["joint"]["errors"] != result["joint"]["errors"]
+    assert run(small) == result
+    lines = (small.out / "tasks.csv").read_text().splitlines()
+    assert sum(line.startswith("posterior novel share 1e+09,") for line in lines) == 20
 
 
 @pytest.mark.parametrize("prior", [prior for prior in PRIORS if prior not in ("diagonal", "mixture")])
@@ -391,6 +414,8 @@ def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] =
         ("--backbone vgg", "unknown backbone 'vgg'"),
         ("--schedule never", "unknown schedule 'never'"),
         ("--kl-weight -1", "--kl-weight"),
+        ("--novel-share -1", "--novel-share -1.0: finite numbers of 0 or more"),
+        ("--setting standard --novel-share 5", "--novel-share is for tasks of novel and base queries"),
         ("--ways 1", "--ways 1"),
         ("--guide mean-field --fit-steps 0", "--fit-steps 0"),
         (

@@ -93,6 +93,18 @@ def test_another_configuration_is_not_resumed(tmp_path):
         _run(other, world)
 
 
+def test_a_checkpoint_of_another_version_is_not_resumed(tmp_path):
+    path = tmp_path / "c.safetensors"
+    world, trainer = _trainer(path)
+    with pytest.raises(KeyboardInterrupt):
+        _run(trainer, world, stop_after=1)
+    tensors, meta = read_tensors(path)
+    write_tensors(path, {n: t for n, t in tensors.items() if not n.endswith("prior.base_log_scales")}, meta)
+    world, trainer = _trainer(path)
+    with pytest.raises(InputError, match=r"c\.safetensors is of another version of this package; choose another"):
+        _run(trainer, world)
+
+
 def test_training_leaves_the_global_generator_alone(tmp_path):
     world, trainer = _trainer(tmp_path / "c.safetensors")
     torch.manual_seed(7)
