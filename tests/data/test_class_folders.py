@@ -172,7 +172,7 @@ def test_only_mini_imagenets_classes_bear_its_name(tmp_path):
         unique=True,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_is_read_and_what_is_named_is_what_is_there(tmp_path_factory, entries):
     root = write(tmp_path_factory.mktemp("any") / "root", "dev")
     for value, parts in enumerate(entries, 100):

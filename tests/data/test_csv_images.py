@@ -138,7 +138,7 @@ CELLS = st.one_of(st.sampled_from([*NAMES, "cat", "dog", "", " ", '"', "filename
     newline=st.sampled_from(["\n", "\r\n", "\r", "\n\n"]),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin1"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_csv_is_read_rightly_or_refused(tmp_path_factory, rows, header, delimiter, newline, encoding):
     lines = [delimiter.join(row) for row in ([["filename", "label"]] if header else []) + rows]
     path = tmp_path_factory.getbasetemp() / "any.csv"
@@ -163,7 +163,7 @@ def test_any_csv_is_read_rightly_or_refused(tmp_path_factory, rows, header, deli
     newline=st.sampled_from(["\n", "\r\n"]),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_csv_as_a_library_writes_it_is_read_whole(tmp_path_factory, rows, delimiter, newline, encoding):
     path = tmp_path_factory.getbasetemp() / "written.csv"
     with path.open("w", encoding=encoding, newline="") as file:

@@ -258,7 +258,7 @@ WRITABLE = {
     keep=st.one_of(st.just(1.0), st.floats(0, 1)),
     tail=st.binary(max_size=30),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_picture_is_read_rightly_or_refused_in_one_line(
     tmp_path_factory, choice, shape, size, brightness, keep, tail
 ):

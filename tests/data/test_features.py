@@ -141,7 +141,7 @@ NAMES = st.sampled_from(["train_x", "train_y", "val_x", "Val_Y", "test_x", "test
     ),
     keep=st.one_of(st.just(1.0), st.floats(0, 1)),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_npz_is_read_rightly_or_refused(tmp_path_factory, arrays, keep):
     rng = np.random.default_rng(0)
     made = {name: rng.integers(0, 1 + most, shape).astype(kind) for name, (kind, shape, most) in arrays.items()}
