@@ -25,6 +25,7 @@ from experiments.progress import Reporter
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
 from pyro_sib.files import write_json
+from pyro_sib.torch_state import plain_torch
 
 STAGES: dict[str, Callable[[Bench, Progress], Iterator[Row]]] = {
     "svi_step": svi_step,
@@ -96,6 +97,7 @@ def _check_writable(path: Path) -> None:
         raise InputError(f"cannot write to --json {path} ({error.strerror}); choose another file") from None
 
 
+@plain_torch()
 def benchmark(settings: BenchmarkSettings, reporter: Reporter | None = None) -> list[dict[str, Any]]:
     """Run the stages; the files are rewritten after each, so that what is done is kept. Returns the rows.
 

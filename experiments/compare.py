@@ -24,6 +24,7 @@ from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet
 from pyro_sib.episodes import EpisodeSampler, task_key
 from pyro_sib.files import read_json, write_json
 from pyro_sib.metrics import MeanInterval
+from pyro_sib.torch_state import plain_torch
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class CompareSettings:
         return RunSettings(setting="standard", **{name: getattr(self, name) for name in shared}).resolved()
 
 
+@plain_torch()
 def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list[dict[str, Any]]:
     """Evaluate every comparator that has no result yet; returns the content of each result.json.
 

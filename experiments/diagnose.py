@@ -33,6 +33,7 @@ from inference import Baseline, Guide, learner_named
 from inference.importance import targets_of
 from pyro_sib.errors import InputError
 from pyro_sib.files import write_json, write_text
+from pyro_sib.torch_state import plain_torch
 
 FEATURES = 4
 """Chosen weights are those of so many features."""
@@ -84,6 +85,7 @@ class DiagnoseSettings:
             )
 
 
+@plain_torch()
 def diagnose(settings: DiagnoseSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Do it all; returns the content of diagnostics.json.
 

@@ -19,6 +19,7 @@ from experiments.restore import Restored, restore
 from experiments.results import commit, config_of, versions
 from pyro_sib.files import digest, digest_state, read_json, write_json
 from pyro_sib.metrics import expected_calibration_error, mean_interval
+from pyro_sib.torch_state import plain_torch
 
 R_HAT = 1.05
 """Worst R-hat of a task above which the result says so."""
@@ -29,6 +30,7 @@ MEASURES = (
 )
 
 
+@plain_torch()
 def run(settings: GoldSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Do the tasks that are left; returns the content of gold.json.
 

@@ -16,6 +16,7 @@ from pyro_sib.data import BASE_TRAIN
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, read_tensors
 from pyro_sib.readable import finite
+from pyro_sib.torch_state import plain_torch
 
 CHECKPOINT = "sib.safetensors"
 """Stage 2's checkpoint in a run's folder."""
@@ -42,6 +43,7 @@ class Restored:
     device: torch.device
 
 
+@plain_torch()
 def restore(
     folder: Path,
     reporter: Reporter,

@@ -35,8 +35,10 @@ from pyro_sib.bank import build_bank
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval
+from pyro_sib.torch_state import plain_torch
 
 
+@plain_torch()
 def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Do the whole job, or what is left of it; returns the content of result.json.
 

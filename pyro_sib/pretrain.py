@@ -18,6 +18,7 @@ from pyro_sib.data import Split
 from pyro_sib.errors import InputError
 from pyro_sib.files import digest, read_tensors, write_tensors
 from pyro_sib.readable import finite
+from pyro_sib.torch_state import gradients_on
 
 Schedule = Literal["cosine", "step"]
 _LOOK_EVERY = 50
@@ -170,6 +171,7 @@ class _Stage1:
         return Pretrained(self.net["backbone"], self.net["classifier"], tuple(self.log))  # type: ignore[arg-type]
 
 
+@gradients_on()
 def pretrain(
     train: Split,
     held_out: Split | None,

@@ -140,7 +140,7 @@ def test_the_base_classifier_on_features():
     assert (classifier(split.x).argmax(-1) == split.y).float().mean() > 0.95
 
 
-@pytest.mark.parametrize("rate", [1e20, float("nan")])
+@pytest.mark.parametrize("rate", [1e6, 1e20])
 def test_a_divergence_of_stage_1_blames_its_learning_rate_and_keeps_nothing(tmp_path, rate):
     path = tmp_path / "a.safetensors"
     with pytest.raises(InputError, match=r"stage 1 diverged.*lower --pretrain-learning-rate"):
