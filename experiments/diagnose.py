@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import tyro
 
-from experiments.arviz_lines import Posterior, open_posterior
+from experiments.arviz_lines import Posterior, open_posterior, require
 from experiments.cli import run_command
 from experiments.diagnose_report import markdown, warnings_of
 from experiments.diagnostic_figures import checks_figure, khat_figure, loo_figure, steps_figure
@@ -140,6 +140,7 @@ def _measure(
         chains = chain_table(posterior)
         if settings.chains is not None:
             with open_posterior(settings.chains) as other:
+                require(other, settings.chains, "posterior", "w", ("chain", "draw", "task"))
                 chains = chain_table(other)
     title = f"{what}, task {settings.task}: the {len(chosen.features)} features that the evidence moved most"
     for name, figure in {

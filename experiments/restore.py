@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import get_type_hints
 
 import torch
 
 from experiments.ground import Ground, choose_device, choose_split, load_data, prepare
+from experiments.limits import fits
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
 from experiments.progress import Reporter
 from experiments.settings import RunSettings
@@ -79,7 +81,7 @@ def restore(
             )
     found = choose_device(settings.device)
     data = load_data(settings, reporter)
-    held = read_json(done)["data"]["fingerprint"]
+    held = fingerprint_of(done)
     if held != data.fingerprint:
         raise InputError(f"{folder} is a run on other data (fingerprint {held}, here {data.fingerprint})")
     split = choose_split(data, settings)
@@ -117,10 +119,29 @@ def read_settings(folder: Path) -> RunSettings:
     held = read_json(path)
     if not isinstance(held, dict) or "setting" not in held:
         raise InputError(f"{path} is no run's configuration; name a folder that `experiments.run` wrote")
-    known = {field.name for field in fields(RunSettings)}
+    known: set[str] = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
     for name in ("data_root", "features"):
-        if held.get(name) is not None:
+        if isinstance(held.get(name), str):
             held[name] = Path(held[name])
+    for name, hint in get_type_hints(RunSettings).items():
+        if name in held and not fits(held[name], hint):
+            raise InputError(
+                f"{path}: {name} is {held[name]!r}, which no run has written; mend it or train the run again"
+            )
     return RunSettings(**held)
+
+
+def fingerprint_of(path: Path) -> str:
+    """The fingerprint of the data that a result.json is of.
+
+    Raises:
+        InputError: it is missing, damaged, or says nothing of data.
+    """
+    held = read_json(path)
+    data = held.get("data") if isinstance(held, dict) else None
+    found = data.get("fingerprint") if isinstance(data, dict) else None
+    if not isinstance(found, str):
+        raise InputError(f"{path} says nothing of the data it is of; delete it and run again")
+    return found
