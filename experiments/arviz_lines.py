@@ -58,6 +58,24 @@ def open_posterior(path: Path) -> Iterator[Posterior]:
         opened.close()
 
 
+def require(posterior: Posterior, path: Path, group: str, name: str, dims: tuple[str, ...]) -> None:
+    """Refuse a file of somebody's that lacks an array of numbers, or some of its first dimensions.
+
+    Raises:
+        InputError: naming the array and what the file has.
+    """
+    found = posterior.groups.get(group)
+    if found is None or name not in found:
+        has = sorted(posterior.groups if found is None else map(str, found.data_vars))
+        raise InputError(f"{path} has no array {name} in a group {group} (found: {', '.join(has) or 'nothing'})")
+    array = found[name]
+    if tuple(array.dims[: len(dims)]) != dims or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"{path}: {group}/{name} should be numbers of ({', '.join(dims)}, ...) but is {array.dtype} of "
+            f"({', '.join(map(str, array.dims))}); write it so"
+        )
+
+
 def psis(log_weights: Array) -> tuple[Array, Array]:
     """Pareto smoothed importance sampling (Vehtari et al. 2024) of independent draws.
 

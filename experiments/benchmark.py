@@ -26,6 +26,7 @@ from experiments.progress import Reporter
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, write_json
+from pyro_sib.torch_state import plain_torch
 
 STAGES: dict[str, Callable[[Bench, Progress], Iterator[Row]]] = {
     "svi_step": svi_step,
@@ -94,6 +95,7 @@ def _check_writable(path: Path) -> None:
     check_writable(path.parent, "--json")
 
 
+@plain_torch()
 def benchmark(settings: BenchmarkSettings, reporter: Reporter | None = None) -> list[dict[str, Any]]:
     """Run the stages; the files are rewritten after each, so that what is done is kept. Returns the rows.
 

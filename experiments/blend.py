@@ -23,6 +23,7 @@ from inference.gate import EvennessTest, Gate, LogisticGate, fit_gate, fit_test
 from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.metrics import TaskScores, score
+from pyro_sib.torch_state import plain_torch
 
 _PURPOSES = ("evaluate", "second")
 
@@ -121,6 +122,7 @@ def _form(settings: RunSettings) -> tuple[Any, ...]:
     return tuple(getattr(settings, name) for name in names)
 
 
+@plain_torch()
 def blend(settings: BlendSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Fit the gate, evaluate the blend, write result.json and tasks.csv; returns what result.json holds.
 

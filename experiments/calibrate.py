@@ -32,6 +32,7 @@ from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, write_json, write_text
 from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval, score
 from pyro_sib.strangers import stranger_rows, with_strangers
+from pyro_sib.torch_state import plain_torch
 
 SCORES = ("max probability", "entropy", "mutual information")
 """By which unknown classes are told from known ones."""
@@ -61,6 +62,7 @@ class Measured:
         return f"{self.run}: {self.predictor.name}"
 
 
+@plain_torch()
 def calibrate(settings: CalibrateSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Measure every run; returns what result.json holds.
 

@@ -25,6 +25,7 @@ from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet
 from pyro_sib.episodes import EpisodeSampler, task_key
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.metrics import MeanInterval
+from pyro_sib.torch_state import plain_torch
 
 _SHARED = (
     *("setting", "ways", "shots", "queries", "query_balance", "propagation"),
@@ -106,6 +107,7 @@ class CompareSettings:
         return RunSettings(setting="standard", **{name: getattr(self, name) for name in shared}).resolved()
 
 
+@plain_torch()
 def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list[dict[str, Any]]:
     """Evaluate every comparator that has no result yet; returns the content of each result.json.
 

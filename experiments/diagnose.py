@@ -12,7 +12,7 @@ import torch
 import tyro
 from matplotlib.figure import Figure
 
-from experiments.arviz_lines import Posterior, open_posterior
+from experiments.arviz_lines import Posterior, open_posterior, require
 from experiments.cli import run_command
 from experiments.decoration import Decorations
 from experiments.diagnose_report import markdown, warnings_of
@@ -38,6 +38,7 @@ from inference import Baseline, Guide, learner_named
 from inference.importance import targets_of
 from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, write_json, write_text
+from pyro_sib.torch_state import plain_torch
 
 FEATURES = 4
 """Chosen weights are those of so many features."""
@@ -89,6 +90,7 @@ class DiagnoseSettings:
             )
 
 
+@plain_torch()
 def diagnose(settings: DiagnoseSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Do it all; returns the content of diagnostics.json.
 
@@ -151,6 +153,7 @@ def _measure(
         chains = chain_table(posterior)
         if settings.chains is not None:
             with open_posterior(settings.chains) as other:
+                require(other, settings.chains, "posterior", "w", ("chain", "draw", "task"))
                 chains = chain_table(other)
     title = f"{what}, task {settings.task}: the {len(chosen.features)} features that the evidence moved most"
     figures: dict[str, Callable[[], Figure]] = {

@@ -22,6 +22,7 @@ from experiments.results import commit, config_of, versions
 from pyro_sib.calibration import expected_calibration_error
 from pyro_sib.files import check_writable, digest, digest_state, read_json, write_json
 from pyro_sib.metrics import mean_interval
+from pyro_sib.torch_state import plain_torch
 
 R_HAT = 1.05
 """Worst R-hat of a task above which the result says so."""
@@ -32,6 +33,7 @@ MEASURES = (
 )
 
 
+@plain_torch()
 def run(settings: GoldSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Do the tasks that are left; returns the content of gold.json.
 

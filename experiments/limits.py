@@ -4,7 +4,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from inference.settings import SCALES
 from pyro_sib.backbones import MIN_IMAGE_SIZE
@@ -23,12 +23,14 @@ class Limit:
         most: the upper end.
         above: whether the number must be above `least`.
         below: whether it must be below `most`.
+        purpose: what so many are needed for, where it does not speak for itself.
     """
 
     least: float
     most: float = inf
     above: bool = False
     below: bool = False
+    purpose: str = ""
 
     def admits(self, value: float) -> bool:
         """Whether the number is finite and within."""
@@ -46,11 +48,11 @@ class Limit:
         if self.above and self.least == 0:
             return "a positive number is needed"
         finite = "" if isfinite(value) else "a finite number of "
-        return f"{finite}{self.least:g} or more is needed"
+        return f"{finite}{self.least:g} or more is needed" + f" for {self.purpose}" * bool(self.purpose)
 
 
-def _count(least: int, most: float = 1e6) -> Limit:
-    return Limit(least, most)
+def _count(least: int, most: float = 1e6, purpose: str = "") -> Limit:
+    return Limit(least, most, purpose=purpose)
 
 
 _SHARE = Limit(0, 1, above=True, below=True)
@@ -62,12 +64,12 @@ LEAST_DRAWS = 100
 """Fewer leave too short a tail for the Pareto fit of a k-hat."""
 LIMITS: dict[str, Limit] = {
     "batch_size": _count(1, 1e4),
-    "chains": _count(2, 100),
+    "chains": _count(2, 100, "R-hat"),
     "choose_tasks": _count(2),
     "data_seed": _STAGE_SEED,
     "draws": _count(0, 1e5),
     "epochs": _count(1),
-    "eval_tasks": _count(2),
+    "eval_tasks": _count(2, purpose="an interval"),
     "false_alarms": _SHARE,
     "features": _count(2, 1e4),
     "fit_draws": _count(1, 1e4),
@@ -102,7 +104,7 @@ LIMITS: dict[str, Limit] = {
     "propagation": Limit(0, 1, below=True),
     "queries": _count(1, 1e4),
     "replications": _count(20),
-    "samples": _count(50),
+    "samples": _count(50, purpose="R-hat and ESS"),
     "seconds": Limit(0, 86_400),
     "seed": _SEED,
     "seeds": _SEED,
@@ -122,7 +124,7 @@ LIMITS: dict[str, Limit] = {
 """By the field's name, whichever command's it is."""
 SPECIAL: dict[tuple[str, str], Limit] = {
     ("CalibrateSettings", "draws"): _count(2, 1e5),
-    ("DiagnoseSettings", "draws"): _count(LEAST_DRAWS, 1e5),
+    ("DiagnoseSettings", "draws"): _count(LEAST_DRAWS, 1e5, "k-hat"),
     ("DiagnoseSettings", "tasks"): _count(1),
     ("GoldSettings", "draws"): _count(50, 1e5),
     ("SBCSettings", "draws"): _count(19, 1e4),
@@ -145,6 +147,22 @@ def _kinds(hint: Any) -> Iterator[Any]:
             yield from _kinds(part)
     else:
         yield hint
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a setting's type; a whole number is a number, and true is neither."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is Annotated:
+        return fits(value, parts[0])
+    if origin is tuple:
+        return isinstance(value, tuple) and all(fits(part, parts[0]) for part in value)
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 def limit_of(settings: type, name: str) -> Limit:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pyro
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +15,7 @@ from pyro_sib.augment import normalize
 from pyro_sib.counter_rng import make_key
 from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
 from pyro_sib.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.registration import register
 from pyro_sib.types import Episode
 
 
@@ -96,7 +96,7 @@ class FeatureNetwork(nn.Module):
         """The model over episodes of images: f learns through the likelihood of the queries."""
 
         def model(episode: Episode) -> object:
-            pyro.module("features", self)
+            register("features", self)
             query = self(episode.evidence.query_x)
             support = query.new_zeros(*episode.evidence.support_y.shape, query.shape[-1])
             return inner(episode.with_features(support, query))

@@ -34,11 +34,13 @@ from models import ExactPosterior
 from pyro_sib.data.sinusoids import INPUTS
 from pyro_sib.files import check_writable, digest, write_json
 from pyro_sib.regression_metrics import RegressionScores
+from pyro_sib.torch_state import plain_torch
 
 DRAWN_TASKS, DRAWN_CURVES = 4, 6
 DRAWING_SEED = 0
 
 
+@plain_torch()
 def run(settings: RegressionSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Do the whole job, or what is left of it; returns the content of result.json.
 

@@ -14,6 +14,7 @@ from pyro_sib.data.sinusoids import SinusoidShape, SinusoidSource, sinusoid_key
 from pyro_sib.fourier import learn_gains, plain_features
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.regression_metrics import RegressionScores, score_regression
+from pyro_sib.torch_state import gradients_on
 from pyro_sib.types import Evidence, GaussianParameters
 
 BASE_TASKS, BASE_POINTS = 200, 50
@@ -86,6 +87,7 @@ def build_program(
     return RegressionProgram(EmpiricalBayes(p, likelihood, weights), q, p, likelihood)
 
 
+@gradients_on()
 def fit_by_evidence(prior: str, ground: Ground) -> ExactPosterior:
     """Maximize eq. (3) itself, whose integral over w_t has a closed form here: empirical Bayes with no guide."""
     p, likelihood = build_generative(prior, ground)

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from experiments.ground import Ground, choose_device, choose_split, load_data, prepare
+from experiments.limits import fits
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
 from experiments.progress import Reporter
 from experiments.records import read_result, take
@@ -21,6 +21,7 @@ from pyro_sib.data import BASE_TRAIN
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, read_tensors
 from pyro_sib.readable import finite
+from pyro_sib.torch_state import plain_torch
 
 CHECKPOINT = "sib.safetensors"
 """Stage 2's checkpoint in a run's folder."""
@@ -47,6 +48,7 @@ class Restored:
     device: torch.device
 
 
+@plain_torch()
 def restore(
     folder: Path,
     reporter: Reporter,
@@ -120,31 +122,18 @@ def read_settings(folder: Path) -> RunSettings:
     held = read_json(path)
     if not isinstance(held, dict) or "setting" not in held:
         raise InputError(f"{path} is no run's configuration; name a folder that `experiments.run` wrote")
-    known = {field.name for field in fields(RunSettings)}
+    known: set[str] = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
     defaults = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING}
     held |= {name: defaults[name] for name, value in held.items() if value is None and name in defaults}
     held |= {name: tuple(value) for name, value in held.items() if isinstance(value, list)}
-    for name, hint in get_type_hints(RunSettings).items():
-        if name in held and not _fits(held[name], hint):
-            raise InputError(
-                f"{path}: {name} is {held[name]!r:.80}, which no run has; mend it, or run again elsewhere"
-            )
     for name in ("data_root", "features"):
-        if held.get(name) is not None:
+        if isinstance(held.get(name), str):
             held[name] = Path(held[name])
+    for name, hint in get_type_hints(RunSettings).items():
+        if name in held and not fits(held[name], hint):
+            raise InputError(
+                f"{path}: {name} is {held[name]!r}, which no run has written; mend it or train the run again"
+            )
     return RunSettings(**held)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of JSON is of a setting's type."""
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) in (UnionType, Union):
-        return any(_fits(value, part) for part in get_args(hint))
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_fits(part, get_args(hint)[0]) for part in value)
-    if hint in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, {float: int | float, Path: str}.get(hint, hint))

@@ -40,11 +40,13 @@ from pyro_sib.errors import InputError
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval
 from pyro_sib.pretrain import choose_precision
+from pyro_sib.torch_state import plain_torch
 
 BOUND_TASKS = 200
 """At most, for the ELBO's terms."""
 
 
+@plain_torch()
 def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Do the whole job, or what is left of it; returns the content of result.json.
 

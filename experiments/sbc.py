@@ -16,12 +16,14 @@ from experiments.sbc_figure import sbc_figure
 from experiments.sbc_program import Places, Simulation
 from experiments.sbc_settings import SBCSettings
 from pyro_sib.files import check_writable, write_json
+from pyro_sib.torch_state import plain_torch
 from pyro_sib.uniformity import Uniformity, uniformity
 
 FAILED = 1
 """Exit code where a method is not calibrated."""
 
 
+@plain_torch()
 def run(settings: SBCSettings, reporter: Reporter | None = None) -> dict[str, Any]:
     """Do the whole check, or show it again; returns the content of result.json.
 

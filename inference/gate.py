@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pyro_sib.torch_state import gradients_on
+
 _LEAST = 1e-5
 _STEPS = 100
 
@@ -72,6 +74,7 @@ def log_unevenness(p: Tensor) -> Tensor:
     return (p.shape[-1] * mean.square().sum(-1) - 1).clamp_min(_LEAST).log()
 
 
+@gradients_on()
 def fit_gate(even: Tensor, uneven: Tensor, y: Tensor) -> LogisticGate:
     """The logistic gate whose mixture has the least mean negative log likelihood of the labels.
 

@@ -14,6 +14,7 @@ from inference.settings import GuideSettings, TaskForm
 from pyro_sib.normal import Normal
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.plates import plate
+from pyro_sib.registration import register
 from pyro_sib.types import Episode, Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
 
@@ -90,7 +91,7 @@ class Guide(Learner):
     def forward(self, task: Episode | Evidence) -> None:
         """The Pyro guide: the prior's sites for a latent psi, `w` and, in joint tasks, `w_base`."""
         evidence = self.sees(task)
-        pyro.module("guide", self)
+        register("guide", self)
         with self.weights.shared():
             prior = self.prior.with_psi_from_posterior()
         tasks = plate("tasks", evidence.tasks, -2)

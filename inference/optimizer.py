@@ -24,12 +24,14 @@ class JointAdam(PyroOptim):
         learning_rate: the first learning rate.
 
     Raises:
-        ValueError: parameters of several dtypes or devices.
+        ValueError: parameters of several dtypes or devices, or made in inference mode.
     """
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], learning_rate: float):
         self.names = tuple(parameters)
         self.parameters = tuple(parameters.values())
+        if any(p.is_inference() for p in self.parameters):
+            raise ValueError("the parameters were made in torch.inference_mode, and none of them can be trained")
         if len({(p.dtype, p.device) for p in self.parameters}) != 1:
             raise ValueError("one optimizer holds parameters of one dtype on one device")
         self._known = {id(p) for p in self.parameters}

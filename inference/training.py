@@ -1,5 +1,6 @@
 """Algorithm 1 as SVI: the loop, the best epoch, and checkpoints that resume to the same bits."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
@@ -15,6 +16,7 @@ from inference.optimizer import SCHEDULES, JointAdam
 from pyro_sib.counter_rng import make_key
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_tensors, write_tensors
+from pyro_sib.torch_state import gradients_on
 from pyro_sib.types import Episode
 
 OBJECTIVES = {"trace": Trace_ELBO, "mean-field": TraceMeanField_ELBO}
@@ -155,7 +157,14 @@ class Trainer:
         devices = [0] if torch.cuda.is_available() else []
         # A step costs a tenth more with Pyro's validation; the loss is checked for NaN each epoch instead.
         quick = pyro.validation_enabled(False)
-        with quick, pyro.get_param_store().scope(), torch.random.fork_rng(devices=devices):
+        with (
+            gradients_on(),
+            quick,
+            pyro.get_param_store().scope(),
+            torch.random.fork_rng(devices=devices),
+            warnings.catch_warnings(),
+        ):
+            warnings.filterwarnings("ignore", "Encountered (NaN|.?inf)")  # Pyro's; such a loss ends the training
             elbo = OBJECTIVES[self.settings.objective](
                 num_particles=self.settings.particles,
                 vectorize_particles=self.settings.particles > 1,

@@ -8,6 +8,7 @@ from models.linear_gaussian import LinearGaussian
 from models.prior import Prior
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.plates import plate
+from pyro_sib.registration import register
 from pyro_sib.types import Episode, Evidence
 
 Likelihood = CosineCategorical | LinearGaussian
@@ -34,8 +35,8 @@ class EmpiricalBayes:
     def __call__(self, task: Episode | Evidence) -> Tensor:
         """Run the generative process; returns y, (T, Q)."""
         evidence = task.evidence if isinstance(task, Episode) else task
-        pyro.module("prior", self.prior)
-        pyro.module("likelihood", self.likelihood)
+        register("prior", self.prior)
+        register("likelihood", self.likelihood)
         with self.weights.shared():
             prior = self.prior.with_psi_from_hyper_prior()
         tasks = plate("tasks", evidence.tasks, -2)

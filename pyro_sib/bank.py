@@ -14,6 +14,7 @@ from pyro_sib.errors import InputError
 from pyro_sib.files import digest, digest_state, read_tensors, write_tensors
 from pyro_sib.pretrain import extract
 from pyro_sib.readable import finite
+from pyro_sib.torch_state import gradients_on
 
 _FORMAT = 2
 
@@ -69,6 +70,7 @@ def _serves(features: Tensor | None, rows: int) -> bool:
     return features is not None and features.ndim == 2 and len(features) == rows and features.dtype == torch.float32
 
 
+@gradients_on()
 def fit_base_classifier(train: Split, seed: int, epochs: int = 30, batch_size: int = 256) -> CosineClassifier:
     """Learn the base classes' cosine classifier on fixed features.
 

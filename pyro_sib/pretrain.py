@@ -19,6 +19,7 @@ from pyro_sib.data import Split
 from pyro_sib.errors import InputError
 from pyro_sib.files import digest, read_tensors, write_tensors
 from pyro_sib.readable import finite
+from pyro_sib.torch_state import gradients_on
 
 Schedule = Literal["cosine", "step"]
 Precision = Literal["float32", "bfloat16"]
@@ -275,6 +276,7 @@ class _Stage1:
                     held.copy_(now)
 
 
+@gradients_on()
 def pretrain(
     train: Split,
     held_out: Split | None,

@@ -12,6 +12,7 @@ from inference.learner import Learner
 from inference.settings import TaskForm
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.plates import plate
+from pyro_sib.registration import register
 from pyro_sib.types import Episode, Evidence
 
 
@@ -39,7 +40,7 @@ class Baseline(Learner):
     def model(self, task: Episode | Evidence) -> Tensor:
         """The Pyro model: the site `y`."""
         evidence = self.sees(task)
-        pyro.module("guide", self)
+        register("guide", self)
         logits = self.logits(evidence)
         observed = self.weights.observed(evidence.tasks, evidence.queries)
         tasks, queries = (

@@ -1,15 +1,17 @@
 """K-hat, leave-one-out, ESS and R-hat of what has no tail, does not move, or is not finite."""
 
 import warnings
+from pathlib import Path
 
 import arviz
 import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.arviz_lines import DATA_TREES, convergence, leave_one_out, psis
+from experiments.arviz_lines import DATA_TREES, Posterior, convergence, leave_one_out, psis, require
 from experiments.diagnose_report import _chain_warnings
 from experiments.khat import INFINITE, KHat, largest_k, shown, summary
+from pyro_sib.errors import InputError
 
 
 def draws(*shape):
@@ -114,3 +116,30 @@ def test_the_summary_keeps_undefined_k_hats_apart(ks, median, above):
     assert row["k_median"] == median or row["k_90%"] == INFINITE
     assert row["above_threshold_percent"] == pytest.approx(above)
     assert row["equal_weights_percent"] == pytest.approx(100 * np.isnan(ks).mean())
+
+
+def posterior_of(name, dims, dtype=float):
+    shape = {"chain": 2, "draw": 5, "task": 3, "class": 2}
+    array = xr.DataArray(np.zeros([shape[d] for d in dims], dtype), dims=dims)
+    return Posterior({"posterior": xr.Dataset({name: array})}, {})
+
+
+@pytest.mark.parametrize(
+    ("posterior", "match"),
+    [
+        (Posterior({}, {}), r"no array w in a group posterior \(found: nothing\)"),
+        (posterior_of("z", ("chain", "draw", "task")), r"no array w in a group posterior \(found: z\)"),
+        (posterior_of("w", ("draw", "chain", "task")), r"but is float64 of \(draw, chain, task\)"),
+        (posterior_of("w", ("chain", "draw")), r"but is float64 of \(chain, draw\)"),
+        (posterior_of("w", ("chain", "draw", "task"), "U3"), "but is <U3"),
+    ],
+)
+def test_a_file_of_other_arrays_is_one_line(posterior, match):
+    with pytest.raises(InputError, match=match):
+        require(posterior, Path("theirs.nc"), "posterior", "w", ("chain", "draw", "task"))
+
+
+def test_a_file_with_the_arrays_passes():
+    require(
+        posterior_of("w", ("chain", "draw", "task", "class")), Path("ours.nc"), "posterior", "w", ("chain", "draw")
+    )

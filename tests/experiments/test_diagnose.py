@@ -190,7 +190,7 @@ def _refused(settings, capsys) -> str:
 
 def test_bad_input_is_one_line(made, small, tmp_path, capsys):
     good = made["standard"][0]
-    assert "--draws 99: k-hat needs 100 or more" in _refused(replace(good, draws=99), capsys)
+    assert "--draws 99: 100 or more is needed for k-hat" in _refused(replace(good, draws=99), capsys)
     assert "--tasks 0: 1 or more" in _refused(replace(good, tasks=0), capsys)
     assert "--task 3: it must be one of --tasks 3" in _refused(replace(good, task=3), capsys)
     assert "does not exist" in _refused(replace(good, chains=tmp_path / "none.nc"), capsys)

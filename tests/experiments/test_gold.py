@@ -103,8 +103,8 @@ def test_the_seed_reproduces_every_number(finished):
     ("changes", "says"),
     [
         ({"tasks": 1}, "--tasks 1: 2 or more"),
-        ({"chains": 1}, "--chains 1: R-hat needs 2"),
-        ({"samples": 10}, "--samples 10: R-hat and ESS need"),
+        ({"chains": 1}, "--chains 1: 2 or more is needed for R-hat"),
+        ({"samples": 10}, "--samples 10: 50 or more is needed for R-hat and ESS"),
         ({"draws": 10}, "--draws 10"),
         ({"targets": ()}, "name at least one"),
         ({"targets": ("cold",)}, "--targets cold: literal, objective or a positive power"),

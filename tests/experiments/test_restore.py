@@ -7,9 +7,10 @@ import torch
 
 from experiments import figures
 from experiments.progress import Reporter
-from experiments.restore import restore
-from experiments.results import metrics_of
+from experiments.restore import read_settings, restore
+from experiments.results import claim_folder, config_of, metrics_of
 from experiments.run import run
+from experiments.settings import RunSettings
 from inference.evaluation import evaluate
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
@@ -73,3 +74,31 @@ def test_the_drawn_task_is_what_the_guide_saw(small, monkeypatch, setting):
     moved = (unit(evidence.support_x[0]) - x.mean(0)) @ plane
     torch.testing.assert_close(torch.from_numpy(support), moved)
     assert "propagation 0.6" in title
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ways", "five"),
+        ("ways", 5.5),
+        ("ways", True),
+        ("kl_weight", [1]),
+        ("features", 3),
+        ("setting", "both"),
+        ("compare", "yes"),
+        ("prior", {}),
+    ],
+)
+def test_a_configuration_of_other_types_is_one_line(tmp_path, name, value):
+    config = config_of(RunSettings(setting="standard").resolved())
+    write_json(tmp_path / "config.json", config)
+    assert read_settings(tmp_path).resolved().ways == 5
+    write_json(tmp_path / "config.json", config | {name: value})
+    with pytest.raises(InputError, match=f"config.json: {name} is .*, which no run has written"):
+        read_settings(tmp_path)
+
+
+def test_a_folder_of_another_configuration_file_is_one_line(tmp_path):
+    write_json(tmp_path / "config.json", [1])
+    with pytest.raises(InputError, match="is no run's configuration"):
+        claim_folder(tmp_path, RunSettings(setting="standard"))

@@ -217,13 +217,52 @@ def test_every_prior_runs(small, prior, setting, objective, monkeypatch):
 
 
 def test_a_run_that_went_wrong_says_so(small, capsys, monkeypatch):
-    small = replace(small, setting="standard", step_size=0.1)
+    small = replace(small, setting="standard", step_size=0.05)
     run(small)
     assert "warning" not in capsys.readouterr().out
     monkeypatch.setattr(warnings_module, "has_diverged", lambda log: log[-1].iteration == small.iterations)
     result = run(replace(small, out=small.out.parent / "diverged"))
     assert "warning: training diverged, the loss went from" in capsys.readouterr().out
     assert result["warnings"][0].startswith("training diverged")
+
+
+def test_a_float64_default_changes_nothing(small, monkeypatch):
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *args: None)
+    small = replace(small, threads=1)
+    expected = run(small)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = run(replace(small, out=small.out.parent / "double"))
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found["metrics"] == expected["metrics"]
+    assert found["train_log"] == expected["train_log"]
+
+
+@pytest.mark.parametrize("factor", [1e20, 1e-9])
+def test_features_of_another_scale_are_named_and_served(small, capsys, monkeypatch, factor):
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *args: None)
+    small = replace(small, setting="standard", guide="init-only", iterations=2, epochs=1, eval_tasks=100)
+    with np.load(small.features) as held:
+        arrays = {n: a * np.float32(factor) if n.endswith("x") else a for n, a in held.items()}
+    other = small.features.parent / "other.npz"
+    np.savez(other, **arrays)
+    plain, found = run(small), run(replace(small, features=other, out=small.out.parent / "other"))
+    assert abs(found["metrics"]["novel"]["mean"] - plain["metrics"]["novel"]["mean"]) < 5
+    assert "were multiplied by 2^" in found["data"]["notes"][0]
+    assert "note: the features, numbers of up to about" in capsys.readouterr().out
+
+
+def test_steps_that_lose_what_class_means_have_are_named(small, monkeypatch):
+    """Fifty steps of a size that training has no time to mend."""
+    monkeypatch.setattr(run_module, "draw_pictures", lambda *args: None)
+    many = {"steps": 50, "step_size": 30.0, "iterations": 4, "epochs": 2, "select_tasks": 60, "eval_tasks": 60}
+    result = run(replace(small, setting="standard", **many))
+    assert result["comparison"]["metrics"]["novel"]["mean"] > result["metrics"]["novel"]["mean"] + 10
+    said = " ".join(result["warnings"])
+    assert "the 50 steps lose accuracy" in said
+    assert "K = 50 is" in said
 
 
 def test_a_posterior_that_collapsed_is_named(small, capsys):

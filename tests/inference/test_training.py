@@ -113,7 +113,6 @@ def test_training_leaves_the_global_generator_alone(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.filterwarnings("ignore:Encountered NaN")
 @pytest.mark.parametrize(
     ("after", "match"),
     [

@@ -217,7 +217,7 @@ def test_a_resized_crop_keeps_the_colours_of_an_even_image_and_moves_a_pattern()
     assert float(spread.abs().max()) < 1.01
 
 
-@pytest.mark.parametrize("rate", [1e20, 1e30])
+@pytest.mark.parametrize("rate", [1e6, 1e20])
 def test_a_divergence_of_stage_1_blames_its_learning_rate_and_keeps_nothing(tmp_path, rate):
     path = tmp_path / "a.safetensors"
     with pytest.raises(InputError, match=r"stage 1 diverged.*lower --pretrain-learning-rate"):
