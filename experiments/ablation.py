@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -258,6 +257,12 @@ def labels(rows: list[Row], without: Sequence[str] = ()) -> list[str]:
     return found
 
 
+def _lines(rows: list[Row]) -> list[str]:
+    """Names of a cross's lines: the guides, unless one has several."""
+    guides = [one_line(row.guide) for row in rows]
+    return guides if len(set(guides)) == len(guides) else labels(rows, without=BY_PRIOR)
+
+
 def _tells(name: str, row: Row, peers: list[Row]) -> bool:
     """Whether a setting differs among these rows; what no run has, as a comparator's own, among one guide's."""
     same = [r for r in peers if r.method["guide"] == row.method["guide"]]
@@ -288,7 +293,7 @@ def markdown(rows: list[Row]) -> str:
             f"## {one_line(setting)}, {ways}-way {shots}-shot",
             markdown_table(tuple(HEADER[i] for i in keep), [[cells[i] for i in keep] for cells in shown]),
         ]
-        if (crossed := cross_table(members, partial(labels, without=BY_PRIOR))) is not None:
+        if (crossed := cross_table(members, _lines)) is not None:
             parts += [f"{members[0].main.capitalize()}, guides and priors:", crossed]
     notes = (
         "± is the 95% interval over tasks; with several seeds tasks are averaged over them first, and the sd over "
