@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import get_type_hints
 
 import torch
 
 from experiments.ground import Ground, choose_device, choose_split, load_data, prepare
-from experiments.limits import fits
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
 from experiments.progress import Reporter
 from experiments.settings import RunSettings
@@ -81,7 +79,7 @@ def restore(
             )
     found = choose_device(settings.device)
     data = load_data(settings, reporter)
-    held = fingerprint_of(done)
+    held = read_json(done)["data"]["fingerprint"]
     if held != data.fingerprint:
         raise InputError(f"{folder} is a run on other data (fingerprint {held}, here {data.fingerprint})")
     split = choose_split(data, settings)
@@ -89,15 +87,12 @@ def restore(
     program = build_program(settings, ground.bank.split(BASE_TRAIN).x.shape[1], ground.base_weights, found)
     tensors, _ = read_tensors(checkpoint)
     best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
-    bank = ground.bank
-    if settings.tune_features and ground.network is not None:
-        try:
-            load_state({"features": FeatureNetwork(ground.network.backbone)}, best)
-        except RuntimeError:
-            raise InputError(f"{checkpoint} is of another version of this package; train it again") from None
-        bank = build_bank(data, ground.network.backbone, found, cache_dir / "banks")
     if not all(finite(tensor) for tensor in best.values()):
         raise InputError(f"{checkpoint} holds parameters that are NaN or infinite; delete it and train again")
+    bank = ground.bank
+    if settings.tune_features and ground.network is not None:
+        load_state({"features": FeatureNetwork(ground.network.backbone)}, best)
+        bank = build_bank(data, ground.network.backbone, found, cache_dir / "banks")
     try:
         load_state(program.modules(), best)
     except RuntimeError:
@@ -119,29 +114,10 @@ def read_settings(folder: Path) -> RunSettings:
     held = read_json(path)
     if not isinstance(held, dict) or "setting" not in held:
         raise InputError(f"{path} is no run's configuration; name a folder that `experiments.run` wrote")
-    known: set[str] = {field.name for field in fields(RunSettings)}
+    known = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
     for name in ("data_root", "features"):
-        if isinstance(held.get(name), str):
+        if held.get(name) is not None:
             held[name] = Path(held[name])
-    for name, hint in get_type_hints(RunSettings).items():
-        if name in held and not fits(held[name], hint):
-            raise InputError(
-                f"{path}: {name} is {held[name]!r}, which no run has written; mend it or train the run again"
-            )
     return RunSettings(**held)
-
-
-def fingerprint_of(path: Path) -> str:
-    """The fingerprint of the data that a result.json is of.
-
-    Raises:
-        InputError: it is missing, damaged, or says nothing of data.
-    """
-    held = read_json(path)
-    data = held.get("data") if isinstance(held, dict) else None
-    found = data.get("fingerprint") if isinstance(data, dict) else None
-    if not isinstance(found, str):
-        raise InputError(f"{path} says nothing of the data it is of; delete it and run again")
-    return found

@@ -16,7 +16,6 @@ from experiments.posterior_file import NAME as POSTERIOR
 from experiments.posterior_file import Subject, exported_tasks, write_posterior
 from experiments.program import Program, make_sources
 from experiments.progress import Reporter
-from experiments.restore import fingerprint_of
 from experiments.results import (
     calibration_of,
     claim_folder,
@@ -57,7 +56,7 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     make_sources(data, settings, split, torch.device("cpu"))  # refuses impossible sizes before long work
     done = settings.out / "result.json"
     whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
-    if whole and done.exists() and fingerprint_of(done) == data.fingerprint:
+    if whole and done.exists() and read_json(done)["data"]["fingerprint"] == data.fingerprint:
         reporter.say(f"{done} is complete; shown again")
         result = read_json(done)
         show(result, settings.out, reporter)

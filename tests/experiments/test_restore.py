@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from experiments.progress import Reporter
-from experiments.restore import fingerprint_of, read_settings, restore
-from experiments.results import claim_folder, config_of, metrics_of
+from experiments.restore import restore
+from experiments.results import metrics_of
 from experiments.run import run
-from experiments.settings import RunSettings
 from inference.evaluation import evaluate
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_json, read_tensors, write_json, write_tensors
@@ -46,42 +46,10 @@ def test_what_is_no_finished_run_is_refused(small, tmp_path):
     write_tensors(out / "sib.safetensors", moved, meta)
     with pytest.raises(InputError, match=r"sib\.safetensors is of another version of this package; train it again"):
         restore(out, Reporter(), small.cache_dir)
+    broken = {name: t + torch.nan if name == "best.likelihood.log_scale" else t for name, t in tensors.items()}
+    write_tensors(out / "sib.safetensors", broken, meta)
+    with pytest.raises(InputError, match=r"sib\.safetensors holds parameters that are NaN or infinite; delete it"):
+        restore(out, Reporter(), small.cache_dir)
     (out / "sib.safetensors").unlink()
     with pytest.raises(InputError, match=r"sib\.safetensors is missing; finish the run"):
         restore(out, Reporter(), small.cache_dir)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("ways", "five"),
-        ("ways", 5.5),
-        ("ways", True),
-        ("kl_weight", [1]),
-        ("features", 3),
-        ("setting", "both"),
-        ("compare", "yes"),
-        ("prior", {}),
-        ("seed", None),
-    ],
-)
-def test_a_configuration_of_other_types_is_one_line(tmp_path, name, value):
-    config = config_of(RunSettings(setting="standard").resolved())
-    write_json(tmp_path / "config.json", config)
-    assert read_settings(tmp_path).resolved().ways == 5
-    write_json(tmp_path / "config.json", config | {name: value})
-    with pytest.raises(InputError, match=f"config.json: {name} is .*, which no run has written"):
-        read_settings(tmp_path)
-
-
-def test_a_folder_of_another_configuration_file_is_one_line(tmp_path):
-    write_json(tmp_path / "config.json", [1])
-    with pytest.raises(InputError, match="is no run's configuration"):
-        claim_folder(tmp_path, RunSettings(setting="standard"))
-
-
-@pytest.mark.parametrize("held", [[], {}, {"data": 3}, {"data": {}}, {"data": {"fingerprint": None}}])
-def test_a_result_that_says_nothing_of_its_data_is_one_line(tmp_path, held):
-    write_json(tmp_path / "result.json", held)
-    with pytest.raises(InputError, match="says nothing of the data it is of; delete it"):
-        fingerprint_of(tmp_path / "result.json")
