@@ -94,7 +94,7 @@ def _ready(backbone: str, size: int, device: torch.device) -> torch.nn.Module:
 
 @torch.no_grad()
 def _forward(network: torch.nn.Module, batches: list[Tensor], device: torch.device) -> None:
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.backends.cudnn.flags(allow_tf32=False):
         for batch in batches:
             network(batch)
 

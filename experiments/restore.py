@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from experiments.ground import Ground, choose_device, choose_split, load_data, prepare
-from experiments.limits import fits
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
 from experiments.progress import Reporter
 from experiments.records import read_result, take
@@ -92,11 +90,11 @@ def restore(
     program = build_program(settings, ground.bank.split(BASE_TRAIN).x.shape[1], ground.base_weights, found)
     tensors, _ = read_tensors(checkpoint)
     best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
+    if not all(finite(tensor) for tensor in best.values()):
+        raise InputError(f"{checkpoint} holds parameters that are NaN or infinite; delete it and train again")
     if settings.tune_features and ground.network is not None:
         _load({"features": FeatureNetwork(ground.network.backbone)}, best, checkpoint)
         ground = replace(ground, bank=build_bank(data, ground.network.backbone, found, cache_dir / "banks"))
-    if not all(finite(tensor) for tensor in best.values()):
-        raise InputError(f"{checkpoint} holds parameters that are NaN or infinite; delete it and train again")
     _load(program.modules(), best, checkpoint)
     for module in program.modules().values():
         module.eval()
@@ -122,18 +120,13 @@ def read_settings(folder: Path) -> RunSettings:
     held = read_json(path)
     if not isinstance(held, dict) or "setting" not in held:
         raise InputError(f"{path} is no run's configuration; name a folder that `experiments.run` wrote")
-    known: set[str] = {field.name for field in fields(RunSettings)}
+    known = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
     defaults = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING}
     held |= {name: defaults[name] for name, value in held.items() if value is None and name in defaults}
     held |= {name: tuple(value) for name, value in held.items() if isinstance(value, list)}
     for name in ("data_root", "features"):
-        if isinstance(held.get(name), str):
+        if held.get(name) is not None:
             held[name] = Path(held[name])
-    for name, hint in get_type_hints(RunSettings).items():
-        if name in held and not fits(held[name], hint):
-            raise InputError(
-                f"{path}: {name} is {held[name]!r}, which no run has written; mend it or train the run again"
-            )
     return RunSettings(**held)

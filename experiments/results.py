@@ -4,7 +4,7 @@ import csv
 import io
 import subprocess
 from dataclasses import MISSING, asdict, fields
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +75,15 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that the numbers depend on."""
-    return {name: version(name) for name in ("pyro-sib", "torch", "pyro-ppl", "numpy")}
+    """Of the packages that the numbers depend on; a checkout that is not installed has none of its own."""
+    return {name: _version(name) for name in ("pyro-sib", "torch", "pyro-ppl", "numpy")}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def metrics_of(scores: TaskScores) -> dict[str, dict[str, float]]:

@@ -49,6 +49,10 @@ def test_what_is_no_finished_run_is_refused(small, tmp_path):
     write_tensors(out / "sib.safetensors", moved, meta)
     with pytest.raises(InputError, match=r"sib\.safetensors is of another version of this package; train it again"):
         restore(out, Reporter(), small.cache_dir)
+    broken = {name: t + torch.nan if name == "best.likelihood.log_scale" else t for name, t in tensors.items()}
+    write_tensors(out / "sib.safetensors", broken, meta)
+    with pytest.raises(InputError, match=r"sib\.safetensors holds parameters that are NaN or infinite; delete it"):
+        restore(out, Reporter(), small.cache_dir)
     (out / "sib.safetensors").unlink()
     with pytest.raises(InputError, match=r"sib\.safetensors is missing; finish the run"):
         restore(out, Reporter(), small.cache_dir)
