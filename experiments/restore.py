@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
+from typing import get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from experiments.ground import Ground, choose_device, choose_split, load_data, prepare
+from experiments.limits import fits
 from experiments.program import FeatureNetwork, Program, build_program, make_sources
 from experiments.progress import Reporter
 from experiments.records import read_result, take
@@ -127,6 +129,11 @@ def read_settings(folder: Path) -> RunSettings:
     held |= {name: defaults[name] for name, value in held.items() if value is None and name in defaults}
     held |= {name: tuple(value) for name, value in held.items() if isinstance(value, list)}
     for name in ("data_root", "features"):
-        if held.get(name) is not None:
+        if isinstance(held.get(name), str):
             held[name] = Path(held[name])
+    for name, hint in get_type_hints(RunSettings).items():
+        if name in held and not fits(held[name], hint):
+            raise InputError(
+                f"{path}: {name} is {held[name]!r:.80}, which no run has written; mend it, or run again elsewhere"
+            )
     return RunSettings(**held)

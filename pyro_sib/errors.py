@@ -9,7 +9,7 @@ class InputError(Exception):
 
     def __init__(self, message: str):
         # A file's or a class's name may hold anything, newlines too.
-        super().__init__(" ".join(message.splitlines()))
+        super().__init__("\\n".join(message.splitlines()))
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

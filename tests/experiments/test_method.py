@@ -47,6 +47,17 @@ OTHERS = {
     "particles": 2,
     "select_tasks": 7,
     "draws": 3,
+    "pretrain_weight_decay": 1e-3,
+    "pretrain_label_smoothing": 0.1,
+    "pretrain_mixup": 0.2,
+    "pretrain_colour": 0.4,
+    "pretrain_crop": 0.5,
+    "pretrain_rotation": 1.0,
+    "pretrain_averaging": 0.9,
+    "pretrain_head_scale": 20.0,
+    "pretrain_seed": 1,
+    "precision": "bfloat16",
+    "flip_features": True,
 }
 """Another value of every setting that makes another method: a new setting is to be decided on here."""
 

@@ -178,7 +178,7 @@ def test_a_whole_run_with_names_of_all_scripts_and_signs(tmp_path, monkeypatch, 
     root = _class_folders(tmp_path / "data [/x] $_$ :smile:")
     out = tmp_path / "[/b] $x_$ \udcff|:smile: =1+1\n猫" / ("a" * 200)
     command = (
-        f"--setting lwof --data mini-imagenet --image-size 16 --backbone c64f --pretrain-epochs 1 --threads 1 "
+        f"--setting lwof --data folders --image-size 16 --backbone c64f --pretrain-epochs 1 --threads 1 "
         f"--pretrain-batch-size 8 --ways {len(FOLDERS) - 16} --train-ways 2 --queries 1 --iterations 2 --epochs 1 "
         f"--batch-size 1 --select-tasks 2 --eval-tasks 2 --draws 2 --posterior-tasks 1 "
         f"--synthetic-gradient equivariant"
@@ -189,7 +189,7 @@ def test_a_whole_run_with_names_of_all_scripts_and_signs(tmp_path, monkeypatch, 
         assert run_module.main() == 0
         said = capsys.readouterr()
         assert "Traceback" not in said.err
-        assert "warning" not in said.out + said.err
+        assert not [line for line in (said.out + said.err).splitlines() if "png" in line and "warning" in line]
     assert read_json(out / "result.json")["decoration_warnings"] == []
     made = {path.name for path in out.iterdir()}
     assert {"result.json", "tasks.csv", "task.png", "training.png", "posterior.nc", "tensorboard"} <= made
@@ -209,7 +209,7 @@ def test_a_decoration_that_fails_is_a_warning_and_the_results_are_there(small, m
     one = replace(small, posterior_tasks=1, compare=False, iterations=2, epochs=1)
     result = run(one)
     said = capsys.readouterr().out
-    (line,) = [line for line in said.splitlines() if line.startswith("warning: ")]
+    (line,) = [line for line in said.splitlines() if line.startswith("warning: ") and "Error" in line]
     assert "ValueError: a sign that nobody can draw" in line
     scalars = {name for name, value in result.items() if not isinstance(value, dict | list)}
     assert scalars <= {*METHOD, *NOT_METHOD, *OUTCOMES}, "is it a setting or an outcome? see experiments/method.py"
