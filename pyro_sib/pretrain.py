@@ -300,8 +300,8 @@ def pretrain(
         on_epoch: told each epoch's record.
 
     Raises:
-        InputError: fewer images than one batch, a loss or weights that are no longer finite (the checkpoint then
-            stays that of the last good epoch), or a checkpoint that is none of this version's.
+        InputError: fewer images than one batch, a loss or weights that are no longer finite (no checkpoint is
+            kept then), or a checkpoint that is none of this version's.
     """
     if len(train.y) < settings.batch_size:
         raise InputError(
@@ -333,11 +333,11 @@ def pretrain(
             hits += correct
             # Each look waits for a GPU.
             if device.type == "cpu" or batch % _LOOK_EVERY == 0:
-                _require_finite(float(loss_sum), settings, f"in batch {batch + 1} of epoch {epoch + 1}")
+                _require_finite(float(loss_sum), settings, checkpoint, f"in batch {batch + 1} of epoch {epoch + 1}")
             on_batch(done + 1, per_epoch * settings.epochs)
-        _require_finite(float(loss_sum), settings, f"in epoch {epoch + 1}")
+        _require_finite(float(loss_sum), settings, checkpoint, f"in epoch {epoch + 1}")
         if not stage.is_finite():
-            _require_finite(float("nan"), settings, f"after epoch {epoch + 1}")
+            _require_finite(float("nan"), settings, checkpoint, f"after epoch {epoch + 1}")
         held = float("nan") if held_out is None else _held_accuracy(stage.result(), held_out, device)
         stage.net.requires_grad_(True)
         seen = per_epoch * settings.batch_size
@@ -348,9 +348,10 @@ def pretrain(
     return stage.result()
 
 
-def _require_finite(loss: float, settings: PretrainSettings, when: str) -> None:
-    """Stop a training that cannot recover, before its network is kept."""
+def _require_finite(loss: float, settings: PretrainSettings, checkpoint: Path, when: str) -> None:
+    """Stop a training that cannot recover, and keep nothing of it: taken up again, it would end the same."""
     if not isfinite(loss):
+        checkpoint.unlink(missing_ok=True)
         raise InputError(
             f"stage 1 diverged: its loss or weights became NaN or infinite {when}; lower --pretrain-learning-rate "
             f"{settings.learning_rate:g}, e.g. to {settings.learning_rate / 10:g}"
