@@ -64,7 +64,7 @@ def build_program(
             return Program(baseline.model, baseline, None, None)
         prior = make_prior(settings.prior, features, base_weights).to(device)
         likelihood = CosineCategorical(settings.predictor_scale).to(device)
-        guide = learner(settings.guide_settings(), form, prior, likelihood, weights).to(device)
+        guide = learner(settings.guide_settings(features), form, prior, likelihood, weights).to(device)
     return Program(EmpiricalBayes(prior, likelihood, weights), guide, prior, likelihood)
 
 

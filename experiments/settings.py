@@ -25,8 +25,8 @@ from pyro_sib.query_balance import parse_balance
 
 Value = TypeVar("Value")
 
-KL_WEIGHT, MIXTURE_KL_WEIGHT = 1e-4, 1e-3
-"""Of the KL unless said: the mixture prior's, with its many components, is another (docs/results.md)."""
+KL_WEIGHT = 1e-4
+"""Of the KL, unless said (docs/results.md)."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,9 @@ class RunSettings:
     """Draws of w inside a step; 0 takes the gradient at q's mean."""
     fit_steps: int = 200
     """Adam steps by which the mean-field guides fit each task."""
-    initial_scale: float = 0.01
-    """First standard deviation of q."""
+    initial_scale: float | None = None
+    """First standard deviation of q; 0.01, or D^-1/2, the first width of a mixture's components, under that prior
+    with its KL counted, unless said."""
     predictor_scale: float = 10.0
     """First scale of the cosine predictor."""
     kl_step: Literal["explicit", "implicit"] = "implicit"
@@ -145,8 +146,8 @@ class RunSettings:
     low-rank (correlated Gaussian), flow (affine couplings), or hierarchical (diagonal, with its parameters latent
     under a hyper-prior); mixture in lwof and diagonal otherwise, unless said."""
     kl_weight: float | None = None
-    """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, or 1e-3 with the
-    mixture prior, unless said. With 0 q is a point, and the prior learns nothing but the base classes' weights, in
+    """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, unless said.
+    With 0 q is a point, and the prior learns nothing but the base classes' weights, in
     lwof."""
 
     psi_from_base: bool = True
@@ -231,7 +232,7 @@ class RunSettings:
             initializer=learner.fixed_initializer or self.initializer,
             train_query_balance=said(self.train_query_balance, self.query_balance),
             train_ways=None if self.train_ways == self.ways else self.train_ways,
-            kl_weight=said(self.kl_weight, MIXTURE_KL_WEIGHT if prior == "mixture" else KL_WEIGHT),
+            kl_weight=said(self.kl_weight, KL_WEIGHT),
         )
         full._check()
         name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{full.steps}"
@@ -303,7 +304,7 @@ class RunSettings:
             self.shape(),
             self.train_shape(),
             self.train_settings(),
-            self.guide_settings(),
+            self.guide_settings(features=1),
             self.weights(),
             self.propagator(),
         )
@@ -375,8 +376,9 @@ class RunSettings:
             precision=choose_precision(self.precision, device, self.image_size),
         )
 
-    def guide_settings(self) -> GuideSettings:
-        """Inside phi."""
+    def guide_settings(self, features: int) -> GuideSettings:
+        """Inside phi, for features of that many dimensions."""
+        wide = self.prior == "mixture" and self.kl_weight != 0
         return GuideSettings(
             steps=self.steps,
             initializer=self.initializer,
@@ -384,7 +386,7 @@ class RunSettings:
             step_size=self.step_size,
             learn_step_size=self.learn_step_size,
             step_samples=self.step_samples,
-            initial_scale=self.initial_scale,
+            initial_scale=said(self.initial_scale, features**-0.5 if wide else 0.01),
             kl_step=self.kl_step,
             support_gradient=self.support_gradient,
             fit_steps=self.fit_steps,

@@ -180,11 +180,11 @@ def test_the_gradients_cosine_is_logged_along_training(small):
 
 
 def test_the_options_of_a_guide_reach_it(small):
-    ours = replace(small, fit_steps=7, step_samples=2, initializer="both").resolved().guide_settings()
+    ours = replace(small, fit_steps=7, step_samples=2, initializer="both").resolved().guide_settings(12)
     assert (ours.fit_steps, ours.step_samples, ours.initializer) == (7, 2, "both")
     shared = {f.name for f in fields(GuideSettings)} & {f.name for f in fields(RunSettings)}
     assert {f.name for f in fields(GuideSettings)} - shared == {"psi_through_steps"}
-    defaults = small.guide_settings()
+    defaults = replace(small, setting="standard").resolved().guide_settings(12)
     assert all(getattr(defaults, name) == getattr(GuideSettings(), name) for name in shared)
 
 
