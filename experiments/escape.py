@@ -68,9 +68,14 @@ def in_markdown(cell: str) -> str:
 
 
 def in_csv(value: Any) -> Any:
-    """For a cell of a csv file: text that a spreadsheet would compute is marked as text; csv.writer quotes."""
-    starts = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if starts else value
+    """For a cell of a csv file: text that a spreadsheet would compute is marked as text; csv.writer quotes.
+
+    A carriage return is left out, which the writer does not quote.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", "")
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def in_netcdf(text: str) -> str:

@@ -12,6 +12,9 @@ from pyro_sib.data.dataset import Split
 from pyro_sib.data.listing import SPLITS
 from pyro_sib.errors import InputError
 
+LEAST_NUMBERS = 4
+"""Different ones in a row of features from which two equal rows are copies."""
+
 
 def keys_of(digests: Tensor) -> NDArray[np.uint64]:
     """(n, 16) uint8 digests -> (n,) numbers that stand for them."""
@@ -43,7 +46,7 @@ def drop_repeats(
             continue
         keys = np.concatenate([keys_of(digests[name]) for name in names])
         y = np.concatenate([splits[name].y.numpy() for name in names])
-        again, torn = _repeats(keys, y)
+        again, torn = (found & _telling(names, splits, found) for found in _repeats(keys, y))
         gone = again | torn
         if not gone.any():
             continue
@@ -66,6 +69,19 @@ def _kept(name: str, split: Split, keep: Tensor) -> Split:
             f"of its class or of another one; remove the copies and the wrong labels"
         )
     return rest
+
+
+def _telling(names: tuple[str, ...], splits: Mapping[str, Split], rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of equal rows, those that chance cannot make equal: images, and features of several numbers.
+
+    Features of one bit or of a few zeros and ones are equal without being copies.
+    """
+    if splits[names[0]].is_images or not rows.any():
+        return rows
+    x = torch.cat([splits[name].x for name in names])[torch.from_numpy(rows)]
+    told = rows.copy()
+    told[rows] = (x.sort(1).values.diff(dim=1) != 0).sum(1).numpy() + 1 >= LEAST_NUMBERS
+    return told
 
 
 def _repeats(keys: NDArray[np.uint64], y: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

@@ -251,7 +251,7 @@ def test_features_of_another_scale_are_named_and_served(small, capsys, monkeypat
     plain, found = run(small), run(replace(small, features=other, out=small.out.parent / "other"))
     assert abs(found["metrics"]["novel"]["mean"] - plain["metrics"]["novel"]["mean"]) < 5
     assert "were multiplied by 2^" in found["data"]["notes"][0]
-    assert "note: the features, numbers of up to about" in capsys.readouterr().out
+    assert "warning: the features, numbers of up to about" in capsys.readouterr().out
 
 
 def test_steps_that_lose_what_class_means_have_are_named(small, monkeypatch):
@@ -453,7 +453,7 @@ def _csv_images(root: Path, images_per_class: int = 6, splits: tuple[str, ...] =
         ("--backbone vgg", "unknown backbone 'vgg'"),
         ("--schedule never", "unknown schedule 'never'"),
         ("--kl-weight -1", "--kl-weight"),
-        ("--novel-share -1", "--novel-share -1.0: finite numbers of 0 or more"),
+        ("--novel-share -1", "--novel-share -1.0: 0 or more is needed"),
         ("--setting standard --novel-share 5", "--novel-share is for tasks of novel and base queries"),
         ("--ways 1", "--ways 1"),
         ("--guide mean-field --fit-steps 0", "--fit-steps 0"),

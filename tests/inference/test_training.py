@@ -36,10 +36,10 @@ def _run(trainer, world, stop_after=None):
 
 
 def test_training_lowers_the_loss(tmp_path):
-    settings = replace(SETTINGS, iterations=300)
-    world, trainer = _trainer(tmp_path / "c.safetensors", settings)
+    settings = replace(SETTINGS, iterations=300, schedule="cosine")
+    world, trainer = _trainer(tmp_path / "c.safetensors", settings, step_size=6.0)  # steps much too long
     _run(trainer, world)
-    assert trainer.log[-1].loss < trainer.log[0].loss - 0.05
+    assert trainer.log[-1].loss < trainer.log[0].loss - 0.1
 
 
 @pytest.mark.parametrize("stop_after", [1, 4])
