@@ -1,5 +1,10 @@
 """Every test: Pyro's validation on, an empty parameter store, a fixed seed, one thread, no warning given once."""
 
+import os
+
+# Of the programs that tests start beside themselves.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pyro
 import pytest
 import torch

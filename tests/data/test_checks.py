@@ -18,7 +18,7 @@ def splits():
     y = torch.arange(2).repeat_interleave(500)
     names = {BASE_TRAIN: BASE_NAMES, BASE_TEST: BASE_NAMES, VAL: ("c", "d")}
     return {
-        name: Split(torch.randn(1000, 3, generator=generator), y, class_names)
+        name: Split(torch.randn(1000, 5, generator=generator), y, class_names)
         for name, class_names in names.items()
     }
 
@@ -125,3 +125,10 @@ def test_fingerprint_sees_all_content(splits):
         {**{name: split for name, split in splits.items() if name != VAL}, TEST: val},
     ]
     assert len({whole, *map(fingerprint, changed)}) == 7
+
+
+def test_features_of_a_few_bits_are_equal_without_being_copies(splits):
+    coarse = {name: split.with_x((split.x[:, :2] > 0).float()) for name, split in splits.items() if name == VAL}
+    data = assemble("features", coarse, "words")
+    assert data.notes == ()
+    assert data.split(VAL).counts.tolist() == [500, 500]
