@@ -1,9 +1,15 @@
 """Every test: Pyro's validation on, an empty parameter store, a fixed seed, one thread, no warning given once."""
 
+import getpass
 import os
+import tempfile
+from pathlib import Path
 
-# Of the programs that tests start beside themselves.
+# Of the programs that tests start beside themselves: one thread, and bytecode that the next one finds, wherever the
+# environment has Python write none.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"bytecode-of-tests-{getpass.getuser()}")
 
 import pyro
 import pytest
