@@ -12,10 +12,10 @@ from experiments.restore import restore
 from experiments.run import run
 from experiments.settings import RunSettings
 from pyro_sib.backbones import make_backbone
-from pyro_sib.cosine import CosineClassifier
+from pyro_sib.cosine import CosineClassifier, unit
 from pyro_sib.errors import InputError
-from pyro_sib.network_file import NetworkCard, save_network
-from pyro_sib.pretrain import Pretrained
+from pyro_sib.network_file import NetworkCard, load_network, save_network
+from pyro_sib.pretrain import Pretrained, extract
 
 BASE, NEW = ("a", "b", "c", "d"), ("v", "w", "x")
 
@@ -67,7 +67,10 @@ def test_a_network_from_a_file_takes_the_place_of_stage_1(birds, tmp_path):
     assert "pretrain" not in result["seconds"]
     assert not (settings.cache_dir / "backbones").exists()
     restored = restore(settings.out, Reporter(), settings.cache_dir)
-    assert torch.equal(restored.ground.bank.split("val").x, restored.ground.bank.split("val").x)
+    network = load_network(settings.network)[0]
+    images, bank = restored.ground.images.split("val"), restored.ground.bank.split("val")
+    assert torch.equal(bank.x, extract(network.backbone, images.x, torch.device("cpu")))
+    assert torch.equal(restored.ground.base_weights, unit(network.classifier.weight))
 
 
 def test_base_classes_that_the_network_does_not_know_get_a_classifier_of_their_own(birds, tmp_path):
