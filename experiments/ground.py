@@ -124,6 +124,7 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
     else:
         network, card = load_network(settings.network)
         _refuse_known(card, data, split)
+        check_writable(settings.cache_dir / "banks", "--cache-dir")
         network.backbone.to(device)
         network.classifier.to(device)
     with reporter.stage("bank", "feature bank"):
@@ -155,7 +156,7 @@ def _refuse_known(card: NetworkCard, data: DataSet, split: str) -> None:
 
 
 def _stage1(data: DataSet, settings: RunSettings, device: torch.device, reporter: Reporter) -> Pretrained:
-    """F trained on the base classes, from the cache where it is there."""
+    """Train the feature network on the base classes, or take it from the cache."""
     assert settings.out is not None
     recipe, train_split = settings.pretrain_settings(device), data.split(BASE_TRAIN)
     scalars = Scalars(settings.out / "tensorboard", reporter.warn)

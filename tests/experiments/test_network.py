@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments.ground import load_data, prepare
 from experiments.progress import Reporter
 from experiments.restore import restore
 from experiments.run import run
@@ -82,6 +83,17 @@ def test_base_classes_that_the_network_does_not_know_get_a_classifier_of_their_o
 def test_classes_that_the_network_knows_are_no_new_ones(birds, tmp_path):
     with pytest.raises(InputError, match=r"trained on 1 of the val classes \(w is one\)"):
         run(_settings(birds, tmp_path / "n.safetensors", classes=("a", "w")))
+
+
+def test_a_cache_that_cannot_hold_the_features_is_named_before_they_are_computed(birds, tmp_path, monkeypatch):
+    settings = _settings(birds, tmp_path / "n.safetensors")
+    run(settings)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("experiments.ground.build_bank", lambda *args, **kwargs: pytest.fail("called"))
+    data = load_data(settings.resolved(), Reporter())
+    blocked = replace(settings.resolved(), cache_dir=tmp_path / "file")
+    with pytest.raises(InputError, match=r"--cache-dir .*file/banks cannot be written to"):
+        prepare(data, blocked, "val", torch.device("cpu"), Reporter())
 
 
 @pytest.mark.parametrize(
