@@ -11,21 +11,21 @@ from typing import Annotated, TypeVar
 import tyro
 from matplotlib.figure import Figure
 
-from experiments.ablation import Row, markdown, read_rows, table_rows
-from experiments.ablation_figures import accuracies, against_steps, against_time
-from experiments.catalogue import catalogue
-from experiments.cli import run_command
-from experiments.decoration import Decorations
-from experiments.figures import save_figure
-from experiments.limits import check_numbers
-from experiments.progress import Reporter
-from experiments.run import run
-from experiments.settings import RunSettings
-from experiments.tables import csv_table
-from inference import LEARNERS
-from inference.sib import SIBGuide
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.comparison.catalogue import catalogue
+from pyro_sib.experiments.comparison.figures import accuracies, against_steps, against_time
+from pyro_sib.experiments.comparison.table import Row, markdown, read_rows, table_rows
+from pyro_sib.experiments.drawing.style import save_figure
+from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.decoration import Decorations
+from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.experiments.terminal.tables import csv_table
 from pyro_sib.files import check_writable, write_text
+from pyro_sib.inference import LEARNERS
+from pyro_sib.inference.guides.sib import SIBGuide
 
 FIGURES: dict[str, Callable[[list[Row]], Figure | None]] = {
     "accuracy": accuracies,

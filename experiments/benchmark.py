@@ -10,21 +10,21 @@ import torch
 import tyro
 from rich.table import Table
 
-from experiments.benchmark_figures import growth
-from experiments.benchmark_floor import measure_rates
-from experiments.benchmark_images import decode, extraction, pretrain
-from experiments.benchmark_row import Bench, Progress, Row
-from experiments.benchmark_stages import evaluate_lwof, evaluate_standard, svi_step
-from experiments.benchmark_startup import startup
-from experiments.benchmark_timing import machine
-from experiments.cli import run_command
-from experiments.decoration import Decorations
-from experiments.figures import save_figure
-from experiments.ground import choose_device
-from experiments.limits import check_numbers
-from experiments.progress import Reporter
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.drawing.style import save_figure
+from pyro_sib.experiments.job.features import choose_device
+from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.speed.figures import growth
+from pyro_sib.experiments.speed.floor import measure_rates
+from pyro_sib.experiments.speed.images import decode, extraction, pretrain
+from pyro_sib.experiments.speed.row import Bench, Progress, Row
+from pyro_sib.experiments.speed.stages import evaluate_lwof, evaluate_standard, svi_step
+from pyro_sib.experiments.speed.startup import startup
+from pyro_sib.experiments.speed.timing import machine
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.decoration import Decorations
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.torch_state import plain_torch
 

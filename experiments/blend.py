@@ -11,18 +11,18 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.calibrate_settings import check_fit
-from experiments.cli import run_command
-from experiments.ground import eval_tasks, ground_of
-from experiments.limits import check_numbers
-from experiments.progress import Advance, Reporter
-from experiments.restore import Restored, read_settings, restore
-from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
-from experiments.settings import RunSettings
-from inference.gate import EvennessTest, Gate, LogisticGate, fit_gate, fit_test
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.features import eval_tasks, ground_of
+from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.job.restore import Restored, read_settings, restore
+from pyro_sib.experiments.job.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.progress import Advance, Reporter
+from pyro_sib.experiments.trust.settings import check_fit
 from pyro_sib.files import check_writable, write_json
-from pyro_sib.metrics import TaskScores, score
+from pyro_sib.inference.gate import EvennessTest, Gate, LogisticGate, fit_gate, fit_test
+from pyro_sib.scores.metrics import TaskScores, score
 from pyro_sib.torch_state import plain_torch
 
 _PURPOSES = ("evaluate", "second")

@@ -11,27 +11,27 @@ import tyro
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from experiments.calibrate_settings import CalibrateSettings
-from experiments.calibration_figures import reliabilities, risks, strangers_found
-from experiments.cli import run_command
-from experiments.compare import base_tasks
-from experiments.decoration import Decorations
-from experiments.escape import one_line
-from experiments.figures import save_figure
-from experiments.ground import eval_tasks
-from experiments.joint_tables import joint_tables
-from experiments.predictors import TEMPERED_POINT, Predictor, predictors_of
-from experiments.progress import Reporter
-from experiments.restore import Restored, restore
-from experiments.results import commit, joint_of, metrics_of
-from experiments.tables import markdown_table
-from inference import Guide
-from inference.evaluation import TaskSource
-from pyro_sib.calibration import area_under_risk, auroc, entropy, mutual_information, reliability
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.compare import base_tasks
+from pyro_sib.experiments.drawing.style import save_figure
+from pyro_sib.experiments.job.features import eval_tasks
+from pyro_sib.experiments.job.restore import Restored, restore
+from pyro_sib.experiments.job.results import commit, joint_of, metrics_of
+from pyro_sib.experiments.posterior.joint_tables import joint_tables
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.decoration import Decorations
+from pyro_sib.experiments.terminal.escape import one_line
+from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.experiments.terminal.tables import markdown_table
+from pyro_sib.experiments.trust.figures import reliabilities, risks, strangers_found
+from pyro_sib.experiments.trust.predictors import TEMPERED_POINT, Predictor, predictors_of
+from pyro_sib.experiments.trust.settings import CalibrateSettings
 from pyro_sib.files import check_writable, write_json, write_text
-from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval, score
-from pyro_sib.strangers import stranger_rows, with_strangers
+from pyro_sib.inference import Guide
+from pyro_sib.scores.calibration import area_under_risk, auroc, entropy, mutual_information, reliability
+from pyro_sib.scores.metrics import MeanInterval, TaskScores, mean_interval, score
+from pyro_sib.tasks.open_set import stranger_rows, with_strangers
+from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
 
 SCORES = ("max probability", "entropy", "mutual information")

@@ -11,20 +11,29 @@ import tyro
 from rich.table import Table
 from torch import Tensor
 
-from experiments.cli import run_command
-from experiments.comparators import COMPARATORS, Comparator, choose, comparators_named
-from experiments.ground import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
-from experiments.limits import check_numbers
-from experiments.program import make_sources, wants_base_ids
-from experiments.progress import Reporter
-from experiments.records import of_this_version, read_result, take
-from experiments.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
-from experiments.settings import RunSettings
-from inference.evaluation import TaskSource, evaluate
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet
-from pyro_sib.episodes import EpisodeSampler, task_key
+from pyro_sib.experiments.comparison.comparators import COMPARATORS, Comparator, choose, comparators_named
+from pyro_sib.experiments.job.features import (
+    Ground,
+    choose_device,
+    choose_split,
+    eval_tasks,
+    ground_of,
+    load_data,
+    prepare,
+)
+from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.job.records import of_this_version, read_result, take
+from pyro_sib.experiments.job.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.tasks import make_sources
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json
-from pyro_sib.metrics import MeanInterval
+from pyro_sib.inference.evaluation import evaluate
+from pyro_sib.scores.metrics import MeanInterval
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
+from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
 
 _SHARED = (
@@ -155,7 +164,7 @@ def base_tasks(data: DataSet, like: RunSettings, device: torch.device, balance: 
     name = BASE_VAL if enough else BASE_TRAIN
     key = task_key(data.fingerprint, 0, "choose comparators")
     novel = data.split(name)
-    base = novel if wants_base_ids(like) else None
+    base = novel if like.learner_settings(1).wants_base_ids else None
     sampler = EpisodeSampler(novel, base, shape, key, f"{data.name} {name}")
     x = sampler.novel.x.to(device)
     return TaskSource(sampler, x, x if like.joint else None, like.propagator())

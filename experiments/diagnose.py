@@ -12,12 +12,12 @@ import torch
 import tyro
 from matplotlib.figure import Figure
 
-from experiments.arviz_lines import Posterior, open_posterior, require
-from experiments.cli import run_command
-from experiments.decoration import Decorations
-from experiments.diagnose_report import markdown, warnings_of
-from experiments.diagnostic_figures import checks_figure, khat_figure, loo_figure, steps_figure
-from experiments.diagnostics import (
+from pyro_sib.errors import InputError
+from pyro_sib.experiments.drawing.style import save_figure
+from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.job.restore import Restored, read_settings, restore
+from pyro_sib.experiments.posterior.arviz_versions import Posterior, open_posterior, require
+from pyro_sib.experiments.posterior.checks import (
     chain_table,
     chosen_weights,
     class_directions,
@@ -25,19 +25,24 @@ from experiments.diagnostics import (
     query_scores,
     step_table,
 )
-from experiments.escape import one_line
-from experiments.figures import save_figure
-from experiments.joint_diagnostics import PICTURE, joint_figure, joint_part, joint_scores
-from experiments.khat import THRESHOLD, KHat, largest_k, shown, summary, task_k_hats
-from experiments.limits import check_numbers
-from experiments.posterior_file import NAME, Subject, exported, parameters_of, write_posterior
-from experiments.progress import Reporter
-from experiments.restore import Restored, read_settings, restore
-from experiments.weight_figures import direction_figure, weights_density, weights_forest, weights_pair
-from inference import Baseline, Guide, learner_named
-from inference.importance import targets_of
-from pyro_sib.errors import InputError
+from pyro_sib.experiments.posterior.figures import checks_figure, khat_figure, loo_figure, steps_figure
+from pyro_sib.experiments.posterior.file import NAME, Subject, exported, parameters_of, write_posterior
+from pyro_sib.experiments.posterior.joint import PICTURE, joint_figure, joint_part, joint_scores
+from pyro_sib.experiments.posterior.khat import THRESHOLD, KHat, largest_k, shown, summary, task_k_hats
+from pyro_sib.experiments.posterior.report import markdown, warnings_of
+from pyro_sib.experiments.posterior.weight_figures import (
+    direction_figure,
+    weights_density,
+    weights_forest,
+    weights_pair,
+)
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.decoration import Decorations
+from pyro_sib.experiments.terminal.escape import one_line
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json, write_text
+from pyro_sib.inference import Baseline, Guide, learner_named
+from pyro_sib.inference.exact.importance import targets_of
 from pyro_sib.torch_state import plain_torch
 
 FEATURES = 4

@@ -9,19 +9,19 @@ import torch
 import tyro
 from rich.table import Table
 
-from experiments.cli import run_command
-from experiments.decoration import Decorations
-from experiments.figures import save_figure
-from experiments.gold_figure import gold_figure
-from experiments.gold_settings import GoldSettings
-from experiments.gold_task import CONDITIONS, GoldProgram, gold_task
-from experiments.progress import Advance, Reporter
-from experiments.records import of_this_version, read_result
-from experiments.restore import Restored, restore
-from experiments.results import commit, config_of, versions
-from pyro_sib.calibration import expected_calibration_error
+from pyro_sib.experiments.drawing.style import save_figure
+from pyro_sib.experiments.job.records import of_this_version, read_result
+from pyro_sib.experiments.job.restore import Restored, restore
+from pyro_sib.experiments.job.results import commit, config_of, versions
+from pyro_sib.experiments.sampling.gold_figure import gold_figure
+from pyro_sib.experiments.sampling.gold_settings import GoldSettings
+from pyro_sib.experiments.sampling.gold_task import CONDITIONS, GoldProgram, gold_task
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.decoration import Decorations
+from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.files import check_writable, digest, digest_state, read_json, write_json
-from pyro_sib.metrics import mean_interval
+from pyro_sib.scores.calibration import expected_calibration_error
+from pyro_sib.scores.metrics import mean_interval
 from pyro_sib.torch_state import plain_torch
 
 R_HAT = 1.05

@@ -10,13 +10,12 @@ import torch
 import tyro
 from rich.table import Table
 
-from experiments.cli import run_command
-from experiments.decoration import Decorations
-from experiments.figures import save_figure
-from experiments.progress import Reporter
-from experiments.records import of_this_version, read_result
-from experiments.regression_figure import CurveBelief, regression_figure
-from experiments.regression_program import (
+from pyro_sib.data.worlds.sinusoids import INPUTS
+from pyro_sib.experiments.drawing.style import save_figure
+from pyro_sib.experiments.job.records import of_this_version, read_result
+from pyro_sib.experiments.job.results import claim_folder, commit, config_of, versions
+from pyro_sib.experiments.sinusoids.figure import CurveBelief, regression_figure
+from pyro_sib.experiments.sinusoids.program import (
     Ground,
     RegressionProgram,
     build_program,
@@ -27,13 +26,14 @@ from experiments.regression_program import (
     prepare,
     selection,
 )
-from experiments.regression_settings import RegressionSettings
-from experiments.results import claim_folder, commit, config_of, versions
-from inference.training import EpochRecord, Trainer
-from models import ExactPosterior
-from pyro_sib.data.sinusoids import INPUTS
+from pyro_sib.experiments.sinusoids.settings import RegressionSettings
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.decoration import Decorations
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, digest, write_json
-from pyro_sib.regression_metrics import RegressionScores
+from pyro_sib.inference.training import EpochRecord, Trainer
+from pyro_sib.models import ExactPosterior
+from pyro_sib.scores.regression import RegressionScores
 from pyro_sib.torch_state import plain_torch
 
 DRAWN_TASKS, DRAWN_CURVES = 4, 6

@@ -13,12 +13,12 @@ from typing import Any
 
 import tyro
 
-from experiments.cli import run_command
-from experiments.escape import one_line
-from experiments.runs import LAMBDA_AT_ZERO, METRICS, NOTED, ONLY_ABOVE_ZERO, Run, exact, read_runs
-from experiments.tables import markdown_table
+from pyro_sib.data.formats.mini_imagenet import NAME as PAPER_NAME
 from pyro_sib.data.held_classes import HELD_OUT_AS_VAL
-from pyro_sib.data.mini_imagenet import NAME as PAPER_NAME
+from pyro_sib.experiments.job.runs import LAMBDA_AT_ZERO, METRICS, NOTED, ONLY_ABOVE_ZERO, Run, exact, read_runs
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.escape import one_line
+from pyro_sib.experiments.terminal.tables import markdown_table
 
 SHOTS = (5, 1)
 TABLES = {"val": "Table 1", "test": "Table 2"}

@@ -7,13 +7,13 @@ from typing import Literal
 
 import tyro
 
-from experiments.cli import run_command
-from experiments.limits import check_numbers
-from experiments.progress import Reporter
-from experiments.report import report
-from experiments.run import run
-from experiments.settings import RunSettings, said
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.job.settings import RunSettings, said
+from pyro_sib.experiments.report import report
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_text
 
 KL_WEIGHTS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)

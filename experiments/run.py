@@ -9,16 +9,19 @@ import torch
 import tyro
 from rich.table import Table
 
-from experiments.cli import run_command
-from experiments.decoration import WARNINGS, Decorations, is_decorated
-from experiments.ground import Ground, choose_device, choose_split, eval_tasks, ground_of, load_data, prepare
-from experiments.pictures import draw_pictures
-from experiments.posterior_file import NAME as POSTERIOR
-from experiments.posterior_file import Subject, exported_tasks, write_posterior
-from experiments.program import Program, make_sources
-from experiments.progress import Reporter
-from experiments.records import of_this_version, read_result, take
-from experiments.results import (
+from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.features import (
+    Ground,
+    choose_device,
+    choose_split,
+    eval_tasks,
+    ground_of,
+    load_data,
+    prepare,
+)
+from pyro_sib.experiments.job.pictures import draw_pictures
+from pyro_sib.experiments.job.records import of_this_version, read_result, take
+from pyro_sib.experiments.job.results import (
     calibration_of,
     claim_folder,
     commit,
@@ -28,18 +31,25 @@ from experiments.results import (
     versions,
     write_tasks,
 )
-from experiments.settings import RunSettings
-from experiments.train import say_selection, selected_on, train
-from experiments.train_warnings import against_zero
-from inference import Baseline, Guide
-from inference.evaluation import ElboParts, TaskSource, evaluate, evidence_bound
-from inference.novel_share import NovelShareLearner
-from inference.training import Trainer
-from pyro_sib.bank import build_bank
-from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.tasks import make_sources
+from pyro_sib.experiments.job.train import say_selection, selected_on, train
+from pyro_sib.experiments.job.train_warnings import against_zero
+from pyro_sib.experiments.posterior.file import NAME as POSTERIOR
+from pyro_sib.experiments.posterior.file import Subject, exported_tasks, write_posterior
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.decoration import WARNINGS, Decorations, is_decorated
+from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.features.bank import build_bank
+from pyro_sib.features.pretrain import choose_precision
 from pyro_sib.files import check_writable, write_json
-from pyro_sib.metrics import MeanInterval, TaskScores, mean_interval
-from pyro_sib.pretrain import choose_precision
+from pyro_sib.inference import Baseline, Guide
+from pyro_sib.inference.evaluation import ElboParts, evaluate, evidence_bound
+from pyro_sib.inference.novel_share import NovelShareLearner
+from pyro_sib.inference.program import Program
+from pyro_sib.inference.training import Trainer
+from pyro_sib.scores.metrics import MeanInterval, TaskScores, mean_interval
+from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
 
 BOUND_TASKS = 200

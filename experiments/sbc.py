@@ -6,18 +6,18 @@ from typing import Any
 import tyro
 from rich.table import Table
 
-from experiments.cli import run_command
-from experiments.decoration import Decorations
-from experiments.figures import save_figure
-from experiments.progress import Reporter
-from experiments.records import of_this_version, read_result
-from experiments.results import claim_folder, commit, config_of, versions
-from experiments.sbc_figure import sbc_figure
-from experiments.sbc_program import Places, Simulation
-from experiments.sbc_settings import SBCSettings
+from pyro_sib.experiments.drawing.style import save_figure
+from pyro_sib.experiments.job.records import of_this_version, read_result
+from pyro_sib.experiments.job.results import claim_folder, commit, config_of, versions
+from pyro_sib.experiments.sampling.sbc_figure import sbc_figure
+from pyro_sib.experiments.sampling.sbc_settings import SBCSettings
+from pyro_sib.experiments.sampling.simulation import Places, Simulation
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.decoration import Decorations
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json
+from pyro_sib.scores.uniformity import Uniformity, uniformity
 from pyro_sib.torch_state import plain_torch
-from pyro_sib.uniformity import Uniformity, uniformity
 
 FAILED = 1
 """Exit code where a method is not calibrated."""

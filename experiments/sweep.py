@@ -7,12 +7,12 @@ from typing import Any
 
 import tyro
 
-from experiments.cli import run_command
-from experiments.escape import one_line
-from experiments.method import FORM, exact, is_trained, method_of
-from experiments.records import NUMBER, read_result, take
-from experiments.tables import markdown_table, result_files
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.method import FORM, exact, is_trained, method_of
+from pyro_sib.experiments.job.records import NUMBER, read_result, take
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.escape import one_line
+from pyro_sib.experiments.terminal.tables import markdown_table, result_files
 
 HEADER = (
     "kl_weight",

@@ -1,18 +1,18 @@
 """The inference side: guides, initializers, synthetic gradients, the SVI loop, prediction."""
 
-from inference.attentive_neural_process import AttentiveNeuralProcessGuide
-from inference.baselines import BASELINES, Baseline
-from inference.exact_gradient import ExactGradientGuide
-from inference.gidaris_attention import GidarisAttentionGuide
-from inference.guide import Guide
-from inference.maml import FirstOrderMAMLGuide, MAMLGuide
-from inference.mean_field import MeanFieldGuide, MeanFieldOracleGuide
-from inference.meta_lstm import MetaLSTMGuide
-from inference.neural_process import NeuralProcessGuide
-from inference.settings import GuideSettings, TaskForm
-from inference.sib import InitOnlyGuide, SIBGuide
-from inference.unrolled import UnrolledGuide
 from pyro_sib.errors import InputError
+from pyro_sib.inference.baselines import BASELINES, Baseline
+from pyro_sib.inference.guide import Guide
+from pyro_sib.inference.guides.attentive_neural_process import AttentiveNeuralProcessGuide
+from pyro_sib.inference.guides.exact_gradient import ExactGradientGuide
+from pyro_sib.inference.guides.gidaris_attention import GidarisAttentionGuide
+from pyro_sib.inference.guides.maml import FirstOrderMAMLGuide, MAMLGuide
+from pyro_sib.inference.guides.mean_field import MeanFieldGuide, MeanFieldOracleGuide
+from pyro_sib.inference.guides.meta_lstm import MetaLSTMGuide
+from pyro_sib.inference.guides.neural_process import NeuralProcessGuide
+from pyro_sib.inference.guides.sib import InitOnlyGuide, SIBGuide
+from pyro_sib.inference.settings import GuideSettings, TaskForm
+from pyro_sib.inference.steps.unrolled import UnrolledGuide
 
 GUIDES: dict[str, type[Guide]] = {
     "sib": SIBGuide,

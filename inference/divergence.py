@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from inference.guide import as_distribution
 from pyro_sib.counter_rng import make_key, normal
+from pyro_sib.inference.guide import as_distribution
 from pyro_sib.types import Evidence, GaussianParameters, PriorLike
 
 DRAWS = 64

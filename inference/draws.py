@@ -5,8 +5,8 @@ from math import log
 import torch
 from torch import Tensor
 
-from inference.guide import Guide
-from inference.prediction import predictions
+from pyro_sib.inference.guide import Guide
+from pyro_sib.inference.prediction import predictions
 from pyro_sib.types import Evidence, GaussianParameters
 
 
@@ -25,4 +25,4 @@ def draw_probabilities(
     """
     theta = guide.iterates(evidence)[-1] if theta is None else theta
     wider = GaussianParameters(theta.loc, theta.log_scale + log(widen))
-    return torch.stack(list(predictions(guide, evidence, draws, wider)))
+    return torch.stack(list(predictions(guide.prior, guide.likelihood, evidence, draws, wider)))

@@ -4,62 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from inference.divergence import kl_to_prior
-from inference.guide import Guide
-from inference.learner import Learner
-from inference.prediction import predictions
-from pyro_sib.episodes import EpisodeIndex, EpisodeSampler, gather
-from pyro_sib.metrics import TaskScores, score
-from pyro_sib.propagation import Propagation
-from pyro_sib.types import Episode
-
-CACHE = 6 * 2**20
-"""Bytes of features that a batch of tasks may have: about a core's share of the cache."""
-SMALLEST_BATCH, LARGEST_BATCH = 16, 100
-
-
-@dataclass(frozen=True)
-class TaskSource:
-    """Where episodes come from: a sampler and the features (or images) that it points into.
-
-    Attributes:
-        sampler: of index tensors.
-        novel: (n, ...) rows of the sampler's novel split, on the device of the computation.
-        base: (m, ...) rows of its base split, or None.
-        propagation: what becomes of each task's features before anything sees them, or None.
-    """
-
-    sampler: EpisodeSampler
-    novel: Tensor
-    base: Tensor | None
-    propagation: Propagation | None = None
-
-    def episodes(self, indices: Tensor) -> Episode:
-        """(T,) task numbers -> those tasks."""
-        return self._gathered(self.sampler.sample(indices))
-
-    def span(self, first: int, last: int) -> Episode:
-        """Tasks `first` .. `last` - 1, sooner than `episodes` where such spans follow one another."""
-        return self._gathered(self.sampler.span(first, last))
-
-    def _gathered(self, index: EpisodeIndex) -> Episode:
-        episode = gather(index, self.novel, self.base, self.sampler.shape)
-        return episode if self.propagation is None else self.propagation(episode)
-
-    def fitting_batch(self) -> int:
-        """Tasks whose features stay in a processor's cache while K steps pass over them; many on a GPU."""
-        if self.novel.device.type != "cpu":
-            return LARGEST_BATCH
-        shape = self.sampler.shape
-        rows = shape.ways * (shape.shots + shape.queries) + shape.base_queries
-        size = rows * self.novel[0].numel() * self.novel.element_size()
-        return max(SMALLEST_BATCH, min(LARGEST_BATCH, CACHE // size))
-
-    def batch(self, iteration: int, size: int) -> Episode:
-        """The iteration's batch of training tasks."""
-        return self.span(iteration * size, (iteration + 1) * size)
+from pyro_sib.inference.divergence import kl_to_prior
+from pyro_sib.inference.guide import Guide
+from pyro_sib.inference.learner import Learner
+from pyro_sib.inference.prediction import predictions
+from pyro_sib.scores.metrics import TaskScores, score
+from pyro_sib.tasks.source import TaskSource
 
 
 @dataclass(frozen=True)
@@ -137,7 +88,7 @@ def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, bat
         theta = guide.iterates(evidence)[-1]
         each = [
             p.gather(-1, episode.query_y[..., None]).clamp_min(torch.finfo(p.dtype).tiny).log().mean((-1, -2))
-            for p in predictions(guide, evidence, draws, theta)
+            for p in predictions(guide.prior, guide.likelihood, evidence, draws, theta)
         ]
         likelihood.append(torch.stack(each).mean(0))
         kl.append(kl_to_prior(guide.prior, evidence, theta).sum(-1))

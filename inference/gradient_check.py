@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from inference.exact_gradient import novel_labels
-from inference.psi import constant
-from inference.sib import SIBGuide
+from pyro_sib.inference.guides.exact_gradient import novel_labels
+from pyro_sib.inference.guides.sib import SIBGuide
+from pyro_sib.inference.steps.psi_taps import constant
 from pyro_sib.types import Episode
 
 

@@ -8,9 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from inference.learner import Learner
-from inference.prediction import predict
-from inference.settings import GuideSettings, TaskForm
+from pyro_sib.inference.learner import Learner
+from pyro_sib.inference.prediction import predictions
+from pyro_sib.inference.settings import GuideSettings, TaskForm
 from pyro_sib.normal import Normal
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.plates import plate
@@ -68,7 +68,9 @@ class Guide(Learner):
     def probabilities(self, evidence: Evidence, draws: int, iterates: Sequence[int] = (-1,)) -> list[Tensor]:
         """(T, Q, [B' +] N) for each theta^k asked for, averaged over draws of w; at q's mean with `draws` = 0."""
         thetas = self.iterates(evidence)
-        return [predict(self, evidence, draws, thetas[k]) for k in iterates]
+        count = max(draws, 1)
+        found = (predictions(self.prior, self.likelihood, evidence, draws, thetas[k]) for k in iterates)
+        return [sum(each) / count for each in found]  # type: ignore[misc]
 
     def fit(self, evidence: Evidence, prior: PriorLike) -> tuple[GaussianParameters, Tensor | None]:
         """theta^K, and (T,) zeros that carry a gradient of the KL to psi beyond that of log p_psi(w), or None.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from inference.learner import Learner
+from pyro_sib.inference.learner import Learner
 from pyro_sib.types import Episode, Evidence
 
 _FARTHEST, _HALVINGS = 20.0, 40

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from inference.guide import Guide, as_distribution
-from inference.prediction import PosteriorWeights
 from pyro_sib.counter_rng import make_key, uniform
+from pyro_sib.inference.guide import Guide, as_distribution
+from pyro_sib.inference.prediction import PosteriorWeights
 from pyro_sib.types import Episode, Evidence, GaussianParameters
 
 _LABEL_KEY = make_key("posterior predictive labels")
@@ -46,7 +46,7 @@ def draw_block(guide: Guide, episode: Episode, theta: GaussianParameters, draws:
         draws: numbers of the draws, 0 being the first.
     """
     evidence = episode.evidence
-    weights, q = PosteriorWeights(guide, evidence, theta), as_distribution(theta)
+    weights, q = PosteriorWeights(guide.prior, evidence, theta), as_distribution(theta)
     p = guide.prior.distribution(evidence.base_ids)
     rows, total = [], torch.zeros(())
     for draw in draws:

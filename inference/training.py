@@ -12,10 +12,10 @@ import torch
 from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
-from inference.optimizer import SCHEDULES, JointAdam
 from pyro_sib.counter_rng import make_key
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_tensors, write_tensors
+from pyro_sib.inference.optimizer import SCHEDULES, JointAdam
 from pyro_sib.torch_state import gradients_on
 from pyro_sib.types import Episode
 

@@ -4,18 +4,18 @@ from typing import Protocol
 
 from torch import Tensor
 
-from models.empirical_bayes import EmpiricalBayes
-from models.exact_posterior import ExactPosterior
-from models.fixed_normal import FixedNormalPrior
-from models.flow import FlowPrior
-from models.gaussian import DiagonalPrior, IsotropicPrior
-from models.hierarchical import HierarchicalPrior
-from models.likelihood import CosineCategorical
-from models.linear_gaussian import LinearGaussian
-from models.low_rank import LowRankPrior
-from models.mixture import GaussianMixture, MixturePrior
-from models.prior import Prior
 from pyro_sib.errors import InputError
+from pyro_sib.models.empirical_bayes import EmpiricalBayes
+from pyro_sib.models.exact_posterior import ExactPosterior
+from pyro_sib.models.fixed_normal import FixedNormalPrior
+from pyro_sib.models.flow import FlowPrior
+from pyro_sib.models.gaussian import DiagonalPrior, IsotropicPrior
+from pyro_sib.models.hierarchical import HierarchicalPrior
+from pyro_sib.models.likelihood import CosineCategorical
+from pyro_sib.models.linear_gaussian import LinearGaussian
+from pyro_sib.models.low_rank import LowRankPrior
+from pyro_sib.models.mixture import GaussianMixture, MixturePrior
+from pyro_sib.models.prior import Prior
 
 
 class PriorConstructor(Protocol):

@@ -3,9 +3,9 @@
 import pyro
 from torch import Tensor
 
-from models.likelihood import CosineCategorical
-from models.linear_gaussian import LinearGaussian
-from models.prior import Prior
+from pyro_sib.models.likelihood import CosineCategorical
+from pyro_sib.models.linear_gaussian import LinearGaussian
+from pyro_sib.models.prior import Prior
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.plates import plate
 from pyro_sib.registration import register

@@ -4,8 +4,8 @@ import torch
 from pyro.distributions import MultivariateNormal, Normal
 from torch import Tensor
 
-from models.linear_gaussian import LinearGaussian
-from models.prior import GaussianPrior
+from pyro_sib.models.linear_gaussian import LinearGaussian
+from pyro_sib.models.prior import GaussianPrior
 
 
 class ExactPosterior:

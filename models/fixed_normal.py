@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.prior import GaussianPrior
+from pyro_sib.models.prior import GaussianPrior
 
 
 class FixedNormalPrior(GaussianPrior):

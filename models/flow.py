@@ -8,7 +8,7 @@ from pyro.distributions.transforms import AffineCoupling, AffineTransform, Permu
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models.prior import PretrainedBasePrior, initial_moments
+from pyro_sib.models.prior import PretrainedBasePrior, initial_moments
 from pyro_sib.types import GaussianParameters
 
 COUPLINGS = 4

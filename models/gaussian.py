@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.prior import GaussianPrior, initial_moments
+from pyro_sib.models.prior import GaussianPrior, initial_moments
 
 
 class IsotropicPrior(GaussianPrior):

@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from models.prior import GaussianPrior, initial_moments
+from pyro_sib.models.prior import GaussianPrior, initial_moments
 
 
 class HierarchicalPrior(GaussianPrior):

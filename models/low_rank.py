@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, LowRankMultivariateNormal, Normal, register_kl
 
-from models.prior import PretrainedBasePrior, initial_moments
+from pyro_sib.models.prior import PretrainedBasePrior, initial_moments
 from pyro_sib.types import GaussianParameters
 
 RANK = 8

@@ -9,8 +9,8 @@ from pyro.distributions import constraints
 from torch import Tensor, nn
 from torch.distributions import Independent, kl_divergence, register_kl
 
-from models.prior import Prior
 from pyro_sib.errors import InputError
+from pyro_sib.models.prior import Prior
 from pyro_sib.normal import Normal
 from pyro_sib.types import GaussianParameters
 

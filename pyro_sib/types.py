@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyro_sib.cosine import unit
 from pyro_sib.readable import readable
-from pyro_sib.task_checks import check_base_ids, check_finite, check_labels, check_query_labels
+from pyro_sib.tasks.checks import check_base_ids, check_finite, check_labels, check_query_labels
 
 
 class GaussianParameters(NamedTuple):

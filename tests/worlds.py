@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
-from inference import GuideSettings, SIBGuide, TaskForm
-from inference.evaluation import TaskSource
-from models import CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.cosine import unit
 from pyro_sib.data import Split
-from pyro_sib.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.inference import GuideSettings, SIBGuide, TaskForm
+from pyro_sib.models import CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.source import TaskSource
 
 FEATURES, BASE_CLASSES = 7, 9
 

@@ -1,9 +1,9 @@
 """Learners without a posterior, to compare with."""
 
-from inference.baselines.baseline import Baseline
-from inference.baselines.matching import MatchingNetwork
-from inference.baselines.prototypical import PrototypicalNetwork
-from inference.baselines.snail import SNAIL
+from pyro_sib.inference.baselines.baseline import Baseline
+from pyro_sib.inference.baselines.matching import MatchingNetwork
+from pyro_sib.inference.baselines.prototypical import PrototypicalNetwork
+from pyro_sib.inference.baselines.snail import SNAIL
 
 BASELINES: dict[str, type[Baseline]] = {
     "prototypical": PrototypicalNetwork,

@@ -8,8 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from inference.learner import Learner
-from inference.settings import TaskForm
+from pyro_sib.inference.learner import Learner
+from pyro_sib.inference.settings import TaskForm
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.plates import plate
 from pyro_sib.registration import register

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, one_hot, pad, scaled_dot_product_attention
 
-from inference.baselines.baseline import Baseline
-from inference.settings import TaskForm
 from pyro_sib.cosine import unit
+from pyro_sib.inference.baselines.baseline import Baseline
+from pyro_sib.inference.settings import TaskForm
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Evidence
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_sib.data.dataset import Split
-from pyro_sib.data.listing import SPLITS
+from pyro_sib.data.formats.listing import SPLITS
 from pyro_sib.errors import InputError
 
 LEAST_NUMBERS = 4

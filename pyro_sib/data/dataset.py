@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from pyro_sib.data.skipped import Skipped
+from pyro_sib.data.pictures.skipped import Skipped
 from pyro_sib.errors import InputError
 
 BASE_TRAIN, BASE_VAL, BASE_TEST = "base_train", "base_val", "base_test"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.data.dataset import Split
-from pyro_sib.data.listing import SPLITS
+from pyro_sib.data.formats.listing import SPLITS
 from pyro_sib.files import digest
 
 _BYTES = 16

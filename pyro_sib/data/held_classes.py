@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from pyro_sib.data.assemble import assemble
 from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, VAL, DataSet, Split
+from pyro_sib.data.formats.assemble import assemble
 from pyro_sib.errors import InputError
 
 HELD_OUT_AS_VAL = "base classes held out as val"

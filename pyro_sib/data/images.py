@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyro_sib.data.census import Census
-from pyro_sib.data.decode import Picture, decoded, quiet_pillow
+from pyro_sib.data.pictures.census import Census
+from pyro_sib.data.pictures.decode import Picture, decoded, quiet_pillow
 
 Progress = Callable[[int, int], None]
 """Told (rows done, rows in all)."""

@@ -6,25 +6,25 @@ from pathlib import Path
 
 import torch
 
-from pyro_sib.data.assemble import assemble
-from pyro_sib.data.cache_pickle import LOOKS_FOR as CACHE_PICKLE
-from pyro_sib.data.cache_pickle import is_cache_pickle, read_cache_pickle
-from pyro_sib.data.census import Census
 from pyro_sib.data.checks import check_classes
-from pyro_sib.data.class_folders import LOOKS_FOR as CLASS_FOLDERS
-from pyro_sib.data.class_folders import is_class_folders, read_class_folders
-from pyro_sib.data.csv_images import LOOKS_FOR as CSV_IMAGES
-from pyro_sib.data.csv_images import is_csv_images, read_csv_images
 from pyro_sib.data.dataset import DataSet, Split
-from pyro_sib.data.gidaris import LOOKS_FOR as GIDARIS
-from pyro_sib.data.gidaris import is_gidaris, read_gidaris
+from pyro_sib.data.formats.assemble import assemble
+from pyro_sib.data.formats.cache_pickle import LOOKS_FOR as CACHE_PICKLE
+from pyro_sib.data.formats.cache_pickle import is_cache_pickle, read_cache_pickle
+from pyro_sib.data.formats.class_folders import LOOKS_FOR as CLASS_FOLDERS
+from pyro_sib.data.formats.class_folders import is_class_folders, read_class_folders
+from pyro_sib.data.formats.csv_images import LOOKS_FOR as CSV_IMAGES
+from pyro_sib.data.formats.csv_images import is_csv_images, read_csv_images
+from pyro_sib.data.formats.gidaris import LOOKS_FOR as GIDARIS
+from pyro_sib.data.formats.gidaris import is_gidaris, read_gidaris
+from pyro_sib.data.formats.listing import BASE, SPLITS, Found
+from pyro_sib.data.formats.mini_imagenet import NAME, is_mini_imagenet
+from pyro_sib.data.formats.tree import list_folder
 from pyro_sib.data.holdout import hold_out
-from pyro_sib.data.image_cache import cache_key, cached
 from pyro_sib.data.images import Progress, fill_deferred, to_images
-from pyro_sib.data.listing import BASE, SPLITS, Found
-from pyro_sib.data.mini_imagenet import NAME, is_mini_imagenet
-from pyro_sib.data.skipped import HIDDEN, SHOWN, printable, summarize
-from pyro_sib.data.tree import list_folder
+from pyro_sib.data.pictures.census import Census
+from pyro_sib.data.pictures.image_cache import cache_key, cached
+from pyro_sib.data.pictures.skipped import HIDDEN, SHOWN, printable, summarize
 from pyro_sib.errors import InputError
 
 

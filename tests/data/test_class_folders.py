@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pyro_sib.data import BASE_TRAIN, TEST, VAL, read_images
-from pyro_sib.data.mini_imagenet import CLASSES
-from pyro_sib.data.tree import endings
+from pyro_sib.data.formats.mini_imagenet import CLASSES
+from pyro_sib.data.formats.tree import endings
 from pyro_sib.errors import InputError
 
 SIZE = 4

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pyro_sib.data import VAL, read_images
-from pyro_sib.data.csv_table import read_columns
+from pyro_sib.data.formats.csv_table import read_columns
 from pyro_sib.errors import InputError
 
 NAMES = ["a.png", "b.png", "c.png", "d.png"]

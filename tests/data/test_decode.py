@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pyro_sib.data.census import Census
-from pyro_sib.data.decode import decode_image
 from pyro_sib.data.images import fill_deferred, to_images
-from pyro_sib.data.jpeg_head import plain_jpeg_pixels
+from pyro_sib.data.pictures.census import Census
+from pyro_sib.data.pictures.decode import decode_image
+from pyro_sib.data.pictures.jpeg_head import plain_jpeg_pixels
 from pyro_sib.errors import InputError
 from tests.data.files import pack_12_bits, png16, tiff
 

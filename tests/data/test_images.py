@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from pyro_sib.data import images as images_module
-from pyro_sib.data.decode import decode_image
 from pyro_sib.data.images import resize, to_images
+from pyro_sib.data.pictures.decode import decode_image
 from pyro_sib.errors import InputError
 
 

@@ -3,9 +3,9 @@ import hashlib
 import pytest
 import torch
 
-from pyro_sib.data.sinusoids import SinusoidShape, SinusoidSource, sinusoid_key
+from pyro_sib.data.worlds.sinusoids import SinusoidShape, SinusoidSource, sinusoid_key
 from pyro_sib.errors import InputError
-from pyro_sib.fourier import FourierFeatures, learn_gains, plain_features
+from pyro_sib.features.fourier import FourierFeatures, learn_gains, plain_features
 
 
 def _source(shots: int = 5, queries: int = 15) -> SinusoidSource:

@@ -4,7 +4,7 @@ import torch
 from pyro_sib.data import DataSet
 from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.data.holdout import held_out_counts
-from pyro_sib.data.synthetic import synthetic_world
+from pyro_sib.data.worlds.synthetic import synthetic_world
 from pyro_sib.errors import InputError
 
 SMALL = {

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_sib.data.unpickle import load_pickle
+from pyro_sib.data.formats.unpickle import load_pickle
 from pyro_sib.errors import InputError
 
 CONTENT = {

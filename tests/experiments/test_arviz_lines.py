@@ -8,10 +8,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from experiments.arviz_lines import DATA_TREES, Posterior, convergence, leave_one_out, psis, require
-from experiments.diagnose_report import _chain_warnings
-from experiments.khat import INFINITE, KHat, largest_k, shown, summary
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.posterior.arviz_versions import (
+    DATA_TREES,
+    Posterior,
+    convergence,
+    leave_one_out,
+    psis,
+    require,
+)
+from pyro_sib.experiments.posterior.khat import INFINITE, KHat, largest_k, shown, summary
+from pyro_sib.experiments.posterior.report import _chain_warnings
 
 
 def draws(*shape):

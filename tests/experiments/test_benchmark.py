@@ -6,20 +6,21 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments import benchmark_images, benchmark_stages
-from experiments.benchmark import STAGES, BenchmarkSettings, benchmark
-from experiments.benchmark_case import TaskCase
-from experiments.benchmark_figures import growth
-from experiments.benchmark_floor import inference_flops, measure_rates, training_flops
-from experiments.benchmark_row import Bench, Row
-from experiments.benchmark_timing import peak_mib
-from experiments.cli import run_command
-from experiments.double_backward import DoubleBackwardLearner
-from experiments.peers import DoubleBackwardBatched
-from inference.evaluation import evaluate
-from inference.training import Trainer, TrainSettings
 from pyro_sib.data import read_images
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.benchmark import STAGES, BenchmarkSettings, benchmark
+from pyro_sib.experiments.speed import images as benchmark_images
+from pyro_sib.experiments.speed import stages as benchmark_stages
+from pyro_sib.experiments.speed.case import TaskCase
+from pyro_sib.experiments.speed.double_backward import DoubleBackwardLearner
+from pyro_sib.experiments.speed.figures import growth
+from pyro_sib.experiments.speed.floor import inference_flops, measure_rates, training_flops
+from pyro_sib.experiments.speed.peers import DoubleBackwardBatched
+from pyro_sib.experiments.speed.row import Bench, Row
+from pyro_sib.experiments.speed.timing import peak_mib
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.inference.evaluation import evaluate
+from pyro_sib.inference.training import Trainer, TrainSettings
 
 CPU = torch.device("cpu")
 CASE = TaskCase(tasks=3, ways=4, shots=2, queries=20, steps=3, features=11)

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiments.blend import BlendSettings, blend
-from experiments.run import run
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.blend import BlendSettings, blend
+from pyro_sib.experiments.run import run
 from pyro_sib.files import read_json
-from pyro_sib.metrics import score
+from pyro_sib.scores.metrics import score
 from tests.experiments.test_run import small_settings
 
 
@@ -56,8 +56,8 @@ def test_a_blend_is_evaluated_on_both_balances(runs, settings_for):
 
 
 def test_a_gate_that_is_always_open_gives_the_even_run(runs, settings_for, monkeypatch):
-    from experiments import blend as command
-    from inference.gate import LogisticGate
+    from pyro_sib.experiments import blend as command
+    from pyro_sib.inference.gate import LogisticGate
 
     monkeypatch.setattr(command, "fit_gate", lambda *a: LogisticGate(100.0, 0.0))
     result = blend(settings_for(runs))
@@ -77,8 +77,8 @@ def test_a_test_of_evenness_takes_each_task_to_one_run_or_the_other(runs, settin
 
 
 def test_the_predictions_of_several_runs_are_averaged(runs, settings_for, monkeypatch):
-    from experiments import blend as command
-    from inference.gate import LogisticGate
+    from pyro_sib.experiments import blend as command
+    from pyro_sib.inference.gate import LogisticGate
 
     monkeypatch.setattr(command, "fit_gate", lambda *a: LogisticGate(100.0, 0.0))
     shown = []
@@ -104,8 +104,8 @@ def _novel(folder):
 
 
 def test_the_gate_is_fitted_on_the_classes_held_out(runs, settings_for, monkeypatch):
-    from experiments import blend as command
-    from experiments.blend import _predicted
+    from pyro_sib.experiments import blend as command
+    from pyro_sib.experiments.blend import _predicted
 
     seen = []
     monkeypatch.setattr(command, "_predicted", lambda backs, *rest: seen.append(backs) or _predicted(backs, *rest))

@@ -6,21 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import calibrate as command
-from experiments import ground as ground_module
-from experiments.calibrate import CalibrateSettings, calibrate
-from experiments.predictors import Predictor, predictors_of
-from experiments.progress import Reporter
-from experiments.restore import restore
-from experiments.results import metrics_of
-from experiments.run import run
-from experiments.settings import RunSettings
-from inference.draws import draw_probabilities
-from inference.evaluation import evaluate
-from inference.prediction import predict
 from pyro_sib.errors import InputError
+from pyro_sib.experiments import calibrate as command
+from pyro_sib.experiments.calibrate import CalibrateSettings, calibrate
+from pyro_sib.experiments.job import features as ground_module
+from pyro_sib.experiments.job.restore import restore
+from pyro_sib.experiments.job.results import metrics_of
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.experiments.trust.predictors import Predictor, predictors_of
+from pyro_sib.features.pretrain import extract
 from pyro_sib.files import read_tensors
-from pyro_sib.pretrain import extract
+from pyro_sib.inference.draws import draw_probabilities
+from pyro_sib.inference.evaluation import evaluate
 from tests.experiments.test_run import small
 
 __all__ = ["small"]
@@ -106,7 +105,7 @@ def test_draws_average_to_the_prediction_and_the_batch_does_not_matter(finished)
     guide, source = back.program.guide, back.sources["evaluate"]
     evidence = guide.sees(source.episodes(torch.arange(6)))
     draws = draw_probabilities(guide, evidence, 5)
-    torch.testing.assert_close(draws.mean(0), predict(guide, evidence, 5))
+    torch.testing.assert_close(draws.mean(0), guide.probabilities(evidence, 5)[0])
     alone = guide.sees(source.episodes(torch.tensor([4])))
     torch.testing.assert_close(draw_probabilities(guide, alone, 5)[:, 0], draws[:, 4])
     wide, narrow = (draw_probabilities(guide, evidence, 5, widen).std(0).mean() for widen in (3.0, 0.1))

@@ -7,20 +7,21 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from experiments import compare as compare_module
-from experiments.ablate import AblateSettings
-from experiments.ablation import markdown, read_rows
-from experiments.comparators import COMPARATORS, Comparator, choose, comparators_named
-from experiments.compare import CompareSettings, base_tasks, compare
-from experiments.preprocessing import centred_and_shifted, on_sphere, power_centred
-from experiments.report import report
-from experiments.run import run
-from experiments.settings import RunSettings
-from inference.evaluation import TaskSource, evaluate
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, read_features
-from pyro_sib.episodes import EpisodeSampler, EpisodeShape, task_key
 from pyro_sib.errors import InputError
+from pyro_sib.experiments import compare as compare_module
+from pyro_sib.experiments.ablate import AblateSettings
+from pyro_sib.experiments.compare import CompareSettings, base_tasks, compare
+from pyro_sib.experiments.comparison.comparators import COMPARATORS, Comparator, choose, comparators_named
+from pyro_sib.experiments.comparison.preprocessing import centred_and_shifted, on_sphere, power_centred
+from pyro_sib.experiments.comparison.table import markdown, read_rows
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.report import report
+from pyro_sib.experiments.run import run
 from pyro_sib.files import read_json
+from pyro_sib.inference.evaluation import evaluate
+from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.source import TaskSource
 from pyro_sib.types import Evidence
 from tests.experiments.test_run import write_features
 from tests.worlds import clusters
@@ -240,7 +241,7 @@ def test_the_command_leaves_results_beside_ours_on_the_same_tasks(small, tmp_pat
 
 @needs_easyfsl
 def test_evaluation_tasks_are_those_of_a_run(small):
-    from experiments.program import make_sources
+    from pyro_sib.experiments.job.tasks import make_sources
 
     data = read_features(small.features)
     device = torch.device("cpu")

@@ -7,22 +7,28 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import diagnose as diagnose_module
-from experiments import run as run_module
-from experiments.arviz_lines import open_posterior
-from experiments.cli import run_command
-from experiments.compare import CompareSettings
-from experiments.diagnose import DiagnoseSettings, diagnose
-from experiments.diagnose_report import warnings_of
-from experiments.diagnostic_figures import khat_figure, loo_figure
-from experiments.diagnostics import QueryScores, chain_table, class_directions, predictive_checks, query_scores
-from experiments.khat import SPACES, KHat, components_of, summary
-from experiments.netcdf import GroupedFile, Variable
-from experiments.results import claim_folder
-from experiments.run import run
-from models import PRIORS, make_prior
+from pyro_sib.experiments import diagnose as diagnose_module
+from pyro_sib.experiments import run as run_module
+from pyro_sib.experiments.compare import CompareSettings
+from pyro_sib.experiments.diagnose import DiagnoseSettings, diagnose
+from pyro_sib.experiments.job.results import claim_folder
+from pyro_sib.experiments.posterior.arviz_versions import open_posterior
+from pyro_sib.experiments.posterior.checks import (
+    QueryScores,
+    chain_table,
+    class_directions,
+    predictive_checks,
+    query_scores,
+)
+from pyro_sib.experiments.posterior.figures import khat_figure, loo_figure
+from pyro_sib.experiments.posterior.khat import SPACES, KHat, components_of, summary
+from pyro_sib.experiments.posterior.netcdf import GroupedFile, Variable
+from pyro_sib.experiments.posterior.report import warnings_of
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.files import read_json
-from pyro_sib.metrics import score
+from pyro_sib.models import PRIORS, make_prior
+from pyro_sib.scores.metrics import score
 from tests.experiments.test_run import small
 
 __all__ = ["small"]

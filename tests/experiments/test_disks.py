@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import posterior_file
-from experiments import run as run_module
-from experiments.cli import run_command
-from experiments.netcdf import GroupedFile, Variable
-from experiments.run import run
-from experiments.scalars import Scalars
 from pyro_sib import files
 from pyro_sib.errors import InputError, storage_error
+from pyro_sib.experiments import run as run_module
+from pyro_sib.experiments.posterior import file as posterior_file
+from pyro_sib.experiments.posterior.netcdf import GroupedFile, Variable
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.tensorboard import Scalars
 from pyro_sib.files import check_writable, read_json, write_json, write_tensors
 from tests.experiments.test_run import small, small_settings
 
@@ -126,7 +126,7 @@ def test_points_for_tensorboard_that_nobody_can_write_are_a_warning(tmp_path):
 
 def _refused(module: str, options: list[str], monkeypatch, capsys) -> str:
     monkeypatch.setattr(sys, "argv", [module, *options])
-    assert import_module(f"experiments.{module}").main() == 2
+    assert import_module(f"pyro_sib.experiments.{module}").main() == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert error.startswith("error: ")
@@ -162,7 +162,7 @@ def test_every_command_finds_out_before_its_work_that_it_cannot_write(
     def no_work(*args, **kwargs):
         raise AssertionError("work began before it was known where to")
 
-    command = import_module(f"experiments.{module}")
+    command = import_module(f"pyro_sib.experiments.{module}")
     for name in ("load_data", "restore", "Simulation", "measure_rates"):
         if hasattr(command, name):
             monkeypatch.setattr(command, name, no_work)
@@ -179,7 +179,7 @@ def test_every_command_finds_out_before_its_work_that_it_cannot_write(
 def test_a_cache_that_cannot_be_written_is_found_out_before_stage_1(tmp_path, monkeypatch, capsys, name):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / name).write_text("")
-    monkeypatch.setattr("experiments.ground.pretrain", lambda *args: pytest.fail("trained"))
+    monkeypatch.setattr("pyro_sib.experiments.job.features.pretrain", lambda *args: pytest.fail("trained"))
     options = f"--setting standard --image-size 16 --out {tmp_path}/out --cache-dir {tmp_path}/cache"
     assert f"--cache-dir {tmp_path}/cache/{name}" in _refused("run", options.split(), monkeypatch, capsys)
 

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments.figures import (
+from pyro_sib.experiments.drawing.style import (
     PALETTE,
     _columns,
     accuracy_against_steps,

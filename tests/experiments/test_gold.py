@@ -7,20 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import gold as command
-from experiments.gold import run as gold
-from experiments.gold_settings import GoldSettings
-from experiments.gold_task import elbo
-from experiments.progress import Reporter
-from experiments.restore import restore
-from experiments.run import run
-from inference.divergence import kl_to_prior
-from inference.guide import as_distribution
-from inference.prediction import predict
-from inference.task_posterior import TaskPosterior
 from pyro_sib.errors import InputError
+from pyro_sib.experiments import gold as command
+from pyro_sib.experiments.gold import run as gold
+from pyro_sib.experiments.job.restore import restore
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.sampling.gold_settings import GoldSettings
+from pyro_sib.experiments.sampling.gold_task import elbo
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import read_json
-from pyro_sib.metrics import score
+from pyro_sib.inference.divergence import kl_to_prior
+from pyro_sib.inference.exact.task_posterior import TaskPosterior
+from pyro_sib.inference.guide import as_distribution
+from pyro_sib.scores.metrics import score
 from pyro_sib.types import GaussianParameters
 from tests.experiments.test_run import small
 from tests.worlds import make_world
@@ -82,7 +81,7 @@ def test_in_a_joint_run_the_base_classes_compete_at_their_means(small):
     found = gold(settings)["summary"]
     back = restore(small.out, Reporter(), small.cache_dir)
     guide, episode = back.program.guide, back.sources["evaluate"].episodes(torch.arange(2))
-    point = score(predict(guide, episode.evidence, 0), episode.query_y, episode.evidence.base_ids.shape[1])
+    point = score(guide.probabilities(episode.evidence, 0)[0], episode.query_y, episode.evidence.base_ids.shape[1])
     # Its draws are about q's mean, closely (initial scale 0.01).
     assert found["guide"]["nll"]["mean"] == pytest.approx(float(point.nll.mean()), abs=0.05)
     support, queries = (found["parts"][f"literal {on}"] for on in ("support", "queries"))

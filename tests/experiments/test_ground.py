@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from experiments.ground import Ground, ground_of, load_data
-from experiments.progress import Reporter
-from experiments.settings import RunSettings
-from experiments.train import say_selection, selected_on
+from pyro_sib.experiments.job.features import Ground, ground_of, load_data
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.train import say_selection, selected_on
+from pyro_sib.experiments.terminal.progress import Reporter
 
 
 @pytest.fixture

@@ -10,24 +10,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import experiments
-from experiments.calibrate_settings import CalibrateSettings
-from experiments.cli import run_command
-from experiments.limits import LIMITS, SPECIAL, check_numbers, limit_of, numbers_of
-from experiments.settings import RunSettings
-from inference import GuideSettings
-from inference.training import TrainSettings
 from pyro_sib.errors import InputError
-from pyro_sib.pretrain import PretrainSettings
-from pyro_sib.query_balance import ALPHAS, parse_balance, query_counts
+from pyro_sib.experiments.job.limits import LIMITS, SPECIAL, check_numbers, limit_of, numbers_of
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.trust.settings import CalibrateSettings
+from pyro_sib.features.pretrain import PretrainSettings
+from pyro_sib.inference import GuideSettings
+from pyro_sib.inference.training import TrainSettings
+from pyro_sib.tasks.query_balance import ALPHAS, parse_balance, query_counts
 
 
 def commands() -> dict[str, type]:
     """Settings that the command line fills in: each dataclass of a module of experiments that ends in Settings."""
     found = {}
-    for module in pkgutil.iter_modules(experiments.__path__):
-        for name, value in vars(importlib.import_module(f"experiments.{module.name}")).items():
-            if name.endswith("Settings") and is_dataclass(value) and value.__module__.startswith("experiments."):
+    package = importlib.import_module("pyro_sib.experiments")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if name.endswith("Settings") and is_dataclass(value) and value.__module__.startswith(package.__name__):
                 found[name] = value
     return found
 

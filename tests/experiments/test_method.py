@@ -6,12 +6,12 @@ from dataclasses import fields
 
 import pytest
 
-from experiments.ablation import labels, markdown, read_rows, table_rows
-from experiments.method import METHOD, NOT_METHOD, identity, method_of
-from experiments.report import report
-from experiments.settings import RunSettings
-from experiments.sweep import sweep
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.comparison.table import labels, markdown, read_rows, table_rows
+from pyro_sib.experiments.job.method import METHOD, NOT_METHOD, identity, method_of
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.report import report
+from pyro_sib.experiments.sweep import sweep
 
 PLAIN = RunSettings(setting="lwof", iterations=100).resolved()
 OTHERS = {

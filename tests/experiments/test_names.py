@@ -20,18 +20,18 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from experiments import calibrate as calibrate_module
-from experiments import escape
-from experiments import run as run_module
-from experiments.arviz_lines import open_posterior
-from experiments.calibration_figures import reliabilities, risks
-from experiments.decoration import Decorations
-from experiments.figures import save_figure, task_scatter
-from experiments.method import METHOD, NOT_METHOD, OUTCOMES
-from experiments.netcdf import GroupedFile, Variable
-from experiments.progress import Reporter
-from experiments.run import run
-from experiments.tables import csv_table, markdown_table
+from pyro_sib.experiments import calibrate as calibrate_module
+from pyro_sib.experiments import run as run_module
+from pyro_sib.experiments.drawing.style import save_figure, task_scatter
+from pyro_sib.experiments.job.method import METHOD, NOT_METHOD, OUTCOMES
+from pyro_sib.experiments.posterior.arviz_versions import open_posterior
+from pyro_sib.experiments.posterior.netcdf import GroupedFile, Variable
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal import escape
+from pyro_sib.experiments.terminal.decoration import Decorations
+from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.experiments.terminal.tables import csv_table, markdown_table
+from pyro_sib.experiments.trust.figures import reliabilities, risks
 from pyro_sib.files import read_json
 from tests.experiments.test_run import small
 
@@ -212,7 +212,9 @@ def test_a_decoration_that_fails_is_a_warning_and_the_results_are_there(small, m
     (line,) = [line for line in said.splitlines() if line.startswith("warning: ") and "Error" in line]
     assert "ValueError: a sign that nobody can draw" in line
     scalars = {name for name, value in result.items() if not isinstance(value, dict | list)}
-    assert scalars <= {*METHOD, *NOT_METHOD, *OUTCOMES}, "is it a setting or an outcome? see experiments/method.py"
+    assert scalars <= {*METHOD, *NOT_METHOD, *OUTCOMES}, (
+        "is it a setting or an outcome? see experiments/job/method.py"
+    )
     assert len(result["decoration_warnings"]) == 1
     assert read_json(small.out / "result.json") == json.loads(json.dumps(result))
     again = run(replace(one, posterior_tasks=0))

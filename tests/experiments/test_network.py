@@ -7,16 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.ground import load_data, prepare
-from experiments.progress import Reporter
-from experiments.restore import restore
-from experiments.run import run
-from experiments.settings import RunSettings
 from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier, unit
 from pyro_sib.errors import InputError
-from pyro_sib.network_file import NetworkCard, load_network, save_network
-from pyro_sib.pretrain import Pretrained, extract
+from pyro_sib.experiments.job.features import load_data, prepare
+from pyro_sib.experiments.job.restore import restore
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.features.network_file import NetworkCard, load_network, save_network
+from pyro_sib.features.pretrain import Pretrained, extract
 
 BASE, NEW = ("a", "b", "c", "d"), ("v", "w", "x")
 
@@ -89,7 +89,9 @@ def test_a_cache_that_cannot_hold_the_features_is_named_before_they_are_computed
     settings = _settings(birds, tmp_path / "n.safetensors")
     run(settings)
     (tmp_path / "file").touch()
-    monkeypatch.setattr("experiments.ground.build_bank", lambda *args, **kwargs: pytest.fail("called"))
+    monkeypatch.setattr(
+        "pyro_sib.experiments.job.features.build_bank", lambda *args, **kwargs: pytest.fail("called")
+    )
     data = load_data(settings.resolved(), Reporter())
     blocked = replace(settings.resolved(), cache_dir=tmp_path / "file")
     with pytest.raises(InputError, match=r"--cache-dir .*file/banks cannot be written to"):

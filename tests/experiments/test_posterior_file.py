@@ -12,21 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import posterior_file, posterior_schema
-from experiments import run as run_module
-from experiments.arviz_lines import convergence, leave_one_out, open_posterior, psis
-from experiments.diagnose import subject_of
-from experiments.netcdf import GroupedFile
-from experiments.posterior_file import exported, exported_tasks, write_posterior
-from experiments.posterior_schema import Plan
-from experiments.progress import Reporter
-from experiments.recompute import probabilities_of, weights_of
-from experiments.restore import restore
-from experiments.run import run
-from inference.guide import as_distribution
-from inference.posterior_draws import drawn_labels
-from inference.prediction import PosteriorWeights
 from pyro_sib.errors import InputError
+from pyro_sib.experiments import run as run_module
+from pyro_sib.experiments.diagnose import subject_of
+from pyro_sib.experiments.job.restore import restore
+from pyro_sib.experiments.posterior import file as posterior_file
+from pyro_sib.experiments.posterior import schema as posterior_schema
+from pyro_sib.experiments.posterior.arviz_versions import convergence, leave_one_out, open_posterior, psis
+from pyro_sib.experiments.posterior.file import exported, exported_tasks, write_posterior
+from pyro_sib.experiments.posterior.netcdf import GroupedFile
+from pyro_sib.experiments.posterior.predictions import probabilities_of, weights_of
+from pyro_sib.experiments.posterior.schema import Plan
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.inference.guide import as_distribution
+from pyro_sib.inference.posterior_draws import drawn_labels
+from pyro_sib.inference.prediction import PosteriorWeights
 from tests.experiments.test_run import small
 
 __all__ = ["small"]
@@ -37,7 +38,7 @@ OTHER = """
 import json, sys
 import numpy as np
 import arviz as az
-from experiments.arviz_lines import convergence, leave_one_out, open_posterior, psis
+from pyro_sib.experiments.posterior.arviz_versions import convergence, leave_one_out, open_posterior, psis
 with open_posterior(sys.argv[1]) as posterior:
     print(json.dumps(TOLD(posterior) | {"arviz": az.__version__}))
 """
@@ -120,7 +121,7 @@ def test_values_are_those_of_the_guide(one):
     evidence = guide.sees(episode)
     with torch.no_grad():
         theta = guide.iterates(evidence)[-1]
-        weights = PosteriorWeights(guide, evidence, theta)
+        weights = PosteriorWeights(guide.prior, evidence, theta)
         p, q = guide.prior.distribution(evidence.base_ids), as_distribution(theta)
         for draw in range(DRAWS):
             w, w_base = weights.draw(draw)

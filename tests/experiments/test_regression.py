@@ -8,18 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.progress import Reporter
-from experiments.regression import main, run
-from experiments.regression_program import build_program, evaluate_iterates, prepare, selection
-from experiments.regression_settings import RegressionSettings
-from inference.training import Trainer
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.regression import main, run
+from pyro_sib.experiments.sinusoids.program import build_program, evaluate_iterates, prepare, selection
+from pyro_sib.experiments.sinusoids.settings import RegressionSettings
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import read_json
+from pyro_sib.inference.training import Trainer
 
 
 @pytest.fixture(autouse=True)
 def _short_evidence(monkeypatch):
-    monkeypatch.setattr("experiments.regression_program.EVIDENCE_STEPS", 20)
+    monkeypatch.setattr("pyro_sib.experiments.sinusoids.program.EVIDENCE_STEPS", 20)
 
 
 @pytest.fixture

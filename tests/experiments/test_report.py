@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.report import main, paper_rows, report
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.report import main, paper_rows, report
 
 RESULT = {
     "setting": "standard",

@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiments import figures
-from experiments.progress import Reporter
-from experiments.restore import read_settings, restore
-from experiments.results import claim_folder, config_of, metrics_of
-from experiments.run import run
-from experiments.settings import RunSettings
-from inference.evaluation import evaluate
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.drawing import style as figures
+from pyro_sib.experiments.job.restore import read_settings, restore
+from pyro_sib.experiments.job.results import claim_folder, config_of, metrics_of
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import read_json, read_tensors, write_json, write_tensors
+from pyro_sib.inference.evaluation import evaluate
 from tests.experiments.test_run import small, write_features
 
 __all__ = ["small"]

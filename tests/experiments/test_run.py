@@ -13,17 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import ground as ground_module
-from experiments import run as run_module
-from experiments import train as train_module
-from experiments import train_warnings as warnings_module
-from experiments.progress import Reporter
-from experiments.run import run
-from experiments.settings import RunSettings
-from inference import GuideSettings
-from models import PRIORS
 from pyro_sib.errors import InputError
+from pyro_sib.experiments import run as run_module
+from pyro_sib.experiments.job import features as ground_module
+from pyro_sib.experiments.job import train as train_module
+from pyro_sib.experiments.job import train_warnings as warnings_module
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.run import run
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import read_json, read_tensors
+from pyro_sib.inference import GuideSettings
+from pyro_sib.models import PRIORS
 
 ROOT = Path(__file__).parents[2]
 
@@ -312,7 +312,7 @@ def test_classes_held_out_are_what_is_evaluated_on(small):
 
 def test_images_and_tuned_features(tmp_path, monkeypatch):
     """From pixels: a tiny synthetic world, f pretrained and tuned on."""
-    from pyro_sib.data.synthetic import synthetic_world
+    from pyro_sib.data.worlds.synthetic import synthetic_world
 
     def tiny(seed, image_size):
         return synthetic_world(seed, image_size, 6, 4, 4, 36, 12)
@@ -352,14 +352,14 @@ def test_images_and_tuned_features(tmp_path, monkeypatch):
 
 _STOPPED = """
 import os, sys
-from inference.evaluation import TaskSource
+from pyro_sib.tasks.source import TaskSource
 whole, at, stop = TaskSource.batch, int(sys.argv.pop(1)), int(sys.argv.pop(1))
 def batch(self, iteration, size):
     if iteration == at:
         os.kill(os.getpid(), stop)
     return whole(self, iteration, size)
 TaskSource.batch = batch
-from experiments.run import main
+from pyro_sib.experiments.run import main
 sys.exit(main())
 """
 

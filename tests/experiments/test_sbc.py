@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.sbc import judge, main, run
-from experiments.sbc_program import Simulation
-from experiments.sbc_settings import SBCSettings
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.sampling.sbc_settings import SBCSettings
+from pyro_sib.experiments.sampling.simulation import Simulation
+from pyro_sib.experiments.sbc import judge, main, run
 from pyro_sib.files import read_json
 
 LINEAR = SBCSettings(

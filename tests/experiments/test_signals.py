@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments.cli import run_command
-from experiments.progress import Reporter
+from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.progress import Reporter
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def test_a_signal_whose_exception_is_lost_still_ends_the_work(signum, code, caps
 def test_what_a_shell_ignores_stays_ignored():
     """Commands in the background of a shell have Ctrl-C ignored: it is meant for the one in front."""
     script = (
-        "import os, signal, sys\nfrom experiments.cli import run_command\n"
+        "import os, signal, sys\nfrom pyro_sib.experiments.terminal.command import run_command\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "sys.exit(run_command(lambda: os.kill(os.getpid(), signal.SIGINT)))"
     )

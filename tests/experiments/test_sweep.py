@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import reproduce as reproduce_module
-from experiments.reproduce import KL_WEIGHTS, ReproduceSettings, rows
-from experiments.sweep import HEADER, sweep
 from pyro_sib.errors import InputError
+from pyro_sib.experiments import reproduce as reproduce_module
+from pyro_sib.experiments.reproduce import KL_WEIGHTS, ReproduceSettings, rows
+from pyro_sib.experiments.sweep import HEADER, sweep
 
 
 def _result(weight):

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiments.settings import RunSettings
-from experiments.train_warnings import Start, against_zero, below, training_warnings
-from inference.training import EpochRecord
-from pyro_sib.metrics import MeanInterval, mean_interval
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.train_warnings import Start, against_zero, below, training_warnings
+from pyro_sib.inference.training import EpochRecord
+from pyro_sib.scores.metrics import MeanInterval, mean_interval
 
 SETTINGS = RunSettings(setting="standard", iterations=100, epochs=8).resolved()
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from inference import GUIDES
-from inference.attentive_neural_process import CrossAttention
-from inference.guide import Guide
+from pyro_sib.inference import GUIDES
+from pyro_sib.inference.guide import Guide
+from pyro_sib.inference.guides.attentive_neural_process import CrossAttention
 from pyro_sib.types import Evidence
 from tests.worlds import make_world
 

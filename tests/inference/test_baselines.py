@@ -7,11 +7,11 @@ import torch
 from pyro.infer import SVI, Trace_ELBO
 from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
-from inference import BASELINES, TaskForm
-from inference.baselines.snail import CausalAttention
-from inference.evaluation import evaluate
-from inference.optimizer import JointAdam
 from pyro_sib.cosine import unit
+from pyro_sib.inference import BASELINES, TaskForm
+from pyro_sib.inference.baselines.snail import CausalAttention
+from pyro_sib.inference.evaluation import evaluate
+from pyro_sib.inference.optimizer import JointAdam
 from pyro_sib.types import Evidence
 from tests.worlds import BASE_CLASSES, FEATURES, make_world
 

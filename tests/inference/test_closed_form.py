@@ -6,12 +6,12 @@ import pytest
 import torch
 from pyro.infer import Trace_ELBO
 
-from inference import GUIDES, TaskForm
-from inference.maml import MAMLGuide
-from inference.sib import SIBGuide
-from inference.synthetic_gradients import SYNTHETIC_GRADIENTS, MLPGradient
-from inference.unrolled import UnrolledGuide
-from models import LinearGaussian
+from pyro_sib.inference import GUIDES, TaskForm
+from pyro_sib.inference.guides.maml import MAMLGuide
+from pyro_sib.inference.guides.sib import SIBGuide
+from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS, MLPGradient
+from pyro_sib.inference.steps.unrolled import UnrolledGuide
+from pyro_sib.models import LinearGaussian
 from pyro_sib.types import GaussianParameters
 from tests.worlds import BASE_CLASSES, FEATURES, make_world
 

@@ -11,8 +11,8 @@ import torch
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor
 
-from inference import GUIDES, Guide, GuideSettings, TaskForm
-from models import DiagonalPrior, EmpiricalBayes, ExactPosterior, LinearGaussian
+from pyro_sib.inference import GUIDES, Guide, GuideSettings, TaskForm
+from pyro_sib.models import DiagonalPrior, EmpiricalBayes, ExactPosterior, LinearGaussian
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, Evidence, GaussianParameters
 

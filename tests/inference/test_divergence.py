@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from inference.divergence import DRAWS, kl_to_prior, monte_carlo_kl
-from inference.evaluation import evidence_bound
-from inference.guide import as_distribution
-from models import PRIORS
+from pyro_sib.inference.divergence import DRAWS, kl_to_prior, monte_carlo_kl
+from pyro_sib.inference.evaluation import evidence_bound
+from pyro_sib.inference.guide import as_distribution
+from pyro_sib.models import PRIORS
 from tests.worlds import make_world
 
 

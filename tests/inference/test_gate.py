@@ -1,6 +1,6 @@
 import torch
 
-from inference.gate import EvennessTest, Gate, LogisticGate, fit_gate, fit_test, log_unevenness
+from pyro_sib.inference.gate import EvennessTest, Gate, LogisticGate, fit_gate, fit_test, log_unevenness
 
 
 def test_unevenness_is_chi_squared_from_even():

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inference import GUIDES, TaskForm
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
+from pyro_sib.inference import GUIDES, TaskForm
 from tests.worlds import BASE_CLASSES, FEATURES, make_world
 
 

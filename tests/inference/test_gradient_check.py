@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from inference.gradient_check import gradient_cosine
+from pyro_sib.inference.gradient_check import gradient_cosine
 from tests.worlds import make_world
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from inference.implicit_step import implicit_loc, relaxed_log_scale
+from pyro_sib.inference.steps.kl_step import implicit_loc, relaxed_log_scale
 
 SHAPES = [(2, 3, 4), (1, 4), (4,), (2, 1, 4)]
 STEP_SIZE = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)

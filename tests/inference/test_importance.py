@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from experiments.arviz_lines import psis
-from experiments.khat import components_of
-from inference.importance import defensive_log_ratio, log_weights, reweighted, span_draws, targets_of
-from inference.marginal import span
-from inference.posterior_draws import support_log_likelihood
-from inference.prediction import PosteriorWeights
 from pyro_sib.cosine import unit
+from pyro_sib.experiments.posterior.arviz_versions import psis
+from pyro_sib.experiments.posterior.khat import components_of
+from pyro_sib.inference.exact.importance import defensive_log_ratio, log_weights, reweighted, span_draws, targets_of
+from pyro_sib.inference.exact.marginal import span
+from pyro_sib.inference.posterior_draws import support_log_likelihood
+from pyro_sib.inference.prediction import PosteriorWeights
 from pyro_sib.types import GaussianParameters
 from tests.worlds import make_world
 
@@ -53,7 +53,7 @@ def near_prior(request):
 @torch.no_grad()
 def test_all_spaces_find_the_evidence_that_simulation_finds(near_prior):
     world, evidence, p, prior, theta = near_prior
-    draws = PosteriorWeights(world.guide, evidence, theta)
+    draws = PosteriorWeights(world.guide.prior, evidence, theta)
     w = torch.stack([draws.draw(i)[0][0] for i in range(DRAWS)])
 
     def likelihood(weights):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from inference.marginal import Components, Marginal, log_q_on_span, span
+from pyro_sib.inference.exact.marginal import Components, Marginal, log_q_on_span, span
 from pyro_sib.types import GaussianParameters
 
 D, R = 5, 2

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.distributions import kl_divergence
 
-from inference import GUIDES
-from inference.evaluation import evidence_bound
-from inference.fit import adam
-from inference.guide import as_distribution
+from pyro_sib.inference import GUIDES
+from pyro_sib.inference.evaluation import evidence_bound
+from pyro_sib.inference.guide import as_distribution
+from pyro_sib.inference.guides.fit import adam
 from pyro_sib.types import GaussianParameters
 from tests.worlds import make_world
 

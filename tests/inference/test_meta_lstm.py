@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from inference import GUIDES
-from inference.meta_lstm import GatedUpdate, preprocess
+from pyro_sib.inference import GUIDES
+from pyro_sib.inference.guides.meta_lstm import GatedUpdate, preprocess
 from tests.worlds import make_world
 
 

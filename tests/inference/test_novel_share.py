@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from inference.novel_share import NovelShareLearner, with_novel_share
+from pyro_sib.inference.novel_share import NovelShareLearner, with_novel_share
 from tests.worlds import make_world
 
 BASE = 6

@@ -8,11 +8,13 @@ import pytest
 import torch
 from pyro import poutine
 
-from inference.bridge import bridge
-from inference.coordinates import fit_coordinates
-from inference.nuts import ChainSettings, Potential, sample
-from inference.task_posterior import TaskPosterior, given_support, objective_power
-from models import (
+from pyro_sib.cosine import unit
+from pyro_sib.errors import InputError
+from pyro_sib.inference.exact.bridge import bridge
+from pyro_sib.inference.exact.coordinates import fit_coordinates
+from pyro_sib.inference.exact.nuts import ChainSettings, Potential, sample
+from pyro_sib.inference.exact.task_posterior import TaskPosterior, given_support, objective_power
+from pyro_sib.models import (
     PRIORS,
     CosineCategorical,
     DiagonalPrior,
@@ -21,8 +23,6 @@ from models import (
     LinearGaussian,
     make_prior,
 )
-from pyro_sib.cosine import unit
-from pyro_sib.errors import InputError
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, Evidence
 

@@ -8,10 +8,10 @@ import torch
 from pyro.infer import SVI, Predictive, Trace_ELBO
 from pyro.optim import Adam
 
-from inference import BASELINES, TaskForm
-from inference.evaluation import evaluate
-from inference.training import Trainer, TrainSettings
-from pyro_sib.bank import fit_base_classifier
+from pyro_sib.features.bank import fit_base_classifier
+from pyro_sib.inference import BASELINES, TaskForm
+from pyro_sib.inference.evaluation import evaluate
+from pyro_sib.inference.training import Trainer, TrainSettings
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.torch_state import plain_torch
 from tests.worlds import BASE_CLASSES, FEATURES, clusters, make_world

@@ -4,8 +4,8 @@ import pytest
 import torch
 from pyro.infer import Trace_ELBO
 
-from inference import GUIDES, TaskForm
-from models import PRIORS
+from pyro_sib.inference import GUIDES, TaskForm
+from pyro_sib.models import PRIORS
 from tests.worlds import BASE_CLASSES, FEATURES, make_world
 
 

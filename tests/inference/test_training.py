@@ -4,13 +4,13 @@ import pytest
 import torch
 from pyro.infer import SVI, Trace_ELBO
 
-from inference.evaluation import evaluate, evidence_bound
-from inference.gradient_check import gradient_cosine
-from inference.optimizer import SCHEDULES, JointAdam
-from inference.prediction import predict
-from inference.training import EpochRecord, Trainer, TrainSettings, has_diverged
 from pyro_sib.errors import InputError
 from pyro_sib.files import read_tensors, write_tensors
+from pyro_sib.inference.evaluation import evaluate, evidence_bound
+from pyro_sib.inference.gradient_check import gradient_cosine
+from pyro_sib.inference.optimizer import SCHEDULES, JointAdam
+from pyro_sib.inference.prediction import predictions
+from pyro_sib.inference.training import EpochRecord, Trainer, TrainSettings, has_diverged
 from tests.worlds import make_world
 
 SETTINGS = TrainSettings(iterations=60, epochs=6, batch_size=4, learning_rate=1e-2)
@@ -250,7 +250,8 @@ def test_iterates_are_scored_one_by_one():
     scores = evaluate(world.guide, world.source, 20, iterates=range(4))
     assert torch.equal(scores[-1].nll, evaluate(world.guide, world.source, 20)[0].nll)
     zero = world.guide.initializer(world.source.episodes(torch.arange(20)).evidence)
-    expected = predict(world.guide, world.source.episodes(torch.arange(20)).evidence, 0, zero).amax(-1)
+    evidence = world.source.episodes(torch.arange(20)).evidence
+    expected = next(predictions(world.guide.prior, world.guide.likelihood, evidence, 0, zero)).amax(-1)
     torch.testing.assert_close(scores[0].confidence, expected)
 
 
@@ -258,10 +259,12 @@ def test_averaged_draws_tend_to_the_mean_prediction_as_the_scale_vanishes():
     world = make_world(initial_scale=1e-6, kl=0.0)
     evidence = world.source.episodes(torch.arange(5)).evidence
     torch.testing.assert_close(
-        predict(world.guide, evidence, 10), predict(world.guide, evidence, 0), atol=1e-4, rtol=0
+        world.guide.probabilities(evidence, 10)[0], world.guide.probabilities(evidence, 0)[0], atol=1e-4, rtol=0
     )
     wide = make_world(initial_scale=1.0, kl=0.0)
-    assert not torch.allclose(predict(wide.guide, evidence, 10), predict(wide.guide, evidence, 0), atol=1e-2)
+    assert not torch.allclose(
+        wide.guide.probabilities(evidence, 10)[0], wide.guide.probabilities(evidence, 0)[0], atol=1e-2
+    )
 
 
 @pytest.mark.parametrize("prior", ["isotropic", "diagonal", "mixture"])

@@ -8,7 +8,7 @@ from pyro import poutine
 from pyro.infer import Predictive, Trace_ELBO, TraceMeanField_ELBO
 from torch.distributions import Independent, Normal, TransformedDistribution, kl_divergence
 
-from models import PRIORS
+from pyro_sib.models import PRIORS
 from tests.worlds import BASE_CLASSES, make_world
 
 CASES = [(prior, joint, False) for prior in PRIORS if prior != "hierarchical" for joint in (False, True)]

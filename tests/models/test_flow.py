@@ -5,8 +5,8 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.distributions import Independent, Normal
 
-from models.flow import FlowPrior
-from models.gaussian import DiagonalPrior
+from pyro_sib.models.flow import FlowPrior
+from pyro_sib.models.gaussian import DiagonalPrior
 from pyro_sib.types import GaussianParameters
 
 SIZES = (2, 6, 7)

@@ -8,8 +8,8 @@ from pyro import poutine
 from pyro.infer import Predictive, Trace_ELBO, TraceMeanField_ELBO
 from torch.distributions import Independent, Normal, kl_divergence
 
-from inference.guide import as_distribution
 from pyro_sib.errors import InputError
+from pyro_sib.inference.guide import as_distribution
 from pyro_sib.objective import ObjectiveWeights
 from tests.worlds import FEATURES, make_world, psi_attached
 

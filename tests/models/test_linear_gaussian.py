@@ -8,10 +8,10 @@ from pyro import poutine
 from pyro.infer import Predictive, Trace_ELBO, TraceMeanField_ELBO
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from experiments.regression_settings import VALUE_GUIDES
-from inference import GUIDES, GuideSettings, TaskForm
-from inference.ridge import RidgeInitializer
-from models import EmpiricalBayes, ExactPosterior, LinearGaussian, make_prior
+from pyro_sib.experiments.sinusoids.settings import VALUE_GUIDES
+from pyro_sib.inference import GUIDES, GuideSettings, TaskForm
+from pyro_sib.inference.initializers.ridge import RidgeInitializer
+from pyro_sib.models import EmpiricalBayes, ExactPosterior, LinearGaussian, make_prior
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, Evidence, GaussianParameters
 

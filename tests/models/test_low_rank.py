@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from models.low_rank import RANK, LowRankPrior
+from pyro_sib.models.low_rank import RANK, LowRankPrior
 from pyro_sib.types import GaussianParameters
 
 D = 12

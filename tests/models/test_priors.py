@@ -12,9 +12,9 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from models import PRIORS, GaussianMixture, make_prior
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
+from pyro_sib.models import PRIORS, GaussianMixture, make_prior
 from pyro_sib.types import GaussianParameters
 from tests.worlds import make_world
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_sib.calibration import (
+from pyro_sib.scores.calibration import (
     area_under_risk,
     auroc,
     entropy,

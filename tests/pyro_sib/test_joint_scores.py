@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pyro_sib.joint_scores import JointScores
-from pyro_sib.metrics import TaskScores, score
+from pyro_sib.scores.joint import JointScores
+from pyro_sib.scores.metrics import TaskScores, score
 
 # Two base classes, two novel ones; one row a query: probabilities, label, where it goes.
 ROWS = [

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from pyro_sib.calibration import expected_calibration_error
-from pyro_sib.metrics import TaskScores, mean_interval, score
+from pyro_sib.scores.calibration import expected_calibration_error
+from pyro_sib.scores.metrics import TaskScores, mean_interval, score
 
 
 def test_interval_is_the_normal_one():

@@ -6,9 +6,9 @@ import torch
 from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.errors import InputError
+from pyro_sib.features.network_file import SHIPPED, NetworkCard, load_network, read_card, save_network
+from pyro_sib.features.pretrain import EpochRecord, Pretrained
 from pyro_sib.files import read_tensors, write_tensors
-from pyro_sib.network_file import SHIPPED, NetworkCard, load_network, read_card, save_network
-from pyro_sib.pretrain import EpochRecord, Pretrained
 
 CARD = NetworkCard(
     name="small",
@@ -103,6 +103,6 @@ def test_the_networks_that_come_with_the_project_are_what_they_were(name):
 
 def test_another_file_under_a_known_name_is_refused(tmp_path, network, monkeypatch):
     save_network(tmp_path / "mini-imagenet-c64f.safetensors", network, replace(CARD, name="mini-imagenet-c64f"))
-    monkeypatch.setattr("pyro_sib.network_file._FOLDER", tmp_path)
+    monkeypatch.setattr("pyro_sib.features.network_file._FOLDER", tmp_path)
     with pytest.raises(InputError, match="not the file that came with this version"):
         load_network("mini-imagenet-c64f")

@@ -4,13 +4,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pyro_sib.augment import MEAN, STD, Augmentation, jittered, mixed, normalize, random_crop_flip, rotated
 from pyro_sib.backbones import BACKBONES, make_backbone
-from pyro_sib.bank import build_bank, fit_base_classifier
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet, Split
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_tensors, write_tensors
-from pyro_sib.pretrain import (
+from pyro_sib.features.augment import MEAN, STD, Augmentation, jittered, mixed, normalize, random_crop_flip, rotated
+from pyro_sib.features.bank import build_bank, fit_base_classifier
+from pyro_sib.features.pretrain import (
     PretrainSettings,
     base_accuracy,
     checkpoint_name,
@@ -19,6 +18,7 @@ from pyro_sib.pretrain import (
     learning_rate,
     pretrain,
 )
+from pyro_sib.files import read_tensors, write_tensors
 from tests.worlds import clusters
 
 CPU = torch.device("cpu")

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from inference.evaluation import TaskSource
 from pyro_sib.cosine import unit
-from pyro_sib.episodes import EpisodeSampler, EpisodeShape, task_key
 from pyro_sib.errors import InputError
-from pyro_sib.propagation import Propagation
+from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.propagation import Propagation
+from pyro_sib.tasks.source import TaskSource
 from tests.worlds import clusters
 
 

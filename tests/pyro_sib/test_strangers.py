@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pyro_sib.errors import InputError
-from pyro_sib.strangers import stranger_rows
+from pyro_sib.tasks.open_set import stranger_rows
 from tests.worlds import clusters
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pyro_sib.uniformity import ecdf_band, randomized_ranks, uniformity
+from pyro_sib.scores.uniformity import ecdf_band, randomized_ranks, uniformity
 
 
 def test_p_values_of_uniform_numbers_are_uniform():

@@ -1,0 +1,210 @@
+"""What a run stands on: the data as the settings name it, stage 1, and the features."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyro_sib.cosine import unit
+from pyro_sib.data import (
+    BASE_TEST,
+    BASE_TRAIN,
+    BASE_VAL,
+    TEST,
+    VAL,
+    DataSet,
+    hold_out_classes,
+    read_features,
+    read_images,
+)
+from pyro_sib.data.formats.mini_imagenet import NAME as MINI_IMAGENET
+from pyro_sib.data.pictures.skipped import HIDDEN
+from pyro_sib.data.worlds.synthetic import synthetic_world
+from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.terminal.progress import Advance, Reporter
+from pyro_sib.experiments.terminal.tensorboard import Scalars
+from pyro_sib.features.bank import build_bank, fit_base_classifier
+from pyro_sib.features.network_file import NetworkCard, load_network
+from pyro_sib.features.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
+from pyro_sib.files import check_writable, read_tensors
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What stage 2 stands on.
+
+    Attributes:
+        images: the data with images, or None where features were given.
+        bank: the same data as features.
+        network: f and its base classifier, or None where features were given.
+        base_weights: (B, D) unit weights of the base classes, or None without base classes.
+        base_accuracy: percent of held-out base rows that the base classifier names rightly, or None.
+    """
+
+    images: DataSet | None
+    bank: DataSet
+    network: Pretrained | None
+    base_weights: Tensor | None
+    base_accuracy: float | None
+
+
+def choose_device(name: str) -> torch.device:
+    """The named device; auto is a GPU where there is one.
+
+    Raises:
+        InputError: cuda asked for and not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda, but torch sees no GPU; pass --device cpu")
+    return torch.device(name)
+
+
+def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
+    """The data set that the settings name."""
+    with reporter.stage("data", f"data: {settings.source}") as advance:
+        data = _read(settings, advance)
+        if settings.hold_out_classes:
+            data = hold_out_classes(data, settings.hold_out_classes)
+    _say(data, settings, reporter)
+    return data
+
+
+def _say(data: DataSet, settings: RunSettings, reporter: Reporter) -> None:
+    """What the reader did not read, scaled or guessed."""
+    if settings.source == MINI_IMAGENET and data.name != MINI_IMAGENET:
+        reporter.warn(f"these are not mini-ImageNet's classes; results call the data {data.name}")
+    for skipped in data.skipped:
+        if skipped.reason != HIDDEN:
+            reporter.warn(skipped.in_words())
+    for note in data.notes:
+        reporter.warn(note)
+
+
+def _read(settings: RunSettings, advance: Advance) -> DataSet:
+    assert settings.image_size is not None
+    if settings.features:
+        return read_features(settings.features)
+    if settings.data == "synthetic":
+        return synthetic_world(settings.data_seed, settings.image_size)
+    assert settings.data_root is not None
+    images = settings.cache_dir / "images"
+    if not any(images.glob("*.safetensors")):  # one that holds the images may be read-only
+        check_writable(images, "--cache-dir")
+    return read_images(settings.data_root, settings.image_size, images, advance)
+
+
+def choose_split(data: DataSet, settings: RunSettings) -> str:
+    """The split asked for, or test where the data has it.
+
+    Raises:
+        InputError: the data lacks it.
+    """
+    split = settings.split or (TEST if TEST in data.splits else VAL)
+    data.split(split)
+    data.split(BASE_TRAIN)
+    return split
+
+
+def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.device, reporter: Reporter) -> Ground:
+    """Stage 1 and the feature bank, from the cache where they are there."""
+    base_split = BASE_VAL if split == VAL else BASE_TEST
+    if not data.is_images:
+        with reporter.stage("base classifier", "base classifier on the features"):
+            classifier = fit_base_classifier(data.split(BASE_TRAIN), settings.seed)
+        held = data.splits.get(base_split)
+        accuracy = None if held is None else base_accuracy(classifier, held, torch.device("cpu"))
+        return Ground(None, data, None, unit(classifier.weight), accuracy)
+    if settings.network is None:
+        network, card = _stage1(data, settings, device, reporter), None
+    else:
+        network, card = load_network(settings.network)
+        _refuse_known(card, data, split)
+        check_writable(settings.cache_dir / "banks", "--cache-dir")
+        network.backbone.to(device)
+        network.classifier.to(device)
+    with reporter.stage("bank", "feature bank"):
+        bank = build_bank(
+            data, network.backbone, device, settings.cache_dir / "banks", flips=settings.flip_features
+        )
+    base = bank.split(BASE_TRAIN)
+    if card is not None and card.classes != base.class_names:
+        with reporter.stage("base classifier", "base classifier on the features"):
+            classifier = fit_base_classifier(base, settings.seed).to(device)
+        network = replace(network, classifier=classifier)
+    held = bank.splits.get(base_split)
+    accuracy = None if held is None else base_accuracy(network.classifier, held, device)
+    return Ground(data, bank, network, unit(network.classifier.weight.detach().cpu()), accuracy)
+
+
+def _refuse_known(card: NetworkCard, data: DataSet, split: str) -> None:
+    """Refuse to evaluate a network on classes that it was trained on.
+
+    Raises:
+        InputError: some of the split's classes are the network's.
+    """
+    known = sorted(set(card.classes) & set(data.split(split).class_names))
+    if known:
+        raise InputError(
+            f"--network {card.name} was trained on {len(known)} of the {split} classes ({known[0]} is one), and so "
+            f"tells nothing of new classes; evaluate on others, or name a network that does not know these"
+        )
+
+
+def _stage1(data: DataSet, settings: RunSettings, device: torch.device, reporter: Reporter) -> Pretrained:
+    """Train the feature network on the base classes, or take it from the cache."""
+    assert settings.out is not None
+    recipe, train_split = settings.pretrain_settings(device), data.split(BASE_TRAIN)
+    scalars = Scalars(settings.out / "tensorboard", reporter.warn)
+    checkpoint = settings.cache_dir / "backbones" / checkpoint_name(train_split, recipe)
+    _check_cache(settings.cache_dir, checkpoint, recipe.epochs)
+    title = f"pretraining {recipe.backbone}, {recipe.epochs} epochs in {recipe.precision}"
+    with reporter.stage("pretrain", title) as advance:
+
+        def on_epoch(record: Any) -> None:
+            scalars.add("pretrain", record.epoch, loss=record.loss, base_accuracy=record.base_accuracy)
+            reporter.say(
+                f"  epoch {record.epoch}/{recipe.epochs}  loss {record.loss:.3f}  "
+                f"base accuracy {record.base_accuracy:.1f}% on held-out images"
+            )
+
+        return pretrain(train_split, data.splits.get(BASE_VAL), recipe, device, checkpoint, advance, on_epoch)
+
+
+def _check_cache(cache: Path, checkpoint: Path, epochs: int) -> None:
+    """Find out before stage 1 whether its network and features can be kept; one that holds them may be read-only.
+
+    Raises:
+        InputError: they cannot.
+    """
+    try:
+        for name in ("backbones", "banks"):
+            check_writable(cache / name, "--cache-dir")
+    except InputError:
+        if not checkpoint.exists() or len(read_tensors(checkpoint)[1].get("log", ())) < epochs:
+            raise
+
+
+def ground_of(ground: Ground, settings: RunSettings) -> dict[str, Any]:
+    """What result.json says of the data and the features."""
+    return {
+        "data": {
+            "name": ground.bank.name,
+            "fingerprint": ground.bank.fingerprint,
+            "base_holdout": ground.bank.base_holdout,
+            "image_size": settings.image_size if ground.images else None,
+            "notes": list(ground.bank.notes),
+            "skipped": [asdict(skipped) for skipped in ground.bank.skipped],
+        },
+        "backbone": settings.backbone if ground.images else None,
+        "base_accuracy": ground.base_accuracy,
+    }
+
+
+def eval_tasks(settings: RunSettings, split: str) -> int:
+    """How many tasks to evaluate on: the paper's 2000 of validation and 600 of test, unless said."""
+    return settings.eval_tasks or (2000 if split == VAL else 600)

@@ -1,0 +1,44 @@
+"""The tasks of a run: which classes they are drawn from, and for what."""
+
+import torch
+
+from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.source import TaskSource
+
+
+def selection_split(data: DataSet) -> str:
+    """The split on whose tasks the best epoch is chosen: val, or base_train where the data has no val."""
+    return VAL if VAL in data.splits else BASE_TRAIN
+
+
+def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch.device) -> dict[str, TaskSource]:
+    """Sources of the training, selection and evaluation tasks, by purpose: train, select, evaluate [, second].
+
+    `second` holds evaluation tasks of the second query balance, where one is asked for.
+
+    Raises:
+        InputError: a missing split, or one too small for these tasks.
+    """
+    with_base = settings.learner_settings(1).wants_base_ids
+
+    def source(purpose: str, novel: str, base: str, seed: int, shape: EpisodeShape) -> TaskSource:
+        key = task_key(data.fingerprint, seed, purpose)
+        base_split = data.split(base) if with_base else None
+        sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
+        rows = None if base_split is None or not settings.joint else base_split.x.to(device)
+        return TaskSource(sampler, sampler.novel.x.to(device), rows, settings.propagator())
+
+    chosen_by = selection_split(data)
+    held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}
+    trained_on, evaluated_on = settings.train_shape(), settings.shape()
+    found = {
+        "train": source("train", BASE_TRAIN, BASE_TRAIN, settings.seed, trained_on),
+        "select": source("select", chosen_by, held_out[chosen_by], 0, trained_on),
+        "evaluate": source(f"evaluate {split}", split, held_out[split], 0, evaluated_on),
+    }
+    if settings.second_balance is not None:
+        second = settings.shape(settings.second_balance)
+        found["second"] = source(f"evaluate {split}", split, held_out[split], 0, second)
+    return found

@@ -1,0 +1,135 @@
+"""Stage 2 of a run: SVI over training tasks, and what is said along the way."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from pyro_sib.data import BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
+from pyro_sib.experiments.job.features import Ground
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.tasks import make_sources, selection_split
+from pyro_sib.experiments.job.train_warnings import Start, training_warnings
+from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.experiments.terminal.tensorboard import Scalars
+from pyro_sib.features.bank import build_bank
+from pyro_sib.files import digest, digest_state
+from pyro_sib.inference import Baseline, Guide, SIBGuide
+from pyro_sib.inference.evaluation import evaluate
+from pyro_sib.inference.gradient_check import gradient_cosine
+from pyro_sib.inference.program import FeatureNetwork, Program, build_program
+from pyro_sib.inference.training import Trainer
+from pyro_sib.tasks.source import TaskSource
+
+_COSINE_TASKS = 100
+"""Selection tasks on which the synthetic gradient is compared with the true one after each epoch."""
+
+
+def train(
+    settings: RunSettings,
+    ground: Ground,
+    sources: dict[str, TaskSource],
+    device: torch.device,
+    reporter: Reporter,
+    name: str = "sib",
+) -> tuple[Program, Trainer, list[str]]:
+    """Stage 2: SVI over training tasks; the program then holds the best epoch's parameters.
+
+    Returns:
+        The program, its trainer, and warnings of what went wrong, which have been said.
+    """
+    assert settings.out is not None
+    features = ground.bank.split(BASE_TRAIN).x.shape[1]
+    pretrained = {} if ground.network is None else ground.network.backbone.state_dict()
+    identity = digest(ground.bank.fingerprint, digest_state(pretrained))
+    program = build_program(settings.learner_settings(features), features, ground.base_weights, device)
+    modules, model, guide = program.modules(), program.model, program.guide
+    train_source = sources["train"]
+    backbone = ground.network.backbone if ground.network and settings.tune_features else None
+    if backbone is not None:
+        assert ground.images is not None
+        network = FeatureNetwork(backbone)
+        modules = {**modules, "features": network}
+        model, guide = network.model(program.model), network.guide(program.guide)  # type: ignore[assignment]
+        train_source = _image_tasks(ground.images, settings, device)
+    metric = "both" if settings.joint else "novel"
+    selection = sources["select"]
+
+    def validate() -> float:
+        nonlocal selection
+        if backbone is not None:
+            selection = _embedded(ground, backbone, settings, device)
+        return evaluate(program.guide, selection, settings.select_tasks)[0].metrics()[metric].mean
+
+    def measure() -> dict[str, list[float]]:
+        if not isinstance(program.guide, SIBGuide) or not settings.steps:
+            return {}
+        tasks = torch.arange(min(settings.select_tasks, _COSINE_TASKS))
+        cosine = gradient_cosine(program.guide, selection.episodes(tasks))
+        return {"gradient_cosine": [round(float(c), 4) for c in cosine]}
+
+    checkpoint = settings.out / f"{name}.safetensors"
+    trainer = Trainer(model, guide, modules, settings.train_settings(), checkpoint, identity)
+    scalars = Scalars(settings.out / "tensorboard", reporter.warn)
+    title = f"SVI, K = {settings.steps}, {settings.train_settings().iterations} iterations"
+    with reporter.stage(f"train {name}", title) as advance:
+
+        def on_epoch(record: Any) -> None:
+            cosines = {f"gradient_cosine_{k}": c for k, c in enumerate(record.extra.get("gradient_cosine", []))}
+            scalars.add(name, record.iteration, loss=record.loss, accuracy=record.accuracy, **cosines)
+            reporter.say(
+                f"  iteration {record.iteration}  loss {record.loss:.4f}  "
+                f"{metric} accuracy {record.accuracy:.2f}% on {settings.select_tasks} selection tasks"
+            )
+
+        trainer.run(
+            lambda iteration: train_source.batch(iteration, settings.batch_size),
+            validate,
+            advance,
+            on_epoch,
+            measure,
+        )
+    if backbone is not None:
+        selection = _embedded(ground, backbone, settings, device)
+    warnings = training_warnings(trainer.log, settings, _start(program.guide, selection, settings, metric))
+    for warning in warnings:
+        reporter.warn(warning)
+    return program, trainer, warnings
+
+
+def _start(guide: Guide | Baseline, selection: TaskSource, settings: RunSettings, metric: str) -> Start | None:
+    """Where the steps of the trained guide start; None where it takes none."""
+    if not isinstance(guide, Guide) or guide.fixed_steps is not None or not settings.steps:
+        return None
+    before, after = evaluate(guide, selection, settings.select_tasks, iterates=(0, -1))
+    return Start.of(getattr(before, metric), getattr(after, metric))
+
+
+def selected_on(data: DataSet) -> str:
+    """What result.json says of the tasks by which the best epoch is chosen."""
+    return {VAL: "validation classes", BASE_TRAIN: "training classes"}[selection_split(data)]
+
+
+def say_selection(data: DataSet, reporter: Reporter) -> None:
+    """The same in the output, with a warning where no new classes choose."""
+    if selection_split(data) == VAL:
+        reporter.say(
+            f"the best epoch is chosen on tasks of the {len(data.split(VAL).class_names)} validation classes"
+        )
+    else:
+        reporter.warn("no validation classes found: the best epoch is chosen on tasks of the training classes")
+
+
+def _embedded(ground: Ground, backbone: torch.nn.Module, settings: RunSettings, device: torch.device) -> TaskSource:
+    """The selection tasks under the present f."""
+    assert ground.images is not None
+    chosen = selection_split(ground.images)
+    names = {BASE_TRAIN, chosen, BASE_VAL}
+    splits = {n: s for n, s in ground.images.splits.items() if n in names}
+    bank = build_bank(replace(ground.images, splits=splits), backbone, device, cache=None)
+    return make_sources(bank, settings, VAL if VAL in splits else BASE_TRAIN, device)["select"]
+
+
+def _image_tasks(images: DataSet, settings: RunSettings, device: torch.device) -> TaskSource:
+    """Training tasks of images."""
+    return make_sources(images, settings, VAL if VAL in images.splits else TEST, device)["train"]

@@ -1,0 +1,1 @@
+"""A posterior's file, its diagnostics and their pictures."""

@@ -1,0 +1,1 @@
+"""Regression on sinusoids, whose exact posterior is known."""

@@ -1,0 +1,109 @@
+"""The settings of few-shot regression: one typed dataclass, which is the command line as well."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from pyro_sib.data.worlds.sinusoids import SinusoidShape
+from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.features.fourier import plain_features
+from pyro_sib.inference import GuideSettings
+from pyro_sib.inference.training import TrainSettings
+from pyro_sib.objective import ObjectiveWeights
+
+EPOCHS = 10
+VALUE_GUIDES = ("maml", "maml-first-order", "sib", "init-only", "exact-gradient")
+"""Guides that take labels as they are, values or classes."""
+
+
+@dataclass(frozen=True)
+class RegressionSettings:
+    """Learn sinusoids from a few labeled points each, by empirical Bayes with a Gaussian likelihood."""
+
+    guide: tuple[str, ...] = VALUE_GUIDES
+    """Guides to train, one after another; the figure shows the first."""
+    initializer: Literal["global", "ridge"] = "global"
+    """lambda: global (no data) or ridge (ridge regression on the labeled points)."""
+    prior: Literal["diagonal", "isotropic"] = "diagonal"
+    """p(w)."""
+    shots: int = 10
+    """Labeled points in a task."""
+    queries: int = 20
+    """Unlabeled points in a task."""
+    steps: int = 3
+    """Steps of the guides (K)."""
+    step_size: float = 0.3
+    """First value of eta, which is trained."""
+    step_samples: int = 0
+    """Draws of w inside a step; 0 takes the gradient at q's mean and leaves its scale to lambda."""
+    initial_scale: float = 0.1
+    """First standard deviation of q."""
+    kl_weight: float | None = None
+    """Weight of the KL against a query's mean log likelihood; 1 / queries, the literal eq. (4), unless said."""
+    frequencies: int = 10
+    """Of the features' sines and cosines."""
+    gains: bool = True
+    """Learn in stage 1 how large each wave is; all of one size otherwise."""
+    iterations: int = 1000
+    """SVI steps of each guide."""
+    batch_size: int = 8
+    """Tasks a step."""
+    learning_rate: float = 3e-2
+    """Adam's first learning rate."""
+    select_tasks: int = 200
+    """Tasks by which the best epoch is chosen."""
+    eval_tasks: int = 1000
+    """Held-out tasks."""
+    seed: int = 0
+    """Of training tasks, weights and draws; f and the held-out tasks are the same for every seed."""
+    out: Path | None = None
+    """Where results go; runs/regression-..., unless said."""
+
+    def resolved(self) -> "RegressionSettings":
+        """All defaults filled in, everything checked.
+
+        Raises:
+            InputError: what is wrong, what would be right.
+        """
+        if not self.guide or len(set(self.guide)) < len(self.guide):
+            raise InputError("--guide: name at least one guide, each once")
+        for name in self.guide:
+            if name not in VALUE_GUIDES:
+                raise InputError(f"no guide {name!r} for regression; choose from {', '.join(VALUE_GUIDES)}")
+        check_numbers(self)
+        self.shape(), self.train_settings(), self.guide_settings(), plain_features(self.frequencies)
+        weight = 1 / self.queries if self.kl_weight is None else self.kl_weight
+        ObjectiveWeights(weight)
+        name = f"regression-{self.shots}shot-K{self.steps}-{self.initializer}-seed{self.seed}"
+        return replace(self, kl_weight=weight, out=self.out or Path("runs") / name)
+
+    def shape(self) -> SinusoidShape:
+        """Of training and held-out tasks alike."""
+        return SinusoidShape(self.shots, self.queries)
+
+    def weights(self) -> ObjectiveWeights:
+        """Of the ELBO's two terms."""
+        assert self.kl_weight is not None
+        return ObjectiveWeights(self.kl_weight)
+
+    def guide_settings(self) -> GuideSettings:
+        """Inside phi."""
+        return GuideSettings(
+            steps=self.steps,
+            initializer=self.initializer,
+            step_size=self.step_size,
+            step_samples=self.step_samples,
+            initial_scale=self.initial_scale,
+        )
+
+    def train_settings(self) -> TrainSettings:
+        """The budget of SVI."""
+        return TrainSettings(
+            iterations=self.iterations,
+            epochs=min(EPOCHS, max(self.iterations, 1)),
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule="cosine",
+            seed=self.seed,
+        )

@@ -1,0 +1,1 @@
+"""How the commands speak: progress, errors, tables, TensorBoard."""

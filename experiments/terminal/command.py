@@ -1,0 +1,40 @@
+"""How a command ends: one line for what the user can mend, a word on resuming for a signal."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from io import TextIOWrapper
+
+from pyro_sib.errors import InputError, storage_error
+from pyro_sib.experiments.terminal.escape import one_line
+from pyro_sib.experiments.terminal.signals import Terminated, stopped_by_signals
+
+
+def run_command(command: Callable[[], object]) -> int:
+    """Run `command`; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM.
+
+    Bad input is also a disk that is full or cannot be written, whoever met it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with stopped_by_signals():
+            command()
+    except BrokenPipeError:
+        # Whoever read the output has gone; nothing more can be said to them.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (InputError, OSError) as error:
+        known = storage_error(error, doing="used") if isinstance(error, OSError) else error
+        print(f"error: {one_line(known)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last finished epoch", file=sys.stderr)
+        return 130
+    except Terminated:
+        print("terminated; the same command goes on from the last finished epoch", file=sys.stderr)
+        return 143
+    return 0

@@ -1,0 +1,1 @@
+"""The guides q(w), one file each."""

@@ -1,0 +1,36 @@
+"""A neural process (Garnelo et al. 2018) as a guide."""
+
+import torch
+from torch import Tensor
+
+from pyro_sib.inference.guides.amortized import WIDTH, AmortizedGuide, mlp
+from pyro_sib.inference.settings import GuideSettings, TaskForm
+from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.types import Evidence, LikelihoodLike, PriorLike
+
+
+class NeuralProcessGuide(AmortizedGuide):
+    """q decoded from averages of encoded examples and encoded queries (Garnelo et al. 2018).
+
+    A class's embedding is the mean encoding of its own labeled examples, that of all classes, and that of the
+    unlabeled queries. Permuting the classes permutes q; any number of classes is served.
+    """
+
+    def __init__(
+        self,
+        settings: GuideSettings,
+        form: TaskForm,
+        prior: PriorLike,
+        likelihood: LikelihoodLike,
+        weights: ObjectiveWeights,
+    ):
+        super().__init__(settings, form, prior, likelihood, weights)
+        self.encode_labeled = mlp(form.features, WIDTH)
+        self.encode_query = mlp(form.features, WIDTH)
+
+    def embed(self, evidence: Evidence, support: Tensor, queries: Tensor) -> Tensor:
+        """(T, N, 3 WIDTH)."""
+        own = evidence.class_means(self.encode_labeled(support))
+        everyone = own.mean(1, keepdim=True).expand_as(own)
+        unlabeled = self.encode_query(queries).mean(1, keepdim=True).expand_as(own)
+        return torch.cat([own, everyone, unlabeled], dim=-1)

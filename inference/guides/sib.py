@@ -1,0 +1,103 @@
+"""The SIB guide: K synthetic-gradient steps from theta^0 over the unlabeled queries (eq. 9)."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyro_sib.inference.settings import GuideSettings, TaskForm
+from pyro_sib.inference.steps.closed_form import WayBack
+from pyro_sib.inference.steps.psi_taps import PsiEnters
+from pyro_sib.inference.steps.synthetic_gradients import MLPGradient, make_synthetic_gradient
+from pyro_sib.inference.steps.unrolled import Points, UnrolledGuide, walked
+from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.types import Evidence, LikelihoodLike, PriorLike
+
+_SUPPORT_WEIGHT = 0.1
+"""First weight of the labeled examples' loss in a step, against the queries' one."""
+
+
+class SIBGuide(UnrolledGuide):
+    """K synthetic-gradient steps over the unlabeled queries, xi in place of d loss / d outputs (eq. 9).
+
+    Args:
+        settings: the choices inside phi.
+        form: of the tasks.
+        prior: p_psi.
+        likelihood: p_f.
+        weights: of the ELBO's two terms.
+    """
+
+    def __init__(
+        self,
+        settings: GuideSettings,
+        form: TaskForm,
+        prior: PriorLike,
+        likelihood: LikelihoodLike,
+        weights: ObjectiveWeights,
+    ):
+        super().__init__(settings, form, prior, likelihood, weights)
+        if settings.steps:
+            self.xi = make_synthetic_gradient(settings.synthetic_gradient, form.ways, form.joint)
+
+        if settings.steps and settings.support_gradient:
+            self.log_support_weight = nn.Parameter(torch.full((settings.steps,), _SUPPORT_WEIGHT).log())
+
+    @property
+    def closed_form(self) -> bool:
+        """Not where the steps descend the labeled examples' loss too."""
+        return super().closed_form and not self.settings.support_gradient
+
+    @property
+    def step_parameters(self) -> list[nn.Parameter]:
+        """Those of xi, where nothing else is in the way."""
+        return list(self.xi.parameters()) if self._plain else super().step_parameters
+
+    @property
+    def _plain(self) -> bool:
+        """Whether xi alone makes the gradient."""
+        return type(self).output_gradient is SIBGuide.output_gradient
+
+    def taped_output_gradient(
+        self, outputs: Tensor, base: Tensor | None, evidence: Evidence
+    ) -> tuple[Tensor, WayBack]:
+        """That of xi, in closed form where it has one."""
+        if self._plain and isinstance(self.xi, MLPGradient) and self.xi.has_way_back:
+            return self.xi.taped(outputs, base)
+        return super().taped_output_gradient(outputs, base, evidence)
+
+    def look(self, evidence: Evidence, psi: PsiEnters) -> Points:
+        """The queries and, where settings say so, the labeled examples."""
+        points = super().look(evidence, psi)
+        return (
+            points._replace(labeled=self.points(evidence, False, psi)) if self.settings.support_gradient else points
+        )
+
+    @walked
+    def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
+        """The queries' synthetic gradient and, where settings say so, the labeled examples' true one."""
+        gradient = super().gradient(w, points, evidence, k)
+        if (labeled := points.labeled) is None:
+            return gradient
+        outputs, pull_back = self.likelihood.pull_back(w, labeled.x)
+        base = None if labeled.base is None else labeled.base.expand(*outputs.shape[:-1], 1)
+        towards = self.likelihood.output_gradient(outputs, evidence.support_y, base)
+        return gradient + self.log_support_weight[k].exp() * pull_back(towards / labeled.x.shape[-2])
+
+    def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence) -> Tensor:
+        """xi(outputs), (..., T, Q, N)."""
+        if not getattr(self.xi, "wants_likeness", False):
+            return self.xi(outputs, base)
+        x = self.likelihood.query_points(evidence)
+        return self.xi(outputs, base, x @ x.transpose(-1, -2))
+
+
+class InitOnlyGuide(SIBGuide):
+    """Lambda alone, K = 0; with the class means as lambda, Gidaris & Komodakis's (2018) feature averaging."""
+
+    fixed_steps = 0
+
+    def __init__(self, settings: GuideSettings, *rest: Any):
+        initializer = self.fixed_initializer or settings.initializer
+        super().__init__(replace(settings, steps=0, initializer=initializer), *rest)

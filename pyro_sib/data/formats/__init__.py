@@ -1,0 +1,1 @@
+"""The forms in which people keep data sets: class folders, csv lists, pickles."""

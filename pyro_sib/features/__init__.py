@@ -1,0 +1,1 @@
+"""Feature networks: training them, keeping them, computing every image's features."""

@@ -1,0 +1,105 @@
+"""The feature bank: every image's features, computed once per (weights, images, size)."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyro_sib.cosine import CosineClassifier, unit
+from pyro_sib.data import DataSet, Split
+from pyro_sib.errors import InputError
+from pyro_sib.features.pretrain import extract
+from pyro_sib.files import digest, digest_state, read_tensors, write_tensors
+from pyro_sib.readable import finite
+from pyro_sib.torch_state import gradients_on
+
+_FORMAT = 2
+
+
+def build_bank(
+    data: DataSet,
+    backbone: nn.Module,
+    device: torch.device,
+    cache: Path | None,
+    on_split: Callable[[str], None] = lambda name: None,
+    flips: bool = False,
+) -> DataSet:
+    """The data set with features in place of images, memory-mapped from `cache`.
+
+    The file's name is a digest of the weights, the data's fingerprint (content and size) and the kind of device
+    (whose sums differ in the last bits), so a stale bank cannot be found.
+
+    Args:
+        data: image splits.
+        backbone: (n, 3, S, S) -> (n, D).
+        device: where to compute.
+        cache: folder of the banks; None computes without one.
+        on_split: told the name of each split before it is computed.
+        flips: average each image's features with its mirror image's.
+    """
+    key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint, device.type, flips)
+    path = None if cache is None else cache / f"{key}.safetensors"
+    features: dict[str, Tensor] = {}
+    if path is not None and path.exists():
+        try:
+            features, _ = read_tensors(path)
+        except InputError:
+            path.unlink()  # damaged: computed again below
+        if not all(_serves(features.get(name), len(split.y)) for name, split in data.splits.items()):
+            features = {}
+    if not features:
+        for name, split in data.splits.items():
+            on_split(name)
+            features[name] = extract(backbone, split.x, device, flips=flips)
+            if not finite(features[name]):
+                raise InputError(
+                    f"the features of {name} hold NaN or infinite numbers, and so the backbone's weights are too "
+                    f"large; train stage 1 with a lower --pretrain-learning-rate"
+                )
+        if path is not None:
+            write_tensors(path, features, {"data": data.fingerprint})
+    splits = {name: split.with_x(features[name]) for name, split in data.splits.items()}
+    return replace(data, splits=splits)
+
+
+def _serves(features: Tensor | None, rows: int) -> bool:
+    """Whether a cached array is what would be computed, as far as its form says."""
+    return features is not None and features.ndim == 2 and len(features) == rows and features.dtype == torch.float32
+
+
+@gradients_on()
+def fit_base_classifier(train: Split, seed: int, epochs: int = 30, batch_size: int = 256) -> CosineClassifier:
+    """Learn the base classes' cosine classifier on fixed features.
+
+    Starts at the class means; Adam on the cross-entropy, the learning rate falling to zero.
+
+    Args:
+        train: base features, (n, D).
+        seed: of the order of the rows.
+        epochs: passes over the rows.
+        batch_size: rows a step.
+
+    Raises:
+        InputError: the weights did not stay finite.
+    """
+    classes = len(train.class_names)
+    classifier = CosineClassifier(train.x.shape[1], classes)
+    sums = torch.zeros(classes, train.x.shape[1]).index_add_(0, train.y, unit(train.x))
+    classifier.weight.data.copy_(unit(sums))
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-2)
+    steps = epochs * -(-len(train.y) // batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(train.y), generator=generator).split(batch_size):
+            loss = F.cross_entropy(classifier(train.x[rows]), train.y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    if not all(finite(p) for p in classifier.parameters()):
+        raise InputError("the base classifier on the features became NaN; look for features that are not finite")
+    return classifier.requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Tasks drawn from a data set: which rows, how many, moved or not."""
