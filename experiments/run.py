@@ -1,6 +1,7 @@
 """The main job: images (or features) in, a trained few-shot learner and its measured accuracy out."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import torch
 import tyro
 from rich.table import Table
 
+from pyro_sib.data import DataSet
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.features import (
     Ground,
@@ -16,9 +18,12 @@ from pyro_sib.experiments.job.features import (
     choose_split,
     eval_tasks,
     ground_of,
+    ground_of_learner,
     load_data,
     prepare,
+    refuse_known,
 )
+from pyro_sib.experiments.job.learner import LEARNER, learner_of, write_learner
 from pyro_sib.experiments.job.pictures import draw_pictures
 from pyro_sib.experiments.job.records import of_this_version, read_result, take
 from pyro_sib.experiments.job.results import (
@@ -45,9 +50,10 @@ from pyro_sib.features.pretrain import choose_precision
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.inference import Baseline, Guide
 from pyro_sib.inference.evaluation import ElboParts, evaluate, evidence_bound
+from pyro_sib.inference.learner_file import load_learner
 from pyro_sib.inference.novel_share import NovelShareLearner
 from pyro_sib.inference.program import Program
-from pyro_sib.inference.training import Trainer
+from pyro_sib.inference.training import EpochRecord
 from pyro_sib.scores.metrics import MeanInterval, TaskScores, mean_interval
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
@@ -77,6 +83,7 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     done = settings.out / "result.json"
     say_selection(data, reporter)
     whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
+    whole = whole and (settings.learner is not None or (settings.out / LEARNER).is_file())
     held = read_result(done) if done.exists() else {}
     if whole and held and take(held, "data.fingerprint", done, str) == data.fingerprint and is_decorated(held):
         reporter.say(f"{done} is complete; shown again")
@@ -86,6 +93,8 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
             reporter.warn(f"{line}; to try again, delete {done}")
         return held
     check_writable(settings.out, "--out")
+    if settings.learner is not None:
+        return _evaluate_learner(settings, data, split, device, reporter)
     ground = prepare(data, settings, split, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
     program, trainer, warnings = train(settings, ground, sources, device, reporter)
@@ -98,7 +107,19 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
         assert ground.network is not None
         bank = build_bank(ground.images, ground.network.backbone, device, settings.cache_dir / "banks")
         sources = make_sources(bank, settings, split, device)
-    return _finish(settings, ground, split, sources, program, zero, trainer, warnings, reporter)
+    return _finish(settings, ground, split, sources, program, zero, trainer.log, warnings, reporter)
+
+
+def _evaluate_learner(
+    settings: RunSettings, data: DataSet, split: str, device: torch.device, reporter: Reporter
+) -> dict[str, Any]:
+    """What is left to do where nothing is to be trained."""
+    assert settings.learner is not None
+    learner = load_learner(settings.learner, device)
+    refuse_known(f"--learner {settings.learner}", learner.card.base_classes, data, split)
+    ground = ground_of_learner(learner, data, settings, device, reporter)
+    sources = make_sources(ground.bank, settings, split, device)
+    return _finish(settings, ground, split, sources, learner.program, None, [], [], reporter)
 
 
 def _zero(
@@ -141,7 +162,7 @@ def _finish(
     sources: dict[str, TaskSource],
     program: Program,
     zero: _Zero | None,
-    trainer: Trainer,
+    log: Sequence[EpochRecord],
     warnings: list[str],
     reporter: Reporter,
 ) -> dict[str, Any]:
@@ -198,10 +219,10 @@ def _finish(
         "scales": _scales(program, source),
         **ground_of(ground, settings),
         "pretrain_log": [asdict(r) for r in ground.network.log] if ground.network else [],
-        "train_log": [{k: v for k, v in asdict(r).items() if k != "extra"} for r in trainer.log],
+        "train_log": [{k: v for k, v in asdict(r).items() if k != "extra"} for r in log],
         "gradient_cosine": [
             {"iteration": r.iteration, "cosine": r.extra["gradient_cosine"]}
-            for r in trainer.log
+            for r in log
             if "gradient_cosine" in r.extra
         ],
         "commit": commit(),
@@ -212,6 +233,8 @@ def _finish(
         "seconds": reporter.seconds,
         WARNINGS: None,
     }
+    if settings.learner is None:
+        write_learner(settings.out, learner_of(settings, ground, split, program, result["metrics"], tasks))
     done, decorations = settings.out / "result.json", Decorations(reporter)
     write_json(done, result)
     if settings.posterior_tasks and isinstance(guide, Guide):
@@ -276,7 +299,7 @@ def show(result: dict[str, Any], out: Path, reporter: Reporter) -> None:
     """The small table and where everything is."""
     reporter.show(_table(result))
     pictures = ", ".join(sorted(p.name for p in out.glob("*.png")))
-    reporter.say(f"{out}/: result.json, tasks.csv, config.json, sib.safetensors, {pictures}")
+    reporter.say(f"{out}/: result.json, tasks.csv, config.json, {LEARNER}, {pictures}")
 
 
 def _table(result: dict[str, Any]) -> Table:

@@ -29,12 +29,19 @@ def predictions(
         theta: q's parameters.
     """
     weights = PosteriorWeights(prior, evidence, theta)
-    points = likelihood.query_points(evidence)
     for w, w_base in (weights.draw(draw) for draw in range(draws)) if draws else [weights.means]:
-        logits = likelihood.step_outputs(w, points)
-        if w_base is not None:
-            logits = torch.cat([likelihood.step_outputs(w_base, points), logits], -1)
-        yield _softmax(logits)
+        yield probabilities_under(likelihood, evidence, w, w_base)
+
+
+def probabilities_under(
+    likelihood: LikelihoodLike, evidence: Evidence, w: Tensor, w_base: Tensor | None = None
+) -> Tensor:
+    """p(y | x, w) of the queries: (T, N, D) [, (T, B', D)] -> (T, Q, [B' +] N), base classes first."""
+    points = likelihood.query_points(evidence)
+    logits = likelihood.step_outputs(w, points)
+    if w_base is not None:
+        logits = torch.cat([likelihood.step_outputs(w_base, points), logits], -1)
+    return _softmax(logits)
 
 
 def _softmax(logits: Tensor) -> Tensor:

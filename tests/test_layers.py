@@ -14,7 +14,7 @@ ALLOWED = {
     "experiments": {"pyro_sib", "models", "inference", "experiments"},
 }
 JOINS = {"inference/program.py"}
-"""The one file below `experiments` that brings prior, likelihood, model and guide together."""
+"""The file below `experiments` that brings prior, likelihood, model and guide together."""
 SPEAKS = {"print", "input"}
 
 

@@ -1,5 +1,6 @@
 """What a run stands on: the data as the settings name it, stage 1, and the features."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
 from pyro_sib.features.bank import build_bank, fit_base_classifier
-from pyro_sib.features.network_file import NetworkCard, load_network
+from pyro_sib.features.network_file import load_network
 from pyro_sib.features.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
 from pyro_sib.files import check_writable, read_tensors
+from pyro_sib.inference.learner_file import TrainedLearner
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
         network, card = _stage1(data, settings, device, reporter), None
     else:
         network, card = load_network(settings.network)
-        _refuse_known(card, data, split)
+        refuse_known(f"--network {card.name}", card.classes, data, split)
         check_writable(settings.cache_dir / "banks", "--cache-dir")
         network.backbone.to(device)
         network.classifier.to(device)
@@ -141,16 +143,55 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
     return Ground(data, bank, network, unit(network.classifier.weight.detach().cpu()), accuracy)
 
 
-def _refuse_known(card: NetworkCard, data: DataSet, split: str) -> None:
-    """Refuse to evaluate a network on classes that it was trained on.
+def ground_of_learner(
+    learner: TrainedLearner, data: DataSet, settings: RunSettings, device: torch.device, reporter: Reporter
+) -> Ground:
+    """The data under a trained learner's feature network.
 
     Raises:
-        InputError: some of the split's classes are the network's.
+        InputError: images for a learner of features or the other way round, features of another number, or, where
+            tasks name base classes, other base classes than the learner's.
     """
-    known = sorted(set(card.classes) & set(data.split(split).class_names))
+    card = learner.card
+    if data.is_images != (card.pictures is not None):
+        kinds = ("features", "images")
+        raise InputError(
+            f"the learner takes {kinds[card.pictures is not None]}, but the data are {kinds[data.is_images]}"
+        )
+    if card.learner.wants_base_ids and data.split(BASE_TRAIN).class_names != card.base_classes:
+        raise InputError(
+            f"the learner knows {len(card.base_classes)} base classes, and the data has others; give the data "
+            f"that it was trained on"
+        )
+    if learner.backbone is None or card.pictures is None:
+        bank = data
+    else:
+        check_writable(settings.cache_dir / "banks", "--cache-dir")
+        with reporter.stage("bank", "feature bank"):
+            how, banks = card.pictures, settings.cache_dir / "banks"
+            bank = build_bank(data, learner.backbone, device, banks, flips=how.flips, pixels=how.pixels)
+    width = next(iter(bank.splits.values())).x.shape[1]
+    if width != card.features:
+        raise InputError(f"the learner takes features of {card.features} numbers, but the data's have {width}")
+    return Ground(data if data.is_images else None, bank, None, learner.base_weights, None)
+
+
+def refuse_known(what: str, classes: Iterable[str], data: DataSet, split: str) -> None:
+    """Refuse to evaluate what was trained on some of the classes on these.
+
+    Args:
+        what: the option and its value, for the error.
+        classes: that it was trained on.
+        data: with the split.
+        split: to evaluate on.
+
+    Raises:
+        InputError: some of the split's classes are known.
+    """
+    known = sorted(set(classes) & set(data.split(split).class_names))
     if known:
         raise InputError(
-            f"--network {card.name} was trained on {len(known)} of the {split} classes ({known[0]} is one), and so "
+            f"{what} was trained on {len(known)} of the {split} classes ({known[0]} is one), and so "
             f"tells nothing of new classes; evaluate on others, or name a network that does not know these"
         )
 

@@ -19,6 +19,7 @@ NOT_METHOD = {
     **dict.fromkeys(("data", "data_root", "features"), "where the data come from; their fingerprint says what"),
     **dict.fromkeys(("data_seed", "hold_out_classes"), "in the data's fingerprint"),
     **dict.fromkeys(("image_size", "backbone", "network"), "the features that tables are of"),
+    "learner": "the file of a method that was trained elsewhere",
     "seed": "averaged over",
     **dict.fromkeys(("device", "threads", "out", "cache_dir"), "where the run was"),
     **dict.fromkeys(("posterior_tasks", "compare"), "what was written or trained beside it"),

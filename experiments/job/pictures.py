@@ -74,7 +74,7 @@ def _training(result: dict[str, Any], what: str) -> Any:
 
 def _words(settings: RunSettings, data: str, split: str) -> str:
     """What the tasks are, with whatever makes them others than usual."""
-    words = [f"{settings.ways}-way {settings.shots}-shot", f"{data} {split}", settings.setting]
+    words = [f"{settings.ways}-way {settings.shots}-shot", f"{data} {split}", str(settings.setting)]
     words += [f"queries {settings.query_balance}"] if settings.query_balance != "balanced" else []
     words += [f"propagation {settings.propagation:g}"] if settings.propagation else []
     return ", ".join(words)

@@ -1,31 +1,24 @@
 """A finished run brought back from its folder: settings, data, features, tasks and the trained program."""
 
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import get_type_hints
 
 import torch
-from torch import Tensor, nn
 
-from pyro_sib.data import BASE_TRAIN
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.features import Ground, choose_device, choose_split, load_data, prepare
+from pyro_sib.experiments.job.features import Ground, choose_device, choose_split, ground_of_learner, load_data
+from pyro_sib.experiments.job.learner import LEARNER
 from pyro_sib.experiments.job.limits import fits
 from pyro_sib.experiments.job.records import read_result, take
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
 from pyro_sib.experiments.terminal.progress import Reporter
-from pyro_sib.features.bank import build_bank
-from pyro_sib.files import read_json, read_tensors
-from pyro_sib.inference.program import FeatureNetwork, Program, build_program
-from pyro_sib.inference.training import load_state
-from pyro_sib.readable import finite
+from pyro_sib.files import read_json
+from pyro_sib.inference.learner_file import learner_path, load_learner
+from pyro_sib.inference.program import Program
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
-
-CHECKPOINT = "sib.safetensors"
-"""Stage 2's checkpoint in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +51,12 @@ def restore(
     features: Path | None = None,
     device: str = "auto",
 ) -> Restored:
-    """Bring a run back; stage 1 comes from the cache where it is there, and is trained again where not.
+    """Bring a run back from its learner; the data are read for its tasks alone.
 
     Args:
         folder: of the run.
         reporter: told what is done.
-        cache_dir: of images, backbones and features.
+        cache_dir: of decoded images and features.
         data_root: where the images are now, if they have moved.
         features: where the features are now, if they have moved.
         device: auto, cpu or cuda.
@@ -77,39 +70,25 @@ def restore(
     if features is not None:
         settings = replace(settings, features=features)
     settings = settings.resolved()
-    checkpoint, done = folder / CHECKPOINT, folder / "result.json"
-    for path in (checkpoint, done):
+    done = folder / "result.json"
+    where = folder / LEARNER if settings.learner is None else learner_path(settings.learner)
+    for path in (where, done):
         if not path.is_file():
             raise InputError(
                 f"{path} is missing; finish the run with `python -m experiments.run --out {folder} ...`"
             )
     found = choose_device(settings.device)
+    learner = load_learner(where, found)
+    if learner.card.learner != settings.learner_settings(learner.card.features):
+        raise InputError(f"{where} is of other settings than {folder / 'config.json'}; run again elsewhere")
     data = load_data(settings, reporter)
     held = take(read_result(done), "data.fingerprint", done, str)
     if held != data.fingerprint:
         raise InputError(f"{folder} is a run on other data (fingerprint {held}, here {data.fingerprint})")
     split = choose_split(data, settings)
-    ground = prepare(data, settings, split, found, reporter)
-    width = ground.bank.split(BASE_TRAIN).x.shape[1]
-    program = build_program(settings.learner_settings(width), width, ground.base_weights, found)
-    tensors, _ = read_tensors(checkpoint)
-    best = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
-    if not all(finite(tensor) for tensor in best.values()):
-        raise InputError(f"{checkpoint} holds parameters that are NaN or infinite; delete it and train again")
-    if settings.tune_features and ground.network is not None:
-        _load({"features": FeatureNetwork(ground.network.backbone)}, best, checkpoint)
-        ground = replace(ground, bank=build_bank(data, ground.network.backbone, found, cache_dir / "banks"))
-    _load(program.modules(), best, checkpoint)
-    for module in program.modules().values():
-        module.eval()
-    return Restored(settings, ground, split, make_sources(ground.bank, settings, split, found), program, found)
-
-
-def _load(modules: Mapping[str, nn.Module], best: Mapping[str, Tensor], checkpoint: Path) -> None:
-    try:
-        load_state(modules, best)
-    except RuntimeError:
-        raise InputError(f"{checkpoint} is of another version of this package; train it again") from None
+    ground = ground_of_learner(learner, data, settings, found, reporter)
+    sources = make_sources(ground.bank, settings, split, found)
+    return Restored(settings, ground, split, sources, learner.program, found)
 
 
 def read_settings(folder: Path) -> RunSettings:

@@ -1,9 +1,9 @@
 """The settings of a run: one typed dataclass, which is the command line as well."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import tyro
@@ -15,6 +15,7 @@ from pyro_sib.features.network_file import NetworkCard, read_card
 from pyro_sib.features.pretrain import PretrainSettings, choose_precision
 from pyro_sib.inference import LEARNERS, Baseline, GuideSettings, SIBGuide, learner_named
 from pyro_sib.inference.initializers import INITIALIZERS
+from pyro_sib.inference.learner_file import LearnerCard, read_learner_card
 from pyro_sib.inference.program import LearnerSettings
 from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
 from pyro_sib.inference.training import TrainSettings
@@ -37,8 +38,12 @@ class RunSettings:
     Without a data set it runs on a synthetic image world that it generates itself.
     """
 
-    setting: Literal["standard", "lwof"]
-    """Classify queries among the novel classes (standard) or among base and novel ones (lwof)."""
+    setting: Literal["standard", "lwof"] | None = None
+    """Classify queries among the novel classes (standard) or among base and novel ones (lwof); needed, unless a
+    --learner says it."""
+    learner: str | None = None
+    """A trained learner to evaluate, the learner.safetensors of a run or one that comes with the project; nothing
+    is trained then."""
     data: Literal["synthetic", "mini-imagenet", "folders"] = "synthetic"
     """Where the images come from: drawn, or read from --data-root (mini-imagenet and folders mean the same: results
     call the data what they are)."""
@@ -213,12 +218,19 @@ class RunSettings:
             InputError: what is wrong, what would be right.
         """
         check_numbers(self)
+        if self.learner is not None:
+            return self._of_learner(read_learner_card(self.learner))
+        if self.setting is None:
+            raise InputError("--setting is missing; choose standard or lwof, or give a --learner")
+        return self._filled()
+
+    def _filled(self) -> "RunSettings":
         mini, synthetic = self.source in ("mini-imagenet", "folders"), self.source == "synthetic"
         prior = said(self.prior, "mixture" if self.joint else "diagonal")
         iterations = self.iterations if self.iterations is not None else (1500 if synthetic else 60_000)
         short = iterations < 20_000
         learner = learner_named(self.guide)
-        card = None if self.network is None else self._card(self.network)
+        card = None if self.network is None or self.learner is not None else self._card(self.network)
         full = replace(
             self,
             backbone=self.backbone if card is None else card.backbone,
@@ -237,9 +249,34 @@ class RunSettings:
         )
         full._check()
         name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{full.steps}"
+        if self.learner is not None:
+            name = f"learner-{Path(self.learner).resolve().parent.name}-{name}"
         held = f"-{self.hold_out_classes}held" if self.hold_out_classes else ""
         trained = f"-trained-{full.train_ways}way" if full.train_ways else ""
         return replace(full, out=self.out or Path("runs") / f"{name}-{full.prior}{held}{trained}-seed{self.seed}")
+
+    def _of_learner(self, card: LearnerCard) -> "RunSettings":
+        """With all that a trained learner brings along.
+
+        Raises:
+            InputError: an option that says otherwise.
+        """
+        own = _learner_fields(card)
+        defaults = {f.name: f.default for f in fields(self)}
+        for name, value in own.items():
+            if getattr(self, name) not in (defaults[name], value):
+                raise InputError(
+                    f"--{name.replace('_', '-')} {getattr(self, name)} with --learner {self.learner}, which has "
+                    f"{value}; leave it out"
+                )
+        for name in ("network", "tune_features"):
+            if getattr(self, name) != defaults[name]:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} is for training, and --learner trains nothing; leave it out")
+        if (self.features is None) != (card.pictures is not None):
+            kinds = ("features; give --features", "images; leave --features out")
+            raise InputError(f"--learner {self.learner} takes {kinds[card.pictures is not None]}")
+        return replace(self, **own, compare=False)._filled()
 
     def _card(self, network: str) -> NetworkCard:
         """Of the named network, if these settings can have it."""
@@ -428,3 +465,37 @@ class RunSettings:
 def said(value: Value | None, otherwise: Value) -> Value:
     """What the user said, or the default."""
     return otherwise if value is None else value
+
+
+def _learner_fields(card: LearnerCard) -> dict[str, Any]:
+    """The settings that a learner has decided on."""
+    learner, inside, pictures = card.learner, card.learner.inside, card.pictures
+    found: dict[str, Any] = {
+        "setting": "lwof" if learner.joint else "standard",
+        "guide": learner.guide,
+        "prior": learner.prior,
+        "steps": inside.steps,
+        "initializer": inside.initializer,
+        "synthetic_gradient": inside.synthetic_gradient,
+        "support_gradient": inside.support_gradient,
+        "step_size": inside.step_size,
+        "learn_step_size": inside.learn_step_size,
+        "step_samples": inside.step_samples,
+        "initial_scale": inside.initial_scale,
+        "kl_step": inside.kl_step,
+        "fit_steps": inside.fit_steps,
+        "predictor_scale": learner.predictor_scale,
+        "kl_weight": learner.weights.kl,
+        "psi_from_base": learner.weights.base_to_psi,
+        "propagation": card.propagation,
+        "train_ways": card.tasks.ways,
+        "train_query_balance": card.tasks.balance,
+        **asdict(card.training),
+    }
+    if pictures is not None:
+        found |= {
+            "backbone": pictures.backbone,
+            "image_size": pictures.image_size,
+            "flip_features": pictures.flips,
+        }
+    return found

@@ -1,7 +1,7 @@
 """Augmentation on the whole tensor batch: crops, horizontal flips, colours, turns, mixtures; normalization."""
 
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,30 @@ MEAN = (120.39586422 / 255, 115.59361427 / 255, 104.54012653 / 255)
 STD = (70.68188272 / 255, 68.27635443 / 255, 72.54505529 / 255)
 
 
-def normalize(images: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class PixelStatistics:
+    """By what pixels are normalized.
+
+    Attributes:
+        mean: of each channel, in [0, 1].
+        std: standard deviation of each channel, in the same units.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if not all(0 < s < inf for s in self.std) or not all(abs(m) < inf for m in self.mean):
+            raise ValueError(f"pixels need finite means and positive standard deviations, not {self}")
+
+
+MINI_IMAGENET_PIXELS = PixelStatistics(MEAN, STD)
+
+
+def normalize(images: Tensor, pixels: PixelStatistics = MINI_IMAGENET_PIXELS) -> Tensor:
     """(n, 3, H, W) uint8 -> float32, channels last in memory, zero mean and unit variance per channel."""
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1) * 255
+    mean = torch.tensor(pixels.mean, device=images.device, dtype=torch.float32).view(1, 3, 1, 1) * 255
+    std = torch.tensor(pixels.std, device=images.device, dtype=torch.float32).view(1, 3, 1, 1) * 255
     return ((images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 

@@ -1,7 +1,7 @@
 """The feature bank: every image's features, computed once per (weights, images, size)."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyro_sib.cosine import CosineClassifier, unit
 from pyro_sib.data import DataSet, Split
 from pyro_sib.errors import InputError
+from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, PixelStatistics
 from pyro_sib.features.pretrain import extract
 from pyro_sib.files import digest, digest_state, read_tensors, write_tensors
 from pyro_sib.readable import finite
@@ -26,6 +27,7 @@ def build_bank(
     cache: Path | None,
     on_split: Callable[[str], None] = lambda name: None,
     flips: bool = False,
+    pixels: PixelStatistics = MINI_IMAGENET_PIXELS,
 ) -> DataSet:
     """The data set with features in place of images, memory-mapped from `cache`.
 
@@ -39,8 +41,10 @@ def build_bank(
         cache: folder of the banks; None computes without one.
         on_split: told the name of each split before it is computed.
         flips: average each image's features with its mirror image's.
+        pixels: by which pixels are normalized.
     """
-    key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint, device.type, flips)
+    others = () if pixels == MINI_IMAGENET_PIXELS else (asdict(pixels),)
+    key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint, device.type, flips, *others)
     path = None if cache is None else cache / f"{key}.safetensors"
     features: dict[str, Tensor] = {}
     if path is not None and path.exists():
@@ -53,7 +57,7 @@ def build_bank(
     if not features:
         for name, split in data.splits.items():
             on_split(name)
-            features[name] = extract(backbone, split.x, device, flips=flips)
+            features[name] = extract(backbone, split.x, device, flips=flips, pixels=pixels)
             if not finite(features[name]):
                 raise InputError(
                     f"the features of {name} hold NaN or infinite numbers, and so the backbone's weights are too "

@@ -16,7 +16,7 @@ from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.data import Split
 from pyro_sib.errors import InputError
-from pyro_sib.features.augment import Augmentation, mixed, normalize, rotated
+from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, Augmentation, PixelStatistics, mixed, normalize, rotated
 from pyro_sib.files import digest, read_tensors, write_tensors
 from pyro_sib.readable import finite
 from pyro_sib.torch_state import gradients_on
@@ -147,7 +147,12 @@ def learning_rate(settings: PretrainSettings, progress: float) -> float:
 
 @torch.no_grad()
 def extract(
-    backbone: nn.Module, images: Tensor, device: torch.device, batch_size: int = 256, flips: bool = False
+    backbone: nn.Module,
+    images: Tensor,
+    device: torch.device,
+    batch_size: int = 256,
+    flips: bool = False,
+    pixels: PixelStatistics = MINI_IMAGENET_PIXELS,
 ) -> Tensor:
     """Features of uint8 images in evaluation mode: (n, 3, S, S) -> (n, D) float32 on the CPU.
 
@@ -156,7 +161,8 @@ def extract(
     was_training = backbone.training
     backbone.eval()
     with torch.backends.cudnn.flags(allow_tf32=False):
-        features = [_features(backbone, normalize(x.to(device)), flips).cpu() for x in images.split(batch_size)]
+        batches = (normalize(x.to(device), pixels) for x in images.split(batch_size))
+        features = [_features(backbone, x, flips).cpu() for x in batches]
     backbone.train(was_training)
     return torch.cat(features)
 

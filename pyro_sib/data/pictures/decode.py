@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -75,13 +76,38 @@ def decode_image(path: Path) -> Tensor:
             return picture.pixels
 
 
-@contextmanager
-def quiet_pillow() -> Iterator[None]:
+class _Quiet:
+    """Pillow's warnings off while any thread is inside.
+
+    Python has one list of filters for all threads: the first that enters changes it, and the last that leaves puts
+    it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._kept = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._kept = warnings.catch_warnings()
+                self._kept.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._kept.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
+def quiet_pillow() -> AbstractContextManager[None]:
     """Without Pillow's warnings, of damaged EXIF and of many pixels: what it decodes, it decodes."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
+    return _QUIET
 
 
 @contextmanager
@@ -207,3 +233,29 @@ def _deep(
     grey = to_8_bits(values, ranges[depth])
     pixels = torch.from_numpy(255 - grey if is_negative(image) else grey)
     return pixels.expand(3, *pixels.shape).contiguous(), low, high
+
+
+def from_pillow(image: Image.Image, name: str = "the picture") -> Tensor:
+    """A picture that is in memory already, to (3, H, W) uint8 RGB, as a file of it would be decoded.
+
+    Raises:
+        InputError: Pillow cannot read the rest of it, or deep values that no usual range holds.
+    """
+    try:
+        depth = depth_of(image)
+        if depth is None:
+            pixels, _ = _rgb(image)
+        else:
+            values = values_of(image, depth)
+            if not np.isfinite(np.asarray(values, dtype=np.float64)).all():
+                raise InputError(f"{name} holds {depth} values that are NaN or infinite; give it with 8 bits")
+            span = choose_range(depth, float(values.min()), float(values.max()), name)
+            grey = to_8_bits(values, span)
+            pixels = torch.from_numpy(255 - grey if is_negative(image) else grey)
+            pixels = pixels.expand(3, *pixels.shape).contiguous()
+        left = _orientation(image)
+    except InputError:
+        raise
+    except Exception as error:  # what is damaged surfaces as almost any exception
+        raise InputError(f"{name} is not a readable image ({error or type(error).__name__}); replace it") from None
+    return _TURNS[left](pixels).contiguous() if left in _TURNS else pixels

@@ -1,0 +1,66 @@
+"""A run's learner as one file, `learner.safetensors`."""
+
+from pathlib import Path
+from typing import Any
+
+from pyro_sib.experiments.job.features import Ground
+from pyro_sib.experiments.job.results import commit, versions
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.inference.learner_file import (
+    LearnerCard,
+    Measured,
+    PictureSettings,
+    TaskSettings,
+    TrainedLearner,
+    save_learner,
+)
+from pyro_sib.inference.program import Program
+
+LEARNER = "learner.safetensors"
+"""In a run's folder."""
+
+
+def learner_of(
+    settings: RunSettings, ground: Ground, split: str, program: Program, metrics: dict[str, Any], tasks: int
+) -> TrainedLearner:
+    """The trained program with all that it needs to classify new tasks.
+
+    Args:
+        settings: of the run, resolved.
+        ground: data and features.
+        split: that it was evaluated on.
+        program: trained.
+        metrics: name -> mean and ci95 on that split.
+        tasks: how many they are of.
+    """
+    features = ground.bank.split("base_train")
+    assert settings.train_query_balance is not None
+    name = f"{settings.setting} {settings.ways}-way {settings.shots}-shot on {ground.bank.name}"
+    card = LearnerCard(
+        name=name,
+        learner=settings.learner_settings(features.x.shape[1]),
+        features=features.x.shape[1],
+        pictures=_pictures(settings, ground),
+        propagation=settings.propagation,
+        base_classes=() if ground.base_weights is None else features.class_names,
+        tasks=TaskSettings(settings.trained_ways, settings.shots, settings.queries, settings.train_query_balance),
+        training=settings.train_settings(),
+        draws=settings.draws,
+        data={"name": ground.bank.name, "fingerprint": ground.bank.fingerprint},
+        measured=tuple(Measured(f"{n}, {split}", m["mean"], m["ci95"], tasks) for n, m in metrics.items()),
+        made={"commit": commit(), "versions": versions(), "seed": settings.seed},
+    )
+    backbone = None if ground.network is None else ground.network.backbone
+    return TrainedLearner(program, backbone, ground.base_weights, card)
+
+
+def _pictures(settings: RunSettings, ground: Ground) -> PictureSettings | None:
+    if ground.network is None:
+        return None
+    assert settings.image_size is not None
+    return PictureSettings(settings.backbone, settings.image_size, settings.flip_features)
+
+
+def write_learner(out: Path, learner: TrainedLearner) -> None:
+    """Into a run's folder."""
+    save_learner(out / LEARNER, learner)

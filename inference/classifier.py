@@ -1,0 +1,214 @@
+"""A trained learner in one object: labeled examples and queries in, labels and probabilities out."""
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+
+from pyro_sib.errors import InputError
+from pyro_sib.features.augment import normalize
+from pyro_sib.inference import Baseline, Guide
+from pyro_sib.inference.guide import as_distribution
+from pyro_sib.inference.inputs import Examples, Given, sort_examples, to_pixels
+from pyro_sib.inference.learner_file import (
+    SHIPPED,
+    LearnerCard,
+    TrainedLearner,
+    load_learner,
+    save_learner,
+)
+from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under
+from pyro_sib.inference.task_result import Prediction, WeightDraws
+from pyro_sib.tasks.propagation import Propagation
+from pyro_sib.types import Episode, Evidence, GaussianParameters
+
+_BATCH = 256
+"""Pictures that go through the feature network together."""
+
+
+class FewShotClassifier:
+    """Classify queries from a few labeled examples of each class, with a posterior over the classifier's weights.
+
+    Usage:
+        learner = FewShotClassifier.load("learner.safetensors")
+        result = learner.predict({"heron": ["h1.jpg", "h2.jpg"], "ibis": ["i1.jpg"]}, ["a.jpg", "b.jpg"])
+        result.labels, result.probabilities
+
+    Examples are paths, Pillow images or uint8 arrays of pixels, or else features as `features` computes them. The
+    queries of one call are judged together: what is unlabeled takes part (the paper's transductive setting), so a
+    query's probabilities depend on the others.
+
+    Args:
+        trained: program, feature network and card.
+        device: where it computes.
+    """
+
+    def __init__(self, trained: TrainedLearner, device: torch.device | str = "cpu"):
+        if trained.program.guide.oracle:
+            raise InputError(
+                f"the learner is {trained.card.learner.guide}, which looks at the queries' labels; choose another"
+            )
+        self.trained, self.device = trained, torch.device(device)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], device: torch.device | str = "cpu") -> "FewShotClassifier":
+        """A learner from its file; nothing in the file can run code.
+
+        Raises:
+            InputError: the file is missing, damaged, of another version, or no learner.
+        """
+        return cls(load_learner(Path(path), device), device)
+
+    @classmethod
+    def pretrained(cls, name: str, device: torch.device | str = "cpu") -> "FewShotClassifier":
+        """A learner that comes with the project, by its name.
+
+        Raises:
+            InputError: there is none of this name.
+        """
+        if name not in SHIPPED:
+            raise InputError(f"no learner {name!r} comes with this version; choose one of {', '.join(SHIPPED)}")
+        return cls(load_learner(name, device), device)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the learner as one file, which `load` reads."""
+        save_learner(Path(path), self.trained)
+
+    @property
+    def card(self) -> LearnerCard:
+        """What is known of the learner: settings, base classes, measured accuracies, where it comes from."""
+        return self.trained.card
+
+    def __repr__(self) -> str:
+        card, size = self.card, self.card.pictures
+        takes = f"pictures of {size.image_size} pixels" if size else "features"
+        return f"FewShotClassifier({card.name}: {card.learner.guide}, {takes}, D = {card.features})"
+
+    @torch.no_grad()
+    def features(self, examples: Examples) -> Tensor:
+        """(n, D) float32 features, which are accepted wherever pictures are.
+
+        Raises:
+            InputError: examples that are neither pictures nor features of D numbers.
+        """
+        return self._features({"examples": sort_examples(examples, "examples")})["examples"]
+
+    @torch.no_grad()
+    def predict(
+        self, support: Mapping[str, Examples], queries: Examples, draws: int | None = None, seed: int = 0
+    ) -> Prediction:
+        """Probabilities of the queries' classes.
+
+        Args:
+            support: name of each class -> its labeled examples, one or more; classes may have different numbers.
+            queries: one or more, judged together.
+            draws: posterior draws to average; 0 predicts at the posterior's mean. As many as the learner was
+                evaluated with, unless given.
+            seed: of the draws; the same seed gives the same bits.
+
+        Raises:
+            InputError: no class, a class without an example, no query, examples of the wrong kind or size, or
+                another number of classes than a learner serves that is made for one number.
+        """
+        draws = self.card.draws if draws is None else draws
+        if draws < 0:
+            raise InputError(f"draws is {draws}: 0 or more is needed")
+        evidence, guide = self._evidence(support, queries, seed), self.trained.program.guide
+        names = tuple(map(str, support))
+        classes = (*self.card.base_classes, *names) if evidence.joint else names
+        if isinstance(guide, Baseline):
+            return Prediction.of(classes, guide.probabilities(evidence, 0)[0].cpu(), None)
+        theta = guide.iterates(evidence)[-1].expanded()
+        weights = PosteriorWeights(guide.prior, evidence, theta)
+        drawn = [weights.draw(draw) for draw in range(draws)]
+        each = [probabilities_under(guide.likelihood, evidence, *w)[0] for w in drawn or [weights.means]]
+        loc, scale = theta.loc[0].cpu(), theta.log_scale[0].cpu()
+        w = torch.stack([w[0].cpu() for w, _ in drawn]) if drawn else loc.new_empty(0, *loc.shape)
+        per_draw = torch.stack(each).cpu()
+        return Prediction.of(classes, per_draw, WeightDraws(names, GaussianParameters(loc, scale), w, per_draw))
+
+    @torch.no_grad()
+    def posterior(self, support: Mapping[str, Examples], queries: Examples) -> dist.TorchDistribution:
+        """q(w | support, queries), a Pyro distribution with batch (N,) and event (D,).
+
+        Args:
+            support: name of each class -> its labeled examples.
+            queries: the unlabeled examples, which take part in the posterior.
+
+        Raises:
+            InputError: as `predict`; or a learner that has no posterior over weights.
+        """
+        guide = self.trained.program.guide
+        if not isinstance(guide, Guide):
+            raise InputError(f"the learner is {self.card.learner.guide}, which has no posterior over weights")
+        theta = guide.iterates(self._evidence(support, queries, 0))[-1].expanded()
+        return as_distribution(GaussianParameters(theta.loc[0], theta.log_scale[0]))
+
+    def _evidence(self, support: Mapping[str, Examples], queries: Examples, seed: int) -> Evidence:
+        """The task, T = 1."""
+        least = 1 if self.card.learner.joint else 2
+        if not isinstance(support, Mapping) or len(support) < least:
+            raise InputError(f"support should map the names of {least} classes or more to their labeled examples")
+        given = {f"support[{name!r}]": sort_examples(rows, f"support[{name!r}]") for name, rows in support.items()}
+        given["queries"] = sort_examples(queries, "queries")
+        for name, rows in given.items():
+            if not len(rows):
+                raise InputError(f"{name} is empty; give at least one example")
+        self._check_ways(len(support))
+        found = self._features(given)
+        query_x = found.pop("queries")
+        labels = torch.cat([torch.full((len(rows),), n) for n, rows in enumerate(found.values())])
+        base = len(self.card.base_classes)
+        evidence = Evidence(
+            support_x=torch.cat(list(found.values()))[None].to(self.device),
+            support_y=labels[None].to(self.device),
+            query_x=query_x[None].to(self.device),
+            ways=len(support),
+            base_ids=torch.arange(base, device=self.device)[None] if self.card.learner.wants_base_ids else None,
+            task_ids=torch.tensor([seed], device=self.device),
+            joint=self.card.learner.joint,
+        )
+        if not self.card.propagation:
+            return evidence
+        unknown = torch.full((1, len(query_x)), -1, device=self.device)
+        return Propagation(self.card.propagation)(Episode.trusted(evidence, unknown)).evidence
+
+    def _check_ways(self, ways: int) -> None:
+        own, parts = self.card.learner.ways, self.trained.program.guide.modules()
+        if ways != own and any(getattr(part, "fixed_ways", False) for part in parts):
+            raise InputError(
+                f"support has {ways} classes, but this learner serves tasks of {own} classes alone; "
+                f"give as many, or a learner whose parts serve any number"
+            )
+
+    def _features(self, given: Mapping[str, Given]) -> dict[str, Tensor]:
+        """(n, D) of each; all pictures are decoded and go through the network together."""
+        found = {name: rows.features for name, rows in given.items() if rows.features is not None}
+        pictured = {name: rows for name, rows in given.items() if rows.features is None}
+        for name, rows in found.items():
+            if rows.shape[1] != self.card.features:
+                raise InputError(
+                    f"{name} has features of {rows.shape[1]} numbers, but this learner's have {self.card.features}"
+                )
+        if pictured:
+            counts = [len(rows) for rows in pictured.values()]
+            parts = self._of_pictures([picture for rows in pictured.values() for picture in rows.pictures])
+            found |= dict(zip(pictured, parts.split(counts), strict=True))
+        return {name: found[name] for name in given}
+
+    def _of_pictures(self, pictures: list[Any]) -> Tensor:
+        """(n, D)."""
+        backbone, how = self.trained.backbone, self.card.pictures
+        if backbone is None or how is None:
+            raise InputError("this learner was trained on features, and cannot tell what those of a picture are")
+        rows = []
+        for first in range(0, len(pictures), _BATCH):
+            pixels = to_pixels(pictures[first : first + _BATCH], how.image_size)
+            x = normalize(pixels.to(self.device), how.pixels)
+            seen = backbone(x)
+            rows.append(((seen + backbone(x.flip(-1))) / 2 if how.flips else seen).cpu())
+        return torch.cat(rows) if rows else torch.empty(0, self.card.features)
