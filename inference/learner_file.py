@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import pyro_sib
 from pyro_sib.backbones import make_backbone
 from pyro_sib.errors import InputError
 from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, PixelStatistics
@@ -17,6 +16,7 @@ from pyro_sib.files import read_meta, read_tensors, write_tensors
 from pyro_sib.inference.program import LearnerSettings, Program, build_program
 from pyro_sib.inference.training import TrainSettings, load_state
 from pyro_sib.readable import finite
+from pyro_sib.shipped import WEIGHTS
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.torch_state import plain_torch
 from pyro_sib.typed_json import from_json
@@ -27,7 +27,7 @@ SUFFIX = ".safetensors"
 SHIPPED: dict[str, str] = {}
 """Name -> SHA-256 of the learner of that name in `pyro_sib/weights/learners/`."""
 
-_FOLDER = Path(pyro_sib.__file__).parent / "weights" / "learners"
+_FOLDER = WEIGHTS / "learners"
 _BACKBONE, _BASE = "backbone", "base_weights"
 
 
@@ -156,7 +156,7 @@ def save_learner(path: Path, learner: TrainedLearner, dtype: torch.dtype = torch
         state = learner.backbone.state_dict()
         tensors |= {f"{_BACKBONE}.{k}": v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
     if learner.base_weights is not None:
-        tensors[_BASE] = learner.base_weights
+        tensors[_BASE] = learner.base_weights.clone()  # a mixture holds the same one
     write_tensors(path, tensors, {"learner": FORMAT, "card": asdict(learner.card)})
 
 

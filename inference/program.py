@@ -45,8 +45,8 @@ class LearnerSettings:
     def wants_base_ids(self) -> bool:
         """Whether tasks must name their base classes: for queries of them, for the prior, or for lambda."""
         learner = learner_named(self.guide)
-        has_lambda = learner.takes_initializer or learner.fixed_initializer is not None
-        asked = has_lambda and needs_base_ids(self.inside.initializer)
+        named = self.inside.initializer if learner.takes_initializer else learner.fixed_initializer
+        asked = named is not None and needs_base_ids(named)
         return self.joint or PRIORS[self.prior].needs_base_classes or asked
 
 

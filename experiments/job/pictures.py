@@ -41,10 +41,9 @@ def draw_pictures(
 
     assert settings.out is not None
     what = _words(settings, one_line(result["data"]["name"]), split)
-    pictures = {
-        "accuracy_against_K": lambda: _accuracy(settings, result, what),
-        "training": lambda: _training(result, what),
-    }
+    pictures = {"accuracy_against_K": lambda: _accuracy(settings, result, what)}
+    if result["train_log"]:
+        pictures["training"] = lambda: _training(result, what)
     if images is not None or isinstance(guide, Guide):
         pictures["task"] = lambda: _task(settings, images, source, guide, split, what)
     for name, draw in pictures.items():

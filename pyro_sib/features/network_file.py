@@ -12,6 +12,7 @@ from pyro_sib.cosine import CosineClassifier
 from pyro_sib.errors import InputError
 from pyro_sib.features.pretrain import EpochRecord, Pretrained
 from pyro_sib.files import read_meta, read_tensors, write_tensors
+from pyro_sib.shipped import WEIGHTS
 
 FORMAT = 1
 """Of the file; one of another number is refused."""
@@ -25,7 +26,7 @@ SHIPPED: dict[str, str] = {
 }
 """Name -> SHA-256 of the file of that name in `pyro_sib/weights/`."""
 
-_FOLDER = Path(__file__).parent.parent / "weights"
+_FOLDER = WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pyro_sib.experiments.job.results import claim_folder, config_of, metrics_of
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.progress import Reporter
-from pyro_sib.files import read_json, read_tensors, write_json, write_tensors
+from pyro_sib.files import read_json, write_json
 from pyro_sib.inference.evaluation import evaluate
 from tests.experiments.test_run import small, write_features
 
@@ -44,17 +44,12 @@ def test_what_is_no_finished_run_is_refused(small, tmp_path):
     with pytest.raises(InputError, match="settings that this version does not know: colour"):
         restore(out, Reporter(), small.cache_dir)
     write_json(out / "config.json", config)
-    tensors, meta = read_tensors(out / "sib.safetensors")
-    moved = {name.replace("initializer.weight", "weight"): tensor for name, tensor in tensors.items()}
-    write_tensors(out / "sib.safetensors", moved, meta)
-    with pytest.raises(InputError, match=r"sib\.safetensors is of another version of this package; train it again"):
+    write_json(out / "config.json", {**config, "steps": 2})
+    with pytest.raises(InputError, match=r"learner\.safetensors is of other settings than .*config\.json"):
         restore(out, Reporter(), small.cache_dir)
-    broken = {name: t + torch.nan if name == "best.likelihood.log_scale" else t for name, t in tensors.items()}
-    write_tensors(out / "sib.safetensors", broken, meta)
-    with pytest.raises(InputError, match=r"sib\.safetensors holds parameters that are NaN or infinite; delete it"):
-        restore(out, Reporter(), small.cache_dir)
-    (out / "sib.safetensors").unlink()
-    with pytest.raises(InputError, match=r"sib\.safetensors is missing; finish the run"):
+    write_json(out / "config.json", config)
+    (out / "learner.safetensors").unlink()
+    with pytest.raises(InputError, match=r"learner\.safetensors is missing; finish the run"):
         restore(out, Reporter(), small.cache_dir)
 
 

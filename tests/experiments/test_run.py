@@ -539,7 +539,7 @@ def test_help_is_readable():
     environment = {**os.environ, "COLUMNS": "100"}
     command = [sys.executable, "-m", "experiments.run", "--help"]
     text = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    for option in ("--setting {standard,lwof}", "--kl-weight", "--features", "--split", "--device", "--out"):
+    for option in ("--setting {None,standard,lwof}", "--kl-weight", "--features", "--split", "--device", "--out"):
         assert option in text
     assert "synthetic image world" in text
 

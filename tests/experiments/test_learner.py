@@ -1,0 +1,73 @@
+"""A run leaves its learner as one file, which is evaluated again without training."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pyro_sib import FewShotClassifier, InputError
+from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.run import run
+from pyro_sib.inference.learner_file import read_learner_card
+from tests.experiments.test_run import small
+
+__all__ = ["small"]
+
+
+@pytest.mark.parametrize("setting", ["standard", "lwof"])
+def test_a_saved_learner_is_evaluated_to_the_same_numbers(small, tmp_path, setting):
+    trained = run(replace(small, setting=setting, compare=False))
+    file = small.out / "learner.safetensors"
+    card = read_learner_card(file)
+    assert [m.accuracy for m in card.measured] == [m["mean"] for m in trained["metrics"].values()]
+    assert card.data["fingerprint"] == trained["data"]["fingerprint"]
+    options = {
+        name: getattr(small, name) for name in ("features", "queries", "ways", "eval_tasks", "draws", "cache_dir")
+    }
+    again = run(RunSettings(learner=str(file), out=tmp_path / "again", **options))
+    assert again["metrics"] == trained["metrics"]
+    assert again["calibration"] == trained["calibration"]
+    assert again["train_log"] == []
+    assert (again["iterations"], again["guide"], again["kl_weight"]) == (24, "sib", trained["kl_weight"])
+    assert not (tmp_path / "again" / "sib.safetensors").exists()
+    assert not (tmp_path / "again" / "learner.safetensors").exists()
+    assert run(RunSettings(learner=str(file), out=tmp_path / "again", **options)) == again
+    with pytest.raises(InputError, match=r"--guide maml with --learner .*, which has sib; leave it out"):
+        RunSettings(learner=str(file), guide="maml", **options).resolved()
+    with pytest.raises(InputError, match="takes features; give --features"):
+        RunSettings(learner=str(file)).resolved()
+
+
+def test_a_run_needs_a_setting_or_a_learner():
+    with pytest.raises(InputError, match="--setting is missing; choose standard or lwof, or give a --learner"):
+        RunSettings().resolved()
+    with pytest.raises(InputError, match="no learner nobody: give a file"):
+        RunSettings(learner="nobody").resolved()
+
+
+def test_a_learner_predicts_the_same_bits_in_another_process(small, tmp_path):
+    run(replace(small, setting="standard", compare=False))
+    file = small.out / "learner.safetensors"
+    learner = FewShotClassifier.load(file)
+    rows = np.random.default_rng(0).normal(size=(9, learner.card.features)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    support = {"a": rows[:2], "b": rows[2:3], "c": rows[3:5]}
+    here = learner.predict(support, rows[5:]).probabilities
+    code = (
+        "import sys, numpy as np\nfrom pyro_sib import FewShotClassifier\n"
+        "rows = np.load(sys.argv[2])\nlearner = FewShotClassifier.load(sys.argv[1])\n"
+        "support = {'a': rows[:2], 'b': rows[2:3], 'c': rows[3:5]}\n"
+        "np.save(sys.argv[3], learner.predict(support, rows[5:]).probabilities)\n"
+    )
+    words = [sys.executable, "-c", code, str(file), str(tmp_path / "rows.npy"), str(tmp_path / "there.npy")]
+    subprocess.run(words, check=True, capture_output=True, cwd=tmp_path)
+    assert np.array_equal(here, np.load(tmp_path / "there.npy"))
+
+
+def test_an_interrupted_finish_writes_the_learner_before_the_result(small):
+    run(replace(small, compare=False))
+    (small.out / "learner.safetensors").unlink()
+    run(replace(small, compare=False))
+    assert (small.out / "learner.safetensors").is_file()
