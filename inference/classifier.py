@@ -1,6 +1,6 @@
 """A trained learner in one object: labeled examples and queries in, labels and probabilities out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 from pyro_sib.errors import InputError
 from pyro_sib.features.augment import normalize
 from pyro_sib.inference import Baseline, Guide
+from pyro_sib.inference.fit_learner import FitSettings, OnProgress, fit_learner
 from pyro_sib.inference.guide import as_distribution
 from pyro_sib.inference.inputs import Examples, Given, sort_examples, to_pixels
 from pyro_sib.inference.learner_file import (
@@ -73,6 +74,33 @@ class FewShotClassifier:
         if name not in SHIPPED:
             raise InputError(f"no learner {name!r} comes with this version; choose one of {', '.join(SHIPPED)}")
         return cls(load_learner(name, device), device)
+
+    @classmethod
+    def fit(
+        cls,
+        examples: Examples,
+        labels: Sequence[Any],
+        settings: FitSettings | None = None,
+        device: torch.device | str = "cpu",
+        checkpoints: str | PathLike[str] | None = None,
+        on_progress: OnProgress = lambda stage, done, total: None,
+    ) -> "FewShotClassifier":
+        """Train a learner on tasks drawn from labeled examples.
+
+        Args:
+            examples: n pictures or (n, D) features of many classes.
+            labels: n names of classes.
+            settings: how; `FitSettings(network="mini-imagenet-c64f")` takes a trained feature network.
+            device: where it computes.
+            checkpoints: folder for the state of the training, from which an interrupted one goes on.
+            on_progress: told the stage's name, what is done, and what there is to do.
+
+        Raises:
+            InputError: too few examples or classes for the tasks, or labels that do not fit the examples.
+        """
+        folder = None if checkpoints is None else Path(checkpoints)
+        where = torch.device(device)
+        return cls(fit_learner(examples, labels, settings or FitSettings(), where, folder, on_progress), where)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the learner as one file, which `load` reads."""

@@ -1,6 +1,6 @@
 """The choices inside a guide, and the form of the tasks that it is built for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pyro_sib.errors import InputError
@@ -68,3 +68,19 @@ class GuideSettings:
             raise InputError(f"--initial-scale {self.initial_scale}: {SCALES[0]:g} to {SCALES[1]:g} is needed")
         if self.fit_steps < 1:
             raise InputError(f"--fit-steps {self.fit_steps}: 1 or more is needed")
+
+
+def first_scale(settings: GuideSettings, prior: str, kl_weight: float, features: int) -> GuideSettings:
+    """The settings with the first standard deviation of q that suits the prior.
+
+    Under a mixture whose KL counts it is D^-1/2, a component's first width; a narrower q would pay for the
+    difference in every dimension.
+
+    Args:
+        settings: the choices inside the guide.
+        prior: by name.
+        kl_weight: of the KL.
+        features: D.
+    """
+    wide = prior == "mixture" and kl_weight != 0
+    return replace(settings, initial_scale=features**-0.5) if wide else settings

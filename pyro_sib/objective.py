@@ -8,6 +8,9 @@ from pyro.distributions import TorchDistribution
 
 from pyro_sib.errors import InputError
 
+KL_WEIGHT = 1e-4
+"""Weight of the KL where nobody chooses another (docs/results.md)."""
+
 
 @dataclass(frozen=True)
 class ObjectiveWeights:

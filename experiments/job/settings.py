@@ -17,18 +17,16 @@ from pyro_sib.inference import LEARNERS, Baseline, GuideSettings, SIBGuide, lear
 from pyro_sib.inference.initializers import INITIALIZERS
 from pyro_sib.inference.learner_file import LearnerCard, read_learner_card
 from pyro_sib.inference.program import LearnerSettings
+from pyro_sib.inference.settings import first_scale
 from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
 from pyro_sib.inference.training import TrainSettings
 from pyro_sib.models import PRIORS
-from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
 from pyro_sib.tasks.episodes import EpisodeShape
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.tasks.query_balance import parse_balance
 
 Value = TypeVar("Value")
-
-KL_WEIGHT = 1e-4
-"""Of the KL, unless said (docs/results.md)."""
 
 
 @dataclass(frozen=True)
@@ -416,19 +414,22 @@ class RunSettings:
 
     def guide_settings(self, features: int) -> GuideSettings:
         """Inside phi, for features of that many dimensions."""
-        wide = self.prior == "mixture" and self.kl_weight != 0
-        return GuideSettings(
+        assert self.prior is not None
+        assert self.kl_weight is not None
+        settings = GuideSettings(
             steps=self.steps,
             initializer=self.initializer,
             synthetic_gradient=self.synthetic_gradient,
             step_size=self.step_size,
             learn_step_size=self.learn_step_size,
             step_samples=self.step_samples,
-            initial_scale=said(self.initial_scale, features**-0.5 if wide else 0.01),
+            initial_scale=said(self.initial_scale, GuideSettings.initial_scale),
             kl_step=self.kl_step,
             support_gradient=self.support_gradient,
             fit_steps=self.fit_steps,
         )
+        given = self.initial_scale is not None
+        return settings if given else first_scale(settings, self.prior, self.kl_weight, features)
 
     def learner_settings(self, features: int) -> LearnerSettings:
         """Of the program, for features of that many dimensions."""

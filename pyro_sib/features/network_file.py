@@ -81,7 +81,8 @@ def load_network(name: str) -> tuple[Pretrained, NetworkCard]:
     if name in SHIPPED and hashlib.sha256(path.read_bytes()).hexdigest() != SHIPPED[name]:
         raise InputError(f"{path} is not the file that came with this version; install the package again")
     card = _card(path, meta)
-    backbone = make_backbone(card.backbone, card.image_size)
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
+        backbone = make_backbone(card.backbone, card.image_size)
     classifier = CosineClassifier(*_shape(path, tensors.get("classifier.weight"), len(card.classes)))
     network = torch.nn.ModuleDict({"backbone": backbone, "classifier": classifier})
     try:

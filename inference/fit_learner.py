@@ -1,0 +1,224 @@
+"""A learner trained from labeled pictures or features, without files, data sets or a command line."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pyro_sib.cosine import unit
+from pyro_sib.data import BASE_TRAIN, Split
+from pyro_sib.data.fingerprint import fingerprint
+from pyro_sib.errors import InputError
+from pyro_sib.features.bank import fit_base_classifier
+from pyro_sib.features.network_file import load_network, read_card
+from pyro_sib.features.pretrain import Pretrained, PretrainSettings, choose_precision, extract, pretrain
+from pyro_sib.inference.evaluation import evaluate
+from pyro_sib.inference.inputs import Examples, sort_examples, to_pixels
+from pyro_sib.inference.learner_file import LearnerCard, Measured, PictureSettings, TaskSettings, TrainedLearner
+from pyro_sib.inference.program import LearnerSettings, build_program
+from pyro_sib.inference.settings import GuideSettings, first_scale
+from pyro_sib.inference.training import Trainer, TrainSettings
+from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
+from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.source import TaskSource
+from pyro_sib.torch_state import plain_torch
+
+OnProgress = Callable[[str, int, int], None]
+"""Told the stage's name, what is done of it, and what there is to do."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a learner is trained.
+
+    Attributes:
+        guide: name of the guide or baseline, one of `pyro_sib.inference.LEARNERS`.
+        prior: name of the prior, one of `pyro_sib.models.PRIORS`; mixture for joint tasks and diagonal otherwise,
+            unless given.
+        joint: whether queries are classified among the classes of the training and the new ones together (LwoF).
+        ways: new classes in a training task (N); the default parts serve any number of classes afterwards.
+        shots: labeled examples of each (S).
+        queries: unlabeled examples of each.
+        inside: the choices inside the guide.
+        kl_weight: weight of the KL against a query's mean log likelihood, 1 being the literal ELBO.
+        network: a feature network that comes with the project, by its name, or the file of one; without one a
+            network is trained on the pictures.
+        pretrain: how that network is trained.
+        training: how the learner is trained on its features.
+        select_tasks: tasks by which the best epoch is chosen.
+    """
+
+    guide: str = "sib"
+    prior: str | None = None
+    joint: bool = False
+    ways: int = 5
+    shots: int = 1
+    queries: int = 15
+    inside: GuideSettings = field(default_factory=lambda: GuideSettings(synthetic_gradient="context"))
+    kl_weight: float = KL_WEIGHT
+    network: str | None = None
+    pretrain: PretrainSettings = field(default_factory=PretrainSettings)
+    training: TrainSettings = field(
+        default_factory=lambda: TrainSettings(2000, 10, learning_rate=3e-3, schedule="cosine")
+    )
+    select_tasks: int = 200
+
+    @property
+    def shape(self) -> EpisodeShape:
+        """Of the tasks."""
+        base = self.ways * self.queries if self.joint else 0
+        return EpisodeShape(self.ways, self.shots, self.queries, base)
+
+
+@plain_torch()
+def fit_learner(
+    examples: Examples,
+    labels: Sequence[Any],
+    settings: FitSettings,
+    device: torch.device,
+    checkpoints: Path | None = None,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> TrainedLearner:
+    """Train a learner on tasks drawn from labeled examples: their classes play novel, N at a time.
+
+    The best epoch is chosen on tasks of the same classes, drawn apart.
+
+    Args:
+        examples: n pictures or (n, D) features.
+        labels: n names of classes, of any type; ways + 1 different ones at least.
+        settings: how.
+        device: where to compute.
+        checkpoints: folder for the state of the training, from which it goes on where it was interrupted.
+        on_progress: told how far the training is.
+
+    Raises:
+        InputError: too few examples or classes for tasks of this shape, or labels that do not fit the examples.
+    """
+    given = sort_examples(examples, "examples")
+    names, order, y = _classes(labels, len(given))
+    if given.features is not None:
+        network, pictures, rows = None, None, Split(given.features[order], y, names)
+    else:
+        pictures = _pictures(settings)
+        ordered = [given.pictures[i] for i in order.tolist()]
+        images = Split(to_pixels(ordered, pictures.image_size, "examples"), y, names)
+        _sampler(images, settings, "train", "")  # refuses impossible sizes before long work
+        with TemporaryDirectory() as temporary:
+            network = _network(images, settings, device, checkpoints or Path(temporary), on_progress)
+        rows = images.with_x(extract(network.backbone, images.x, device))
+    base = _base_weights(rows, network, settings)
+    backbone = None if network is None else network.backbone
+    return _trained(rows, base, backbone, pictures, settings, device, checkpoints, on_progress)
+
+
+def _classes(labels: Sequence[Any], count: int) -> tuple[tuple[str, ...], Tensor, Tensor]:
+    """Names in order, the rows grouped by class, and each such row's class."""
+    words = [str(label) for label in labels]
+    if len(words) != count:
+        raise InputError(f"{count} examples but {len(words)} labels; give one label for each example")
+    names, y = np.unique(np.array(words, dtype=object), return_inverse=True)
+    order = np.argsort(y, kind="stable")
+    return tuple(map(str, names)), torch.from_numpy(order), torch.from_numpy(y[order].astype(np.int64))
+
+
+def _pictures(settings: FitSettings) -> PictureSettings:
+    """How pictures become features."""
+    of = settings.pretrain if settings.network is None else read_card(settings.network)
+    return PictureSettings(of.backbone, of.image_size)
+
+
+def _network(
+    images: Split, settings: FitSettings, device: torch.device, folder: Path, on_progress: OnProgress
+) -> Pretrained:
+    """Stage 1, or the network that is named."""
+    if settings.network is not None:
+        network = load_network(settings.network)[0]
+        network.backbone.to(device)
+        return network
+    recipe = settings.pretrain
+    recipe = replace(recipe, precision=choose_precision(recipe.precision, device, recipe.image_size))
+    told = lambda done, total: on_progress("feature network", done, total)  # noqa: E731
+    return pretrain(images, None, recipe, device, folder / "network.safetensors", told)
+
+
+def _base_weights(rows: Split, network: Pretrained | None, settings: FitSettings) -> Tensor:
+    """(B, D) unit weights of the classes."""
+    if network is not None and settings.network is None:
+        return unit(network.classifier.weight.detach().cpu())
+    with torch.random.fork_rng(devices=[]):
+        return unit(fit_base_classifier(rows, settings.training.seed).weight)
+
+
+def _sampler(rows: Split, settings: FitSettings, purpose: str, content: str) -> EpisodeSampler:
+    key = task_key(content, settings.training.seed, purpose)
+    return EpisodeSampler(rows, rows, settings.shape, key, "the examples")
+
+
+def _trained(
+    rows: Split,
+    base: Tensor,
+    backbone: nn.Module | None,
+    pictures: PictureSettings | None,
+    settings: FitSettings,
+    device: torch.device,
+    checkpoints: Path | None,
+    on_progress: OnProgress,
+) -> TrainedLearner:
+    """Stage 2."""
+    features, training = rows.x.shape[1], settings.training
+    prior = settings.prior or ("mixture" if settings.joint else "diagonal")
+    tasks_in_all = training.iterations * training.batch_size
+    learner = LearnerSettings(
+        guide=settings.guide,
+        prior=prior,
+        ways=settings.ways,
+        joint=settings.joint,
+        inside=first_scale(settings.inside, prior, settings.kl_weight, features),
+        weights=ObjectiveWeights(settings.kl_weight, True, tasks_in_all),
+        seed=training.seed,
+    )
+    program = build_program(learner, features, base, device)
+    content = fingerprint({BASE_TRAIN: rows})
+    x = rows.x.to(device)
+    train, select = (
+        TaskSource(_sampler(rows, settings, purpose, content), x, x) for purpose in ("train", "select")
+    )
+    metric = "both" if settings.joint else "novel"
+
+    def validate() -> float:
+        return evaluate(program.guide, select, settings.select_tasks)[0].metrics()[metric].mean
+
+    with TemporaryDirectory() as temporary:
+        checkpoint = (checkpoints or Path(temporary)) / "learner-training.safetensors"
+        trainer = Trainer(program.model, program.guide, program.modules(), training, checkpoint, content)
+        trainer.run(
+            lambda iteration: train.batch(iteration, training.batch_size),
+            validate,
+            lambda done, total: on_progress("learner", done, total),
+        )
+    for module in (*program.modules().values(), *([] if backbone is None else [backbone])):
+        module.eval().requires_grad_(False)
+    scores = evaluate(program.guide, select, settings.select_tasks, 20)[0].metrics()
+    card = LearnerCard(
+        name=f"{settings.ways}-way {settings.shots}-shot on {len(rows.class_names)} classes of examples",
+        learner=learner,
+        features=features,
+        pictures=pictures,
+        propagation=0.0,
+        base_classes=rows.class_names,
+        tasks=TaskSettings(settings.ways, settings.shots, settings.queries),
+        training=training,
+        draws=20,
+        data={"name": "examples", "fingerprint": content},
+        measured=tuple(
+            Measured(f"{name}, its own classes", m.mean, m.ci95, settings.select_tasks)
+            for name, m in scores.items()
+        ),
+        made={},
+    )
+    return TrainedLearner(program, backbone, base, card)
