@@ -182,6 +182,8 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
     if not all(finite(tensor) for tensor in tensors.values()):
         raise InputError(f"{path} holds numbers that are NaN or infinite; train the learner again")
     base = tensors.pop(_BASE, None)
+    if base is not None:
+        base = base.clone()  # where a tensor lies in a file decides on the last bits of products with it
     shape = (len(card.base_classes), card.features)
     if (base is None) != (not card.base_classes) or (base is not None and tuple(base.shape) != shape):
         found = "missing" if base is None else f"of shape {tuple(base.shape)}"

@@ -182,6 +182,10 @@ class Trainer:
                 self._save()
                 on_epoch(record)
         load_state(self.modules, self.best)
+        # The optimizer has all parameters in one piece of memory, and where a number lies decides on the last bits
+        # of products with it: with memory of their own they give what they will give once they are saved and read.
+        for _, parameter in self._named_parameters():
+            parameter.data = parameter.data.clone()
 
     def _epoch(
         self,
