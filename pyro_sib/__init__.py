@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyro_sib.errors import InputError
     from pyro_sib.inference.classifier import FewShotClassifier
+    from pyro_sib.inference.fit_learner import FitSettings
+    from pyro_sib.inference.sklearn_estimator import FewShotEstimator
     from pyro_sib.inference.task_result import Prediction
 
-__all__ = ["FewShotClassifier", "InputError", "Prediction"]
+__all__ = ["FewShotClassifier", "FewShotEstimator", "FitSettings", "InputError", "Prediction"]
 
 _ROOT = Path(__file__).parent.parent
 if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "models").is_dir():
@@ -25,6 +27,8 @@ if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "models").is_dir():
 
 _HOMES = {
     "FewShotClassifier": "pyro_sib.inference.classifier",
+    "FewShotEstimator": "pyro_sib.inference.sklearn_estimator",
+    "FitSettings": "pyro_sib.inference.fit_learner",
     "InputError": "pyro_sib.errors",
     "Prediction": "pyro_sib.inference.task_result",
 }
