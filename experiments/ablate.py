@@ -209,8 +209,9 @@ def _words(settings: AblateSettings, name: str) -> list[str]:
 
 
 def _numbers(settings: AblateSettings, name: str, kind: type[Number] = int) -> list[Number]:
+    words = _words(settings, name)
     try:
-        return [kind(word) for word in _words(settings, name)]
+        return [kind(word) for word in words]
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
         raise InputError(f"--{name} {getattr(settings, name)}: {what}, separated by commas") from None

@@ -29,6 +29,7 @@ from pyro_sib.experiments.sinusoids.program import (
 from pyro_sib.experiments.sinusoids.settings import RegressionSettings
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.decoration import Decorations
+from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, digest, write_json
 from pyro_sib.inference.training import EpochRecord, Trainer
@@ -115,7 +116,8 @@ def _train(
         out / f"{name}.safetensors",
         identity,
     )
-    with reporter.stage(f"train {name}", f"SVI, {name}, {settings.iterations} iterations") as advance:
+    title = f"SVI, {name}, {settings.iterations} iterations"
+    with renamed(kl="kl_weight", checkpoint="out"), reporter.stage(f"train {name}", title) as advance:
         trainer.run(
             lambda iteration: ground.sources["train"].batch(iteration, settings.batch_size),
             selection(program, ground.sources["select"], settings.select_tasks),

@@ -18,9 +18,9 @@ class Learner(nn.Module, ABC):
     fixed_ways = False
     """Whether it serves tasks of N classes alone, those of its training, whatever its parts."""
     fixed_steps: int | None = None
-    """K of a learner in which `--steps` has no say."""
+    """K of a learner whose number of steps is fixed; None where `GuideSettings.steps` chooses it."""
     takes_initializer = False
-    """Whether it starts from a lambda that `--initializer` names."""
+    """Whether it starts from the lambda that `GuideSettings.initializer` names."""
     fixed_initializer: str | None = None
     """lambda of one that starts from the same always."""
 

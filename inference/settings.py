@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 
 SCALES = (1e-12, 1e6)
 """Of q at the start: its square and its precision must stay far from what single precision cannot hold."""
@@ -59,15 +59,17 @@ class GuideSettings:
 
     def __post_init__(self) -> None:
         if self.steps < 0:
-            raise InputError(f"--steps {self.steps}: 0 or more is needed")
+            raise InputError(f"{argument('steps')} {self.steps}: 0 or more is needed")
         if self.step_samples < 0:
-            raise InputError(f"--step-samples {self.step_samples}: 0 (at the mean) or more is needed")
+            raise InputError(f"{argument('step_samples')} {self.step_samples}: 0 (at the mean) or more is needed")
         if not 0 < self.step_size < float("inf"):
-            raise InputError(f"--step-size {self.step_size}: a finite positive number is needed")
+            raise InputError(f"{argument('step_size')} {self.step_size}: a finite positive number is needed")
         if not SCALES[0] <= self.initial_scale <= SCALES[1]:
-            raise InputError(f"--initial-scale {self.initial_scale}: {SCALES[0]:g} to {SCALES[1]:g} is needed")
+            raise InputError(
+                f"{argument('initial_scale')} {self.initial_scale}: {SCALES[0]:g} to {SCALES[1]:g} is needed"
+            )
         if self.fit_steps < 1:
-            raise InputError(f"--fit-steps {self.fit_steps}: 1 or more is needed")
+            raise InputError(f"{argument('fit_steps')} {self.fit_steps}: 1 or more is needed")
 
 
 def first_scale(settings: GuideSettings, prior: str, kl_weight: float, features: int) -> GuideSettings:

@@ -13,7 +13,7 @@ from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
 from pyro_sib.counter_rng import make_key
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.files import read_tensors, write_tensors
 from pyro_sib.inference.optimizer import SCHEDULES, JointAdam
 from pyro_sib.torch_state import gradients_on
@@ -21,6 +21,7 @@ from pyro_sib.types import Episode
 
 OBJECTIVES = {"trace": Trace_ELBO, "mean-field": TraceMeanField_ELBO}
 """Monte Carlo KL, or the closed form (for a mixture, the bound) where one is registered."""
+_MEND = f"choose another {argument('checkpoint')} or delete it"
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,11 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in ("iterations", "epochs", "batch_size", "particles"):
             if getattr(self, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: a positive number is needed")
+                raise InputError(f"{argument(name)} {getattr(self, name)}: a positive number is needed")
         if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"--learning-rate {self.learning_rate}: a finite positive number is needed")
+            raise InputError(
+                f"{argument('learning_rate')} {self.learning_rate}: a finite positive number is needed"
+            )
         if self.epochs > self.iterations:
             raise InputError(f"{self.epochs} epochs of {self.iterations} iterations: an epoch needs one at least")
         for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES)):
@@ -83,9 +86,13 @@ def _not_finite(loss: float, iteration: int) -> str:
     if iteration == 0:
         return (
             f"the loss was {what} at the first iteration, before anything was learned; look for features that are "
-            f"not finite, or choose a smaller --step-size, --predictor-scale or --kl-weight"
+            f"not finite, or choose a smaller {argument('step_size')}, {argument('predictor_scale')} or "
+            f"{argument('kl')}"
         )
-    return f"the loss became {what} by iteration {iteration + 1}; lower --learning-rate, --step-size or --kl-weight"
+    return (
+        f"the loss became {what} by iteration {iteration + 1}; lower {argument('learning_rate')}, "
+        f"{argument('step_size')} or {argument('kl')}"
+    )
 
 
 def has_diverged(log: Sequence[EpochRecord]) -> bool:
@@ -225,19 +232,17 @@ class Trainer:
     def _load(self) -> None:
         tensors, meta = read_tensors(self.checkpoint)
         if not {"settings", "identity", "log"} <= meta.keys():
-            raise InputError(f"{self.checkpoint} is no checkpoint of a training; choose another --out or delete it")
+            raise InputError(f"{self.checkpoint} is no checkpoint of a training; {_MEND}")
         if meta["settings"] != asdict(self.settings):
-            raise InputError(f"{self.checkpoint} is of other settings; choose another --out or delete it")
+            raise InputError(f"{self.checkpoint} is of other settings; {_MEND}")
         if meta.get("identity") != self.identity:
-            raise InputError(
-                f"{self.checkpoint} was trained on other data or features; choose another --out or delete it"
-            )
+            raise InputError(f"{self.checkpoint} was trained on other data or features; {_MEND}")
         try:
             self._fill(tensors, meta["log"])
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError, RuntimeError):
-            raise InputError(
-                f"{self.checkpoint} is damaged or of another version; choose another --out or delete it"
-            ) from None
+            raise InputError(f"{self.checkpoint} is damaged or of another version; {_MEND}") from None
 
     def _fill(self, tensors: dict[str, Tensor], log: list[dict[str, Any]]) -> None:
         parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "adam": {}}
@@ -247,9 +252,7 @@ class Trainer:
         try:
             load_state(self.modules, parts["now"])
         except RuntimeError:
-            raise InputError(
-                f"{self.checkpoint} is of another version of this package; choose another --out or delete it"
-            ) from None
+            raise InputError(f"{self.checkpoint} is of another version of this package; {_MEND}") from None
         self.best = parts["best"]
         self.optimizer.set_state(parts["adam"])
         self.log = [EpochRecord(**record) for record in log]

@@ -9,7 +9,7 @@ from pyro.distributions import constraints
 from torch import Tensor, nn
 from torch.distributions import Independent, kl_divergence, register_kl
 
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.models.prior import Prior
 from pyro_sib.normal import Normal
 from pyro_sib.types import GaussianParameters
@@ -118,8 +118,8 @@ class MixturePrior(Prior):
         super().__init__()
         if base_weights is None:
             raise InputError(
-                "--prior mixture has one component per base class, but there are no base classes; "
-                "give base (train) data, or choose --prior diagonal"
+                f"{argument('prior')} mixture has one component per base class, but there are no base classes; "
+                f"give base (train) data, or choose {argument('prior')} diagonal"
             )
         size = features**-0.5
         self.locs = nn.Parameter(base_weights.clone())

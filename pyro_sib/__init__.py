@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from pyro_sib.errors import InputError
     from pyro_sib.inference.classifier import FewShotClassifier
     from pyro_sib.inference.fit_learner import FitSettings
-    from pyro_sib.inference.sklearn_estimator import FewShotEstimator
+    from pyro_sib.inference.sklearn_estimator import FewShotEstimator as FewShotEstimator
     from pyro_sib.inference.task_result import Prediction
 
-__all__ = ["FewShotClassifier", "FewShotEstimator", "FitSettings", "InputError", "Prediction"]
+__all__ = ["FewShotClassifier", "FitSettings", "InputError", "Prediction"]
+# FewShotEstimator is there too, and left out here since it needs scikit-learn, which is optional.
 
 _ROOT = Path(__file__).parent.parent
 if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "models").is_dir():
@@ -38,7 +39,14 @@ def __getattr__(name: str) -> object:
     """The public names, imported when they are first asked for, so that the layers below stay free of them."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "sklearn":
+            raise
+        raise ImportError(
+            f"{name} needs scikit-learn, which is not installed; install pyro-sib[scikit-learn]"
+        ) from None
 
 
 def __dir__() -> list[str]:

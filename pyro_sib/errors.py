@@ -1,15 +1,44 @@
 """The one exception that means: the user can mend this."""
 
 import errno
+import re
+from collections.abc import Mapping
 from os import PathLike
 
+_OPEN, _CLOSE = "\ufdd0", "\ufdd1"
+"""Unicode keeps these for a program's own use: no text that anybody interchanges holds them."""
+_MARKED = re.compile(f"{_OPEN}(\\w+){_CLOSE}")
 
-class InputError(Exception):
-    """Bad input. The message is one line: the thing, what was expected, what was found, the mend."""
+
+def argument(name: str) -> str:
+    """An argument's name for the message of an `InputError`, which shows it as it is.
+
+    It is marked, so that a command line can put its own name for the argument there (`InputError.rename`) without
+    touching any other text.
+    """
+    return f"{_OPEN}{name}{_CLOSE}"
+
+
+class InputError(ValueError):
+    """Bad input. The message is one line: the thing, what was expected, what was found, the mend.
+
+    The thing and the mend may be an argument of the function that raises it, or a field of its settings, each named
+    by `argument`.
+    """
 
     def __init__(self, message: str):
         # A file's or a class's name may hold anything, newlines too.
-        super().__init__("\\n".join(message.splitlines()))
+        self._message = "\\n".join(message.splitlines())
+        super().__init__(self.said_with({}))
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Name arguments otherwise from here on, as the caller who passed them on knows them: old to new names."""
+        self._message = _MARKED.sub(lambda found: argument(names.get(found[1], found[1])), self._message)
+        self.args = (self.said_with({}),)
+
+    def said_with(self, names: Mapping[str, str]) -> str:
+        """The message with other words for arguments, as `{"step_size": "--step-size"}`."""
+        return _MARKED.sub(lambda found: names.get(found[1], found[1]), self._message)
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

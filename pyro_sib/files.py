@@ -89,7 +89,7 @@ def read_json(path: Path) -> Any:
         with opened(path) as file:
             return json.load(file)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+        raise InputError(f"{path} is not valid JSON ({error}); delete it and write it again") from None
 
 
 @contextmanager
@@ -103,9 +103,9 @@ def opened(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
         with path.open(encoding="utf-8", newline=newline) as file:
             yield file
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run the command that writes it first") from None
+        raise InputError(f"{path} does not exist; write it first") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not valid text ({error}); delete it and run again") from None
+        raise InputError(f"{path} is not valid text ({error}); delete it and write it again") from None
     except OSError as error:
         raise storage_error(error, path, "read") from None
 
@@ -162,9 +162,11 @@ def _opened(path: Path, device: str) -> Iterator[Any]:
         with safe_open(path, framework="pt", device=device) as file:
             yield file
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run the command that writes it first") from None
+        raise InputError(f"{path} does not exist; write it first") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not a readable safetensors file ({error}); delete it and run again") from None
+        raise InputError(
+            f"{path} is not a readable safetensors file ({error}); delete it and write it again"
+        ) from None
 
 
 def digest(*parts: Any) -> str:

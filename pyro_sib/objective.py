@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pyro import poutine
 from pyro.distributions import TorchDistribution
 
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 
 KL_WEIGHT = 1e-4
 """Weight of the KL where nobody chooses another (docs/results.md)."""
@@ -22,7 +22,7 @@ class ObjectiveWeights:
     thousands of nats against a likelihood of about one, so kl is a choice, printed in every result.
 
     Attributes:
-        kl: weight of the KL, `--kl-weight`; 1 is the literal eq. (4).
+        kl: weight of the KL; 1 is the literal eq. (4).
         base_to_psi: in joint tasks, let the prior learn from the likelihood too, through its draws of the base
             classes' weights. That is the whole gradient of the ELBO; without it the draws are constants.
         tasks_in_all: tasks in the whole stream of training; the KL of what they share is spread over them all.
@@ -34,9 +34,9 @@ class ObjectiveWeights:
 
     def __post_init__(self) -> None:
         if not 0 <= self.kl < float("inf"):
-            raise InputError(f"--kl-weight {self.kl}: a finite number of 0 or more is needed")
+            raise InputError(f"{argument('kl')} {self.kl}: a finite number of 0 or more is needed")
         if self.tasks_in_all < 1:
-            raise InputError(f"{self.tasks_in_all} training tasks in all: 1 or more is needed; raise --iterations")
+            raise InputError(f"{argument('tasks_in_all')} {self.tasks_in_all}: 1 or more is needed")
 
     def bound(self, log_likelihood: float, kl: float, base_kl: float) -> float:
         """The bound that training raises, from its terms in nats: a query's, a task's, and all base classes'."""

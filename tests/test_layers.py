@@ -1,6 +1,7 @@
 """The layer rule: each layer imports only what stands to its left; no files import one another in a circle."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -83,6 +84,22 @@ def test_no_folder_has_more_than_some_twenty_files():
         str(f.relative_to(ROOT)): len(list(f.glob("*.py"))) for f in folders if len(list(f.glob("*.py"))) > 22
     }
     assert not crowded
+
+
+def _texts(tree: ast.AST) -> list[str]:
+    """The strings of a file but for docstrings."""
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in alone)
+    return [node.value for node in constants if isinstance(node.value, str)]
+
+
+def test_below_experiments_no_text_names_an_option_of_the_command_line():
+    """Errors there name the argument; `experiments` knows what the command line calls it."""
+    option = re.compile(r"(?<![\w-])--(?=[a-z]|$)")
+    below = [path for path in _files() if path.relative_to(ROOT).parts[0] != "experiments"]
+    texts = {str(path.relative_to(ROOT)): _texts(ast.parse(path.read_text())) for path in below}
+    assert sum(map(len, texts.values())) > 100
+    assert not {name: found for name, held in texts.items() if (found := [t for t in held if option.search(t)])}
 
 
 def test_every_layer_is_there():

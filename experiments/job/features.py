@@ -25,6 +25,7 @@ from pyro_sib.data.pictures.skipped import HIDDEN
 from pyro_sib.data.worlds.synthetic import synthetic_world
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
 from pyro_sib.features.bank import build_bank, fit_base_classifier
@@ -71,7 +72,8 @@ def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
     with reporter.stage("data", f"data: {settings.source}") as advance:
         data = _read(settings, advance)
         if settings.hold_out_classes:
-            data = hold_out_classes(data, settings.hold_out_classes)
+            with renamed(count="hold_out_classes"):
+                data = hold_out_classes(data, settings.hold_out_classes)
     _say(data, settings, reporter)
     return data
 
@@ -97,7 +99,8 @@ def _read(settings: RunSettings, advance: Advance) -> DataSet:
     images = settings.cache_dir / "images"
     if not any(images.glob("*.safetensors")):  # one that holds the images may be read-only
         check_writable(images, "--cache-dir")
-    return read_images(settings.data_root, settings.image_size, images, advance)
+    with renamed(root="data_root"):
+        return read_images(settings.data_root, settings.image_size, images, advance)
 
 
 def choose_split(data: DataSet, settings: RunSettings) -> str:
@@ -129,7 +132,7 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
         check_writable(settings.cache_dir / "banks", "--cache-dir")
         network.backbone.to(device)
         network.classifier.to(device)
-    with reporter.stage("bank", "feature bank"):
+    with renamed(learning_rate="pretrain_learning_rate"), reporter.stage("bank", "feature bank"):
         bank = build_bank(
             data, network.backbone, device, settings.cache_dir / "banks", flips=settings.flip_features
         )
@@ -204,7 +207,7 @@ def _stage1(data: DataSet, settings: RunSettings, device: torch.device, reporter
     checkpoint = settings.cache_dir / "backbones" / checkpoint_name(train_split, recipe)
     _check_cache(settings.cache_dir, checkpoint, recipe.epochs)
     title = f"pretraining {recipe.backbone}, {recipe.epochs} epochs in {recipe.precision}"
-    with reporter.stage("pretrain", title) as advance:
+    with renamed(learning_rate="pretrain_learning_rate"), reporter.stage("pretrain", title) as advance:
 
         def on_epoch(record: Any) -> None:
             scalars.add("pretrain", record.epoch, loss=record.loss, base_accuracy=record.base_accuracy)

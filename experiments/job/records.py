@@ -55,6 +55,8 @@ def of_this_version(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except InputError:
+        raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise InputError(f"{path} is damaged or of another version; delete it and run again") from None
 

@@ -11,6 +11,7 @@ import tyro
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.features.network_file import NetworkCard, read_card
 from pyro_sib.features.pretrain import PretrainSettings, choose_precision
 from pyro_sib.inference import LEARNERS, Baseline, GuideSettings, SIBGuide, learner_named
@@ -27,6 +28,9 @@ from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.tasks.query_balance import parse_balance
 
 Value = TypeVar("Value")
+
+_STAGE_1 = {name: f"pretrain_{name}" for name in ("epochs", "batch_size", "learning_rate", "weight_decay")}
+"""What the settings of stage 1 that it checks are called here."""
 
 
 @dataclass(frozen=True)
@@ -381,36 +385,39 @@ class RunSettings:
 
     def propagator(self) -> Propagation | None:
         """What moves a task's features, if anything does."""
-        return Propagation(self.propagation) if self.propagation != 0 else None
+        with renamed(strength="propagation"):
+            return Propagation(self.propagation) if self.propagation != 0 else None
 
     def weights(self) -> ObjectiveWeights:
         """Of the ELBO's two terms."""
         assert self.kl_weight is not None
         assert self.iterations is not None
-        return ObjectiveWeights(self.kl_weight, self.psi_from_base, self.iterations * self.batch_size)
+        with renamed(kl="kl_weight"):
+            return ObjectiveWeights(self.kl_weight, self.psi_from_base, self.iterations * self.batch_size)
 
     def pretrain_settings(self, device: torch.device) -> PretrainSettings:
         """Stage 1 on that device."""
         assert self.image_size is not None
         assert self.pretrain_epochs is not None
-        return PretrainSettings(
-            backbone=self.backbone,
-            image_size=self.image_size,
-            epochs=self.pretrain_epochs,
-            batch_size=self.pretrain_batch_size,
-            learning_rate=self.pretrain_learning_rate,
-            schedule=self.pretrain_schedule,
-            weight_decay=self.pretrain_weight_decay,
-            seed=self.pretrain_seed,
-            label_smoothing=self.pretrain_label_smoothing,
-            mixup=self.pretrain_mixup,
-            colour=self.pretrain_colour,
-            crop=self.pretrain_crop,
-            rotation=self.pretrain_rotation,
-            averaging=self.pretrain_averaging,
-            head_scale=self.pretrain_head_scale,
-            precision=choose_precision(self.precision, device, self.image_size),
-        )
+        with renamed(**_STAGE_1):
+            return PretrainSettings(
+                backbone=self.backbone,
+                image_size=self.image_size,
+                epochs=self.pretrain_epochs,
+                batch_size=self.pretrain_batch_size,
+                learning_rate=self.pretrain_learning_rate,
+                schedule=self.pretrain_schedule,
+                weight_decay=self.pretrain_weight_decay,
+                seed=self.pretrain_seed,
+                label_smoothing=self.pretrain_label_smoothing,
+                mixup=self.pretrain_mixup,
+                colour=self.pretrain_colour,
+                crop=self.pretrain_crop,
+                rotation=self.pretrain_rotation,
+                averaging=self.pretrain_averaging,
+                head_scale=self.pretrain_head_scale,
+                precision=choose_precision(self.precision, device, self.image_size),
+            )
 
     def guide_settings(self, features: int) -> GuideSettings:
         """Inside phi, for features of that many dimensions."""

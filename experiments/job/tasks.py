@@ -4,6 +4,7 @@ import torch
 
 from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
 from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
 from pyro_sib.tasks.source import TaskSource
 
@@ -26,7 +27,9 @@ def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch
     def source(purpose: str, novel: str, base: str, seed: int, shape: EpisodeShape) -> TaskSource:
         key = task_key(data.fingerprint, seed, purpose)
         base_split = data.split(base) if with_base else None
-        sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
+        ways = "train_ways" if settings.train_ways and shape is trained_on else "ways"
+        with renamed(ways=ways):
+            sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
         rows = None if base_split is None or not settings.joint else base_split.x.to(device)
         return TaskSource(sampler, sampler.novel.x.to(device), rows, settings.propagator())
 

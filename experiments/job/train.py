@@ -10,6 +10,7 @@ from pyro_sib.experiments.job.features import Ground
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.job.tasks import make_sources, selection_split
 from pyro_sib.experiments.job.train_warnings import Start, training_warnings
+from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
 from pyro_sib.features.bank import build_bank
@@ -72,7 +73,7 @@ def train(
     trainer = Trainer(model, guide, modules, settings.train_settings(), checkpoint, identity)
     scalars = Scalars(settings.out / "tensorboard", reporter.warn)
     title = f"SVI, K = {settings.steps}, {settings.train_settings().iterations} iterations"
-    with reporter.stage(f"train {name}", title) as advance:
+    with renamed(kl="kl_weight", checkpoint="out"), reporter.stage(f"train {name}", title) as advance:
 
         def on_epoch(record: Any) -> None:
             cosines = {f"gradient_cosine_{k}": c for k, c in enumerate(record.extra.get("gradient_cosine", []))}

@@ -94,7 +94,10 @@ def power_of(target: str, run: RunSettings, observed: int) -> float:
     if target == "literal":
         return 1.0
     if target == "objective":
-        return objective_power(run.weights(), observed)
+        weights = run.weights()
+        if weights.kl == 0:
+            raise InputError("the run has kl_weight 0: its objective implies no posterior; name --targets literal")
+        return objective_power(weights, observed)
     try:
         power = float(target)
     except ValueError:

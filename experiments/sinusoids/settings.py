@@ -7,6 +7,7 @@ from typing import Literal
 from pyro_sib.data.worlds.sinusoids import SinusoidShape
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.features.fourier import plain_features
 from pyro_sib.inference import GuideSettings
 from pyro_sib.inference.training import TrainSettings
@@ -74,7 +75,8 @@ class RegressionSettings:
         check_numbers(self)
         self.shape(), self.train_settings(), self.guide_settings(), plain_features(self.frequencies)
         weight = 1 / self.queries if self.kl_weight is None else self.kl_weight
-        ObjectiveWeights(weight)
+        with renamed(kl="kl_weight"):
+            ObjectiveWeights(weight)
         name = f"regression-{self.shots}shot-K{self.steps}-{self.initializer}-seed{self.seed}"
         return replace(self, kl_weight=weight, out=self.out or Path("runs") / name)
 

@@ -8,13 +8,15 @@ from io import TextIOWrapper
 
 from pyro_sib.errors import InputError, storage_error
 from pyro_sib.experiments.terminal.escape import one_line
+from pyro_sib.experiments.terminal.options import options_of
 from pyro_sib.experiments.terminal.signals import Terminated, stopped_by_signals
 
 
 def run_command(command: Callable[[], object]) -> int:
     """Run `command`; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM.
 
-    Bad input is also a disk that is full or cannot be written, whoever met it.
+    Bad input is also a disk that is full or cannot be written, whoever met it. Where an error names an argument
+    that is an option of the command, the option is named instead.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -29,7 +31,7 @@ def run_command(command: Callable[[], object]) -> int:
         return 141
     except (InputError, OSError) as error:
         known = storage_error(error, doing="used") if isinstance(error, OSError) else error
-        print(f"error: {one_line(known)}", file=sys.stderr)
+        print(f"error: {one_line(known.said_with(options_of(command)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last finished epoch", file=sys.stderr)

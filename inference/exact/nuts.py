@@ -10,7 +10,7 @@ from pyro.infer.mcmc import MCMC, NUTS
 from torch import Tensor
 
 from pyro_sib.counter_rng import make_key
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.inference.exact.coordinates import Coordinates
 from pyro_sib.inference.exact.task_posterior import TaskPosterior
 
@@ -39,9 +39,11 @@ class ChainSettings:
     def __post_init__(self) -> None:
         for name, least in (("chains", 1), ("warmup", 20), ("samples", 20)):
             if getattr(self, name) < least:
-                raise InputError(f"--{name} {getattr(self, name)}: {least} or more is needed")
+                raise InputError(f"{argument(name)} {getattr(self, name)}: {least} or more is needed")
         if not 0 < self.target_accept < 1:
-            raise InputError(f"--target-accept {self.target_accept}: a number between 0 and 1 is needed")
+            raise InputError(
+                f"{argument('target_accept')} {self.target_accept}: a number between 0 and 1 is needed"
+            )
 
 
 @dataclass(frozen=True)

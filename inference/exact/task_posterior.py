@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, GaussianParameters, LikelihoodLike, PriorLike
 
@@ -114,5 +114,7 @@ def objective_power(weights: ObjectiveWeights, observed: int) -> float:
         InputError: no weight on the KL, where the best q is a point and no posterior is implied.
     """
     if weights.kl == 0:
-        raise InputError("the run has kl_weight 0: its objective implies no posterior; name --targets literal")
+        raise InputError(
+            f"{argument('kl')} 0: such an objective implies no posterior; take a power of your own, 1 being literal"
+        )
     return 1 / (observed * weights.kl)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_sib.cosine import cosine_logits, unit
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.inference.settings import TaskForm
 from pyro_sib.types import Evidence, GaussianParameters, PriorLike
 
@@ -33,7 +33,8 @@ class AttentionInitializer(nn.Module):
         if not form.base_classes:
             raise InputError(
                 "attention to the base classes' weights needs base classes, and there are none; give base (train) "
-                "data, or choose --initializer support (instead of --guide gidaris-attention, --guide init-only)"
+                f"data, or choose {argument('initializer')} support (instead of {argument('guide')} "
+                f"gidaris-attention, {argument('guide')} init-only)"
             )
         # In a tuple, so that torch does not count its parameters as lambda's.
         self._generative = (prior,)

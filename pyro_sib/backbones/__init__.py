@@ -7,7 +7,7 @@ from torch import nn
 from pyro_sib.backbones.conv4 import Conv4
 from pyro_sib.backbones.resnet12 import ResNet12
 from pyro_sib.backbones.wide_resnet import WideResNet
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 
 BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "c64f": lambda: Conv4((64, 64, 64, 64)),
@@ -32,6 +32,6 @@ def make_backbone(name: str, image_size: int) -> nn.Module:
     if image_size < MIN_IMAGE_SIZE:
         raise InputError(
             f"image size {image_size} is too small for {name}: four halvings need {MIN_IMAGE_SIZE} or more; "
-            f"pass a larger --image-size"
+            f"pass a larger {argument('image_size')}"
         )
     return BACKBONES[name]()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.data.pictures.skipped import Skipped
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 
 BASE_TRAIN, BASE_VAL, BASE_TEST = "base_train", "base_val", "base_test"
 VAL, TEST = "val", "test"
@@ -83,7 +83,7 @@ class DataSet:
         if name not in self.splits:
             raise InputError(
                 f"{self.name} has no {name} data (found: {', '.join(self.splits)}); "
-                f"add it under the data root or choose another --split"
+                f"add it under the data root or choose another {argument('split')}"
             )
         return self.splits[name]
 

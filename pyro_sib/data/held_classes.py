@@ -6,7 +6,7 @@ import torch
 
 from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, VAL, DataSet, Split
 from pyro_sib.data.formats.assemble import assemble
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 
 HELD_OUT_AS_VAL = "base classes held out as val"
 """In `base_holdout`, after their number."""
@@ -28,7 +28,7 @@ def hold_out_classes(data: DataSet, count: int) -> DataSet:
     total = len(names)
     if not 2 <= count <= total - 2:
         raise InputError(
-            f"--hold-out-classes {count}: {data.name} has {total} base classes, "
+            f"{argument('count')} {count}: {data.name} has {total} base classes, "
             f"of which 2 to {total - 2} can be held out"
         )
     held = torch.zeros(total, dtype=torch.bool)

@@ -25,7 +25,7 @@ from pyro_sib.data.images import Progress, fill_deferred, to_images
 from pyro_sib.data.pictures.census import Census
 from pyro_sib.data.pictures.image_cache import cache_key, cached
 from pyro_sib.data.pictures.skipped import HIDDEN, SHOWN, printable, summarize
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_images(root: Path, image_size: int, cache_dir: Path, progress: Progress
         InputError: no such folder, no form recognised, or data that a reader or a check refuses.
     """
     if image_size < 1:
-        raise InputError(f"image_size must be 1 or more, found {image_size}")
+        raise InputError(f"{argument('image_size')} must be 1 or more, found {image_size}")
     root = Path(root)
     form = _form(root)
     whole = form.read(root)
@@ -104,14 +104,14 @@ def read_images(root: Path, image_size: int, cache_dir: Path, progress: Progress
 
 def _form(root: Path) -> Form:
     if not root.is_dir():
-        raise InputError(f"the data root {root} is not a folder; pass the one that holds the data with --data-root")
+        raise InputError(f"{argument('root')} {root} is not a folder; pass the one that holds the data")
     form = next((form for form in FORMS.values() if form.matches(root)), None)
     if form is None:
         forms = "; ".join(form.looks_for for form in FORMS.values())
         there = [printable(entry.name) for entry in list_folder(root)]
         raise InputError(
             f"no data recognised under {root} (found: {', '.join(there[:SHOWN]) or 'nothing'}); "
-            f"put there one of: {forms}; or pass --data-root"
+            f"put there one of: {forms}; or pass another {argument('root')}"
         )
     return form
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pyro_sib.cosine import CosineClassifier, unit
 from pyro_sib.data import DataSet, Split
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, PixelStatistics
 from pyro_sib.features.pretrain import extract
 from pyro_sib.files import digest, digest_state, read_tensors, write_tensors
@@ -61,7 +61,7 @@ def build_bank(
             if not finite(features[name]):
                 raise InputError(
                     f"the features of {name} hold NaN or infinite numbers, and so the backbone's weights are too "
-                    f"large; train stage 1 with a lower --pretrain-learning-rate"
+                    f"large; train it with a lower {argument('learning_rate')}"
                 )
         if path is not None:
             write_tensors(path, features, {"data": data.fingerprint})

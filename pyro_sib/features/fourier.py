@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 
 _RIDGE = 1e-2
 """Of the base tasks' least squares, which the waves of close frequencies leave ill-conditioned."""
@@ -36,7 +36,7 @@ def plain_features(frequencies: int) -> FourierFeatures:
         InputError: no frequency.
     """
     if frequencies < 1:
-        raise InputError(f"--frequencies {frequencies}: 1 or more is needed")
+        raise InputError(f"{argument('frequencies')} {frequencies}: 1 or more is needed")
     return FourierFeatures(torch.ones(2 * frequencies + 1))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.data import Split
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, Augmentation, PixelStatistics, mixed, normalize, rotated
 from pyro_sib.files import digest, read_tensors, write_tensors
 from pyro_sib.readable import finite
@@ -80,12 +80,15 @@ class PretrainSettings:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2)):
             if getattr(self, name) < least:
-                option = f"--pretrain-{name.replace('_', '-')}"
-                raise InputError(f"{option} {getattr(self, name)}: {least} or more is needed")
+                raise InputError(f"{argument(name)} {getattr(self, name)}: {least} or more is needed")
         if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"--pretrain-learning-rate {self.learning_rate}: a finite positive number is needed")
+            raise InputError(
+                f"{argument('learning_rate')} {self.learning_rate}: a finite positive number is needed"
+            )
         if not 0 <= self.weight_decay < float("inf"):
-            raise InputError(f"a weight decay of {self.weight_decay}: a finite number of 0 or more is needed")
+            raise InputError(
+                f"{argument('weight_decay')} {self.weight_decay}: a finite number of 0 or more is needed"
+            )
 
 
 @dataclass(frozen=True)
@@ -259,7 +262,7 @@ class _Stage1:
             self.log = [EpochRecord(**record) for record in meta["log"]]
         except (RuntimeError, KeyError, TypeError):
             raise InputError(
-                f"{path} is no checkpoint of stage 1 of this version; delete it and run again"
+                f"{path} is no checkpoint of stage 1 of this version; delete it and train again"
             ) from None
 
     def is_finite(self) -> bool:
@@ -359,8 +362,8 @@ def _require_finite(loss: float, settings: PretrainSettings, checkpoint: Path, w
     if not isfinite(loss):
         checkpoint.unlink(missing_ok=True)
         raise InputError(
-            f"stage 1 diverged: its loss or weights became NaN or infinite {when}; lower --pretrain-learning-rate "
-            f"{settings.learning_rate:g}, e.g. to {settings.learning_rate / 10:g}"
+            f"stage 1 diverged: its loss or weights became NaN or infinite {when}; lower "
+            f"{argument('learning_rate')} {settings.learning_rate:g}, e.g. to {settings.learning_rate / 10:g}"
         )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_sib.counter_rng import distinct_integers, make_key, times_before, uniform
 from pyro_sib.data import Split
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.tasks.query_balance import QueryBalance, query_counts
 from pyro_sib.types import Episode, Evidence
 
@@ -40,7 +40,7 @@ class EpisodeShape:
     def __post_init__(self) -> None:
         for name, least in (("ways", 2), ("shots", 1), ("queries", 1), ("base_queries", 0)):
             if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: {least} or more is needed")
+                raise InputError(f"{argument(name)} {getattr(self, name)}: {least} or more is needed")
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,20 @@ class EpisodeSampler:
         if len(novel.class_names) < shape.ways + spare:
             raise InputError(
                 f"{name} has {len(novel.class_names)} classes, fewer than the {shape.ways} of a task"
-                f"{' and a base class' if spare else ''}; lower --ways (or --train-ways), or add classes"
+                f"{' and a base class' if spare else ''}; lower {argument('ways')}, or add classes"
             )
         most = shape.queries if shape.balance is None else shape.ways * shape.queries
         needed = shape.shots + most
         smallest = int(novel.counts.argmin())
         if int(novel.counts[smallest]) < needed:
-            what = f"--queries {shape.queries}" if shape.balance is None else f"{most} queries, all of one class,"
+            what = (
+                f"{argument('queries')} {shape.queries}"
+                if shape.balance is None
+                else f"{most} queries, all of one class,"
+            )
             raise InputError(
                 f"{name}: class {novel.class_names[smallest]} has {int(novel.counts[smallest])} images, but "
-                f"--shots {shape.shots} + {what} needs {needed}; lower them or add images"
+                f"{argument('shots')} {shape.shots} + {what} needs {needed}; lower them or add images"
             )
         remaining = len(novel.class_names) - shape.ways if self.pseudo_novel else 0
         if base is not None and shape.base_queries:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyro_sib.counter_rng import distinct_integers, make_key, uniform
 from pyro_sib.data import Split
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.types import Episode
 
 _KEY = make_key("strangers")
@@ -30,11 +30,11 @@ def stranger_rows(split: Split, task_classes: Tensor, task_ids: Tensor, count: i
     classes = len(split.class_names)
     left = classes - ways
     if left < 1:
-        raise InputError(f"all {classes} classes are in every task; lower --ways to have strangers")
+        raise InputError(f"all {classes} classes are in every task; lower {argument('ways')} to have strangers")
     if int(split.counts.min()) < count:
         raise InputError(
             f"class {split.class_names[int(split.counts.argmin())]} has {int(split.counts.min())} images, "
-            f"fewer than the {count} queries of a task; lower --queries"
+            f"fewer than the {count} queries of a task; lower {argument('queries')}"
         )
     mine = torch.zeros(tasks, classes, dtype=torch.bool).scatter_(1, task_classes, value=True)
     others = torch.arange(classes).expand(tasks, -1)[~mine].view(tasks, left)

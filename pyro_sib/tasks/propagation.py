@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.cosine import unit
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.types import Episode
 
 
@@ -27,9 +27,11 @@ class Propagation:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength < 1:
-            raise InputError(f"--propagation {self.strength}: 0 (none) or more, and less than 1, is needed")
+            raise InputError(
+                f"{argument('strength')} {self.strength}: 0 (none) or more, and less than 1, is needed"
+            )
         if not self.sharpness > 0:
-            raise InputError(f"a sharpness of {self.sharpness}: a positive number is needed")
+            raise InputError(f"{argument('sharpness')} {self.sharpness}: a positive number is needed")
 
     @torch.no_grad()
     def __call__(self, episode: Episode) -> Episode:

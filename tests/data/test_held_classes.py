@@ -51,5 +51,5 @@ def test_any_count_is_spread_over_the_classes_without_repeats(count):
 
 @pytest.mark.parametrize("count", [-1, 1, 8, 100])
 def test_too_few_to_hold_out_or_to_keep(count):
-    with pytest.raises(InputError, match=rf"--hold-out-classes {count}: toy has 9 base classes, of which 2 to 7"):
+    with pytest.raises(InputError, match=rf"^count {count}: toy has 9 base classes, of which 2 to 7"):
         hold_out_classes(world(), count)

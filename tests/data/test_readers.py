@@ -127,7 +127,7 @@ def test_csv_lists_a_missing_file(world, tmp_path):
     refused(
         root,
         tmp_path,
-        r"^val.csv lists n0210003.png but images/ has no such file; unpack the archive or pass --data-root$",
+        r"^val.csv lists n0210003.png but images/ has no such file; unpack the archive or pass another root$",
     )
 
 

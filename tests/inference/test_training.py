@@ -155,7 +155,7 @@ def test_a_checkpoint_of_something_else_is_one_line(tmp_path, change):
     change(tensors, meta)
     write_tensors(path, tensors, meta)
     world, other = _trainer(path, replace(SETTINGS, iterations=2, epochs=1))
-    with pytest.raises(InputError, match="choose another --out or delete it"):
+    with pytest.raises(InputError, match="choose another checkpoint or delete it"):
         other.run(lambda i: world.source.batch(i, 4), lambda: 50.0)
 
 

@@ -80,7 +80,7 @@ def test_a_small_base_class_is_not_drawn_beyond_its_images():
     ("shape", "message"),
     [
         (EpisodeShape(9, 1, 5), "has 8 classes, fewer than the 9 of a task"),
-        (EpisodeShape(4, 20, 6), "has 25 images, but --shots 20 [+] --queries 6 needs 26"),
+        (EpisodeShape(4, 20, 6), "has 25 images, but shots 20 [+] queries 6 needs 26"),
         (EpisodeShape(4, 1, 5, 300), "200 base images for 300 base queries"),
     ],
 )

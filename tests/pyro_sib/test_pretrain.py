@@ -220,7 +220,7 @@ def test_a_resized_crop_keeps_the_colours_of_an_even_image_and_moves_a_pattern()
 @pytest.mark.parametrize("rate", [1e6, 1e20])
 def test_a_divergence_of_stage_1_blames_its_learning_rate_and_keeps_nothing(tmp_path, rate):
     path = tmp_path / "a.safetensors"
-    with pytest.raises(InputError, match=r"stage 1 diverged.*lower --pretrain-learning-rate"):
+    with pytest.raises(InputError, match=r"stage 1 diverged.*lower learning_rate 1e"):
         _train(path, settings=replace(SETTINGS, learning_rate=rate))
     assert not path.exists()
 

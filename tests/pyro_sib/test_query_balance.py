@@ -60,9 +60,7 @@ def test_half_of_mixed_tasks_are_balanced():
 
 def test_a_class_that_could_run_out_is_refused():
     shape = EpisodeShape(4, 2, 15, balance=QueryBalance(2.0))
-    with pytest.raises(
-        InputError, match=r"has 25 images, but --shots 2 [+] 60 queries, all of one class, needs 62"
-    ):
+    with pytest.raises(InputError, match=r"has 25 images, but shots 2 [+] 60 queries, all of one class, needs 62"):
         EpisodeSampler(clusters(8, 25, seed=1), None, shape, KEY)
 
 

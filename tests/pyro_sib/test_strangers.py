@@ -22,7 +22,7 @@ def test_strangers_are_of_other_classes_and_distinct():
 
 def test_too_few_classes_or_images_are_refused():
     split = clusters(3, 20, seed=1)
-    with pytest.raises(InputError, match="all 3 classes are in every task; lower --ways"):
+    with pytest.raises(InputError, match="all 3 classes are in every task; lower ways"):
         stranger_rows(split, torch.tensor([[0, 1, 2]]), torch.tensor([0]), 5)
     with pytest.raises(InputError, match="has 20 images, fewer than the 21 queries of a task"):
         stranger_rows(split, torch.tensor([[0, 1]]), torch.tensor([0]), 21)

@@ -9,7 +9,7 @@ from pyro_sib.data.formats.listing import Found, Listing, list_files
 from pyro_sib.data.formats.split_names import find_splits, split_named
 from pyro_sib.data.formats.tree import list_folder, walk
 from pyro_sib.data.pictures.skipped import printable
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 
 LOOKS_FOR = "train.csv, val.csv or test.csv with images/"
 _IMAGES = "images"
@@ -64,9 +64,12 @@ def _resolve(root: Path, name: str, file: str, present: set[str]) -> str:
             if os.path.isfile(path):
                 return path
     if not images.is_dir():
-        raise InputError(f"{root} has {name} but no images/ folder; unpack the archive there or pass --data-root")
+        raise InputError(
+            f"{root} has {name} but no images/ folder; unpack the archive there or pass another {argument('root')}"
+        )
     raise InputError(
-        f"{name} lists {printable(file)} but images/ has no such file; unpack the archive or pass --data-root"
+        f"{name} lists {printable(file)} but images/ has no such file; unpack the archive or pass "
+        f"another {argument('root')}"
     )
 
 

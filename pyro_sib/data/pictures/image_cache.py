@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyro_sib.data.dataset import DataSet, Split
 from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.data.formats.listing import Listing
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.files import read_tensors, write_tensors
 
 _FORMAT = 3
@@ -63,7 +63,9 @@ def cached(folder: Path, key: str, build: Callable[[], DataSet]) -> DataSet:
         _write(path, build())
         found = _read(path)
     if found is None:
-        raise InputError(f"{path} was written but cannot be read back; check the disk or pass another cache folder")
+        raise InputError(
+            f"{path} was written but cannot be read back; check the disk or pass another {argument('cache_dir')}"
+        )
     return found
 
 
@@ -80,7 +82,8 @@ def _write(path: Path, data: DataSet) -> None:
         write_tensors(path, tensors, meta)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be written ({error.strerror or error}); free space or pass another cache folder"
+            f"{path} cannot be written ({error.strerror or error}); free space or pass "
+            f"another {argument('cache_dir')}"
         ) from None
 
 
@@ -97,5 +100,5 @@ def _read(path: Path) -> DataSet | None:
         notes = tuple(meta["notes"])
         data = DataSet(meta["name"], splits, meta["base_holdout"], meta["fingerprint"], notes)
         return data if fingerprint(splits) == data.fingerprint else None
-    except (InputError, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError):
         return None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.counter_rng import distinct_integers, make_key, uniform
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.types import Episode, Evidence
 
 AMPLITUDES = (0.1, 5.0)
@@ -28,7 +28,7 @@ class SinusoidShape:
     def __post_init__(self) -> None:
         for name in ("shots", "queries"):
             if not 1 <= getattr(self, name) <= _CELLS // 2:
-                raise InputError(f"--{name} {getattr(self, name)}: from 1 to {_CELLS // 2} is needed")
+                raise InputError(f"{argument(name)} {getattr(self, name)}: from 1 to {_CELLS // 2} is needed")
 
 
 @dataclass(frozen=True)
