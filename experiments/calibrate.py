@@ -16,7 +16,8 @@ from pyro_sib.experiments.compare import base_tasks
 from pyro_sib.experiments.drawing.style import save_figure
 from pyro_sib.experiments.job.features import eval_tasks
 from pyro_sib.experiments.job.restore import Restored, restore
-from pyro_sib.experiments.job.results import commit, joint_of, metrics_of
+from pyro_sib.experiments.job.result import Scores
+from pyro_sib.experiments.job.results import commit
 from pyro_sib.experiments.posterior.joint_tables import joint_tables
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.decoration import Decorations
@@ -209,6 +210,7 @@ def _tempered_point(of: Measured, measured: list[Measured]) -> Measured:
 def _record(measured: Measured, first: Measured, point: Measured) -> dict[str, Any]:
     """One row of result.json; differences are paired by task, with the first row and the tempered point."""
     scores = measured.scores
+    said = asdict(Scores.of(scores))
     curve = reliability(scores.confidence, scores.correct)
     means = {
         "accuracy": mean_interval(_accuracy(scores)),
@@ -227,8 +229,8 @@ def _record(measured: Measured, first: Measured, point: Measured) -> dict[str, A
         "ece_standard_error": curve.standard_error,
         "aurc": area_under_risk(scores.confidence, scores.correct),
         "auroc": {s: 100 * auroc(measured.unknown[s], measured.known[s]) for s in measured.known},
-        "metrics": metrics_of(scores),
-        "joint": joint_of(scores),
+        "metrics": said["metrics"],
+        "joint": said["joint"],
         "reliability": {
             "confidence": _numbers(curve.confidence),
             "accuracy": _numbers(curve.accuracy),

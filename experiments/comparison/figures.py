@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from pyro_sib.experiments.comparison.table import Row, labels
 from pyro_sib.experiments.drawing.style import PALETTE
+from pyro_sib.experiments.job.method import identity
 from pyro_sib.experiments.terminal.escape import in_legend, one_line
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -55,7 +56,7 @@ def against_steps(rows: list[Row]) -> Figure | None:
     """Accuracy against K of each method that was run with several K; None where none was."""
     curves: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        rest = tuple((k, repr(v)) for k, v in row.method.items() if k != "steps")
+        rest = identity({name: value for name, value in row.method.items() if name != "steps"})
         curves[(*row.form, rest)].append(row)
     curves = {key: members for key, members in curves.items() if len(members) > 1}
     if not curves:

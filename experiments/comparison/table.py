@@ -12,13 +12,14 @@ from torch import Tensor
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.comparison.cross_table import BY_PRIOR, cross_table
-from pyro_sib.experiments.job.method import FORM, METHOD, TASKS, exact, identity, is_trained, method_of
-from pyro_sib.experiments.job.records import NUMBER, read_result, read_tasks, take
+from pyro_sib.experiments.job.method import FORM, METHOD, TASKS, exact, identity
+from pyro_sib.experiments.job.records import read_tasks
+from pyro_sib.experiments.job.result import METRICS, Result
+from pyro_sib.experiments.job.runs import Run, own_runs
 from pyro_sib.experiments.terminal.escape import one_line
-from pyro_sib.experiments.terminal.tables import markdown_table, result_files
+from pyro_sib.experiments.terminal.tables import markdown_table
 from pyro_sib.scores.metrics import MeanInterval, mean_interval
 
-METRICS = ("novel", "base", "both")
 GROUND = (*TASKS, "backbone")
 """What paired results have in common, beside the data."""
 USUAL = {
@@ -56,8 +57,7 @@ class Row:
 
     Attributes:
         form: values of FORM.
-        method: name to value, of METHOD.
-        oracle: whether it saw the queries' labels.
+        method: name to value, as of `method_of`.
         seeds: which.
         metrics: name to mean and 95% interval over tasks, percent; with several seeds `spread` is given.
         spread: name to the standard deviation of the seeds' means, or None for one seed.
@@ -72,7 +72,6 @@ class Row:
 
     form: tuple[Any, ...]
     method: dict[str, Any]
-    oracle: bool
     seeds: tuple[int, ...]
     metrics: dict[str, MeanInterval]
     spread: dict[str, float] | None
@@ -88,6 +87,11 @@ class Row:
     def main(self) -> str:
         """The metric that counts: both in lwof, else novel."""
         return "both" if "both" in self.metrics else "novel"
+
+    @property
+    def oracle(self) -> bool:
+        """Whether it saw the queries' labels."""
+        return bool(self.method.get("oracle"))
 
     @property
     def guide(self) -> str:
@@ -110,27 +114,22 @@ class Row:
         return None if self.second is None else self.metrics[self.main].mean - self.second.mean
 
 
-Members = list[tuple[Path, dict[str, Any]]]
-"""Folders with the content of their result.json."""
-
-
 def read_rows(folders: Sequence[Path]) -> list[Row]:
     """Rows in the order of the folders; the first method of each form is what the others are paired against.
 
     Raises:
         InputError: no results, damaged ones, or ones of other tasks, which cannot be paired.
     """
-    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Members]] = defaultdict(lambda: defaultdict(list))
-    known: dict[tuple[Any, ...], Members] = defaultdict(list)
-    for path in result_files(folders):
-        result = _checked(path)
-        form = tuple(result[name] for name in FORM)
-        for other_path, other in known[form]:
-            if differing := _differing(other, result):
-                what = ", ".join(differing)
-                raise InputError(f"{path} and {other_path} have other tasks or features ({what}); leave one out")
-        known[form].append((path, result))
-        groups[form][identity(method_of(result))].append((path.parent, result))
+    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Run]]] = defaultdict(lambda: defaultdict(list))
+    known: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in own_runs(folders):
+        for other in known[run.form]:
+            if what := ", ".join(_differing(other.result, run.result)):
+                raise InputError(
+                    f"{run.path} and {other.path} have other tasks or features ({what}); leave one out"
+                )
+        known[run.form].append(run)
+        groups[run.form][identity(run.method)].append(run)
     rows = []
     for form, methods in groups.items():
         first: tuple[Tensor, Tensor | None] | None = None
@@ -141,92 +140,55 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
     return rows
 
 
-def _checked(path: Path) -> dict[str, Any]:
-    """A result with what a row is made of, each of its type."""
-    result = read_result(path)
-    kinds: dict[str, type] = {"setting": str, "ways": int, "shots": int, "guide": str, "seed": int, "seconds": dict}
-    for name, kind in kinds.items():
-        take(result, name, path, kind)
-    for name in _metrics_in(take(result, "metrics", path, dict)):
-        for part in ("mean", "ci95"):
-            take(result, f"metrics.{name}.{part}", path, NUMBER)
-    for name in ("ece", "nll"):
-        take(result, f"calibration.{name}", path, NUMBER)
-    others: dict[str, Any] = {"milliseconds_per_task": NUMBER | None, "second": dict | None, "oracle": bool | None}
-    for name, wanted in others.items():
-        take({name: result.get(name)}, name, path, wanted)
-    if result.get("second"):
-        take(result, "second.query_balance", path, str)
-    for name in result["seconds"]:
-        take({"seconds": {"of": result["seconds"][name]}}, "seconds.of", path, NUMBER)
-    return result
-
-
-def _metrics_in(metrics: dict[str, Any]) -> list[str]:
-    return [name for name in METRICS if name == "novel" or name in metrics]
-
-
-def _balance(result: dict[str, Any]) -> str | None:
-    """Query balance of the further tasks that it was evaluated on."""
-    balance: str | None = (result.get("second") or {}).get("query_balance")
-    return balance
-
-
-def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+def _differing(one: Result, other: Result) -> list[str]:
     """What makes their tasks or features not the same; further tasks count where both have some."""
-    names = [name for name in GROUND if one.get(name) != other.get(name)]
+    names = [name for name in GROUND if getattr(one, name) != getattr(other, name)]
     names += ["second_balance"] * (len({_balance(one), _balance(other)} - {None}) > 1)
-    here, there = _data(one), _data(other)
-    return names + [name for name in ("fingerprint", "image_size") if here.get(name) != there.get(name)]
+    return names + [n for n in ("fingerprint", "image_size") if getattr(one.data, n) != getattr(other.data, n)]
 
 
-def _data(result: dict[str, Any]) -> dict[str, Any]:
-    data = result.get("data")
-    return data if isinstance(data, dict) else {}
+def _balance(result: Result) -> str | None:
+    """Query balance of the further tasks that it was evaluated on."""
+    return None if result.second is None else result.second.query_balance
 
 
 def _row(
     form: tuple[Any, ...],
-    members: Members,
+    members: list[Run],
     first: tuple[Tensor, Tensor | None] | None,
 ) -> tuple[Row, tuple[Tensor, Tensor | None]]:
-    results = [result for _, result in members]
-    main = "both" if "both" in results[0]["metrics"] else "novel"
-    names = _metrics_in(results[0]["metrics"])
-    balance = _balance(results[0]) if all(_balance(r) for r in results) else None
-    per_seed = {name: _by_seed(members, "posterior", name) for name in names}
+    results = [run.result for run in members]
+    main, balance = results[0].main, _balance(results[0]) if all(map(_balance, results)) else None
+    per_seed = {n: _by_seed(members, "posterior", n) for n in METRICS if n in results[0].metrics}
     per_task = {name: torch.stack(columns).mean(0) for name, columns in per_seed.items()}
     second = None if balance is None else torch.stack(_by_seed(members, f"posterior {balance}", main)).mean(0)
-    seeds = tuple(sorted({r["seed"] for r in results}))
-    method = method_of(results[0])
-    if is_trained(results[0]):
-        method |= {"train_ways": method.get("train_ways", form[FORM.index("ways")])}
+    seeds = tuple(sorted({r.seed for r in results}))
+    every = {"train_ways": results[0].ways} if results[0].trained else {}
     row = Row(
         form=form,
-        method=method,
-        oracle=bool(results[0].get("oracle")),
+        method=every | members[0].method,
         seeds=seeds,
         metrics={name: mean_interval(values) for name, values in per_task.items()},
         spread={n: stdev(float(c.mean()) for c in cs) for n, cs in per_seed.items()} if len(seeds) > 1 else None,
         difference=_paired(per_task[main], first and first[0]),
-        ece=fmean(r["calibration"]["ece"] for r in results),
-        nll=fmean(r["calibration"]["nll"] for r in results),
+        ece=fmean(r.calibration.ece for r in results),
+        nll=fmean(r.calibration.nll for r in results),
         second=None if second is None else mean_interval(second),
         second_difference=None if second is None else _paired(second, first and first[1]),
-        milliseconds=fmean(r.get("milliseconds_per_task") or float("nan") for r in results),
-        seconds=fmean(sum(v for k, v in r["seconds"].items() if k == "train sib") for r in results),
+        milliseconds=fmean(r.milliseconds_per_task for r in results),
+        seconds=fmean(r.seconds.get("train sib", 0.0) for r in results),
     )
     return row, (per_task[main], second)
 
 
-def _by_seed(members: Members, prediction: str, metric: str) -> list[Tensor]:
+def _by_seed(members: list[Run], prediction: str, metric: str) -> list[Tensor]:
     """(T,) accuracies of each task, one tensor a seed; a seed that was run again is averaged as one."""
     columns: dict[int, list[Tensor]] = defaultdict(list)
-    for folder, result in members:
-        columns[result["seed"]].append(read_tasks(folder / "tasks.csv", prediction, metric))
+    for run in members:
+        columns[run.result.seed].append(read_tasks(run.path / "tasks.csv", prediction, metric))
     if len({len(column) for same in columns.values() for column in same}) > 1:
         raise InputError(
-            f"{members[0][0]} and its other seeds were evaluated on different numbers of tasks; leave some out"
+            f"{members[0].path} and its other seeds were evaluated on different numbers of tasks; leave some out"
         )
     return [torch.stack(same).mean(0) for same in columns.values()]
 
@@ -251,7 +213,12 @@ def labels(rows: list[Row], without: Sequence[str] = ()) -> list[str]:
         words = [one_line(row.method["guide"])]
         for name in dict.fromkeys((*METHOD, *row.method)):
             value = None if name in without else row.method.get(name)
-            if name != "guide" and value is not None and value != USUAL.get(name) and _tells(name, row, peers):
+            if (
+                name not in ("guide", "oracle")
+                and value is not None
+                and value != USUAL.get(name)
+                and _tells(name, row, peers)
+            ):
                 words.append(_word(name, value))
         found.append(", ".join(words) + (" (oracle)" if row.oracle else ""))
     return found
