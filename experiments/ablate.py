@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.comparison.catalogue import catalogue
 from pyro_sib.experiments.comparison.figures import accuracies, against_steps, against_time
-from pyro_sib.experiments.comparison.table import Row, markdown, read_rows, table_rows
+from pyro_sib.experiments.comparison.row import Row, read_rows
+from pyro_sib.experiments.comparison.table import markdown, table_rows
 from pyro_sib.experiments.drawing.style import save_figure
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.settings import RunSettings

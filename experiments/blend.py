@@ -166,7 +166,7 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> Result:
     write_json(settings.out / "result.json", result.to_json())
     for what, found in scores.items():
         novel = found.metrics()["novel"]
-        reporter.say(f"{tasks} tasks of {first.split}, {what}: {novel.mean:.2f} ± {novel.ci95:.2f}%")
+        reporter.say(f"{tasks} tasks of {first.split}, {what}: {novel.words()}%")
     reporter.say(f"{settings.out}/: result.json, tasks.csv")
     return result
 

@@ -271,12 +271,12 @@ def _table(measured: list[Measured], records: list[dict[str, Any]]) -> str:
         rows.append(
             [
                 name,
-                _interval(r["accuracy"], 2),
-                _interval(r["accuracy_difference"], 2, sign=True),
+                MeanInterval(**r["accuracy"]).words(2),
+                MeanInterval(**r["accuracy_difference"]).words(2, sign=True),
                 f"{r['ece']:.2f} ± {1.96 * r['ece_standard_error']:.2f}",
-                _interval(r["nll"], 3),
-                _interval(r["nll_less_tempered_point"], 4, sign=True),
-                _interval(r["brier"], 3),
+                MeanInterval(**r["nll"]).words(3),
+                MeanInterval(**r["nll_less_tempered_point"]).words(4, sign=True),
+                MeanInterval(**r["brier"]).words(3),
                 f"{r['aurc']:.2f}",
                 *(f"{r['auroc'][s]:.1f}" for s in SCORES),
             ]
@@ -288,12 +288,6 @@ def _table(measured: list[Measured], records: list[dict[str, Any]]) -> str:
     )
     joint = {row[0]: r for row, r in zip(rows, records, strict=True) if r["joint"]}
     return "\n\n".join([markdown_table(header, rows), notes, *joint_tables(joint)]) + "\n"
-
-
-def _interval(value: dict[str, float], digits: int, sign: bool = False) -> str:
-    interval = MeanInterval(**value)
-    mean = f"{interval.mean:+.{digits}f}" if sign else f"{interval.mean:.{digits}f}"
-    return f"{mean} ± {interval.ci95:.{digits}f}"
 
 
 def main() -> int:

@@ -229,7 +229,7 @@ def _show(results: list[Result], out: Path, reporter: Reporter) -> None:
     for result in results:
         cell, tried = result.metrics["novel"], result.chosen.tried if result.chosen else ()
         words = ", ".join(f"{k} {v:g}" for k, v in result.settings.items() if tried and k in tried[0])
-        table.add_row(result.guide, f"{cell.mean:.2f} ± {cell.ci95:.2f}", words)
+        table.add_row(result.guide, cell.words(), words)
     reporter.show(table)
     reporter.say(f"{out}/: NAME/result.json, NAME/tasks.csv")
 

@@ -270,7 +270,7 @@ def _table(result: Result) -> Table:
     for title, row in rows.items():
         cells = [row.metrics[name] for name in result.metrics]
         kl = [f"{row.elbo_parts.kl:,.1f}"] if row.elbo_parts else []
-        table.add_row(title, *(f"{cell.mean:.2f} ± {cell.ci95:.2f}" for cell in cells), *kl)
+        table.add_row(title, *(cell.words() for cell in cells), *kl)
     return table
 
 

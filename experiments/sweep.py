@@ -91,7 +91,7 @@ def _row(result: Result) -> list[str] | None:
         return None
     return [
         f"{result.kl_weight:g}",
-        *(f"{cell.mean:.2f} ± {cell.ci95:.2f}" for cell in (s.metrics[result.main] for s in (result, mean))),
+        *(cell.words() for cell in (s.metrics[result.main] for s in (result, mean))),
         f"{result.calibration.ece:.1f}",
         f"{mean.calibration.ece:.1f}",
         f"{result.calibration.nll:.3f}",

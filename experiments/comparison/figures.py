@@ -4,7 +4,8 @@ from collections import defaultdict
 
 from matplotlib.figure import Figure
 
-from pyro_sib.experiments.comparison.table import Row, labels
+from pyro_sib.experiments.comparison.row import Row
+from pyro_sib.experiments.comparison.table import labels
 from pyro_sib.experiments.drawing.style import PALETTE
 from pyro_sib.experiments.job.method import identity
 from pyro_sib.experiments.terminal.escape import in_legend, one_line

@@ -14,7 +14,8 @@ from pyro_sib.experiments.ablate import AblateSettings
 from pyro_sib.experiments.compare import CompareSettings, base_tasks, compare
 from pyro_sib.experiments.comparison.comparators import COMPARATORS, Comparator, choose, comparators_named
 from pyro_sib.experiments.comparison.preprocessing import centred_and_shifted, on_sphere, power_centred
-from pyro_sib.experiments.comparison.table import markdown, read_rows
+from pyro_sib.experiments.comparison.row import read_rows
+from pyro_sib.experiments.comparison.table import markdown
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.report import report

@@ -7,7 +7,8 @@ from dataclasses import fields
 import pytest
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.comparison.table import labels, markdown, read_rows, table_rows
+from pyro_sib.experiments.comparison.row import read_rows
+from pyro_sib.experiments.comparison.table import labels, markdown, table_rows
 from pyro_sib.experiments.job.method import METHOD, NOT_METHOD, identity
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.report import report
