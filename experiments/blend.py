@@ -174,12 +174,11 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> Result:
 def _methods(groups: list[list[Path]]) -> dict[str, str]:
     """What makes the methods of the runs, the even ones' before a bar, where it is no default."""
     methods = [[method_of(Result.read(folder / "result.json")) for folder in group] for group in groups]
-    names = dict.fromkeys(name for group in methods for method in group for name in method)
     found = {}
-    for name in names:
-        values = [[method.get(name) for method in group] for group in methods]
-        if any(value != DEFAULTS.get(name) for value in chain(*values)):
-            found[name] = " | ".join(" / ".join(dict.fromkeys(map(str, group))) for group in values)
+    for name in dict.fromkeys(name for method in chain(*methods) for name in method):
+        values = [list(dict.fromkeys(str(method.get(name)) for method in group)) for group in methods]
+        if {*chain(*values)} != {str(DEFAULTS.get(name))}:
+            found[name] = " | ".join(" / ".join(group) for group in values)
     return found
 
 

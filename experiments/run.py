@@ -21,7 +21,6 @@ from pyro_sib.experiments.job.features import (
 from pyro_sib.experiments.job.pictures import draw_pictures
 from pyro_sib.experiments.job.result import (
     Beside,
-    Bound,
     Cosines,
     Result,
     Scales,
@@ -44,7 +43,7 @@ from pyro_sib.features.bank import build_bank
 from pyro_sib.features.pretrain import choose_precision
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.inference import Baseline, Guide
-from pyro_sib.inference.evaluation import evaluate, evidence_bound
+from pyro_sib.inference.evaluation import ElboParts, evaluate, evidence_bound
 from pyro_sib.inference.novel_share import NovelShareLearner
 from pyro_sib.inference.program import Program
 from pyro_sib.inference.training import Trainer
@@ -223,12 +222,9 @@ def _sharing(learner: Guide | Baseline, source: TaskSource, strength: float, tas
     return evaluate(NovelShareLearner(learner, share, strength), source, tasks, draws)[0]
 
 
-def _bound(learner: Guide | Baseline, source: TaskSource, tasks: int, draws: int) -> Bound | None:
+def _bound(learner: Guide | Baseline, source: TaskSource, tasks: int, draws: int) -> ElboParts | None:
     """The bound's terms on the first of the tasks, of a guide."""
-    tasks = min(tasks, BOUND_TASKS)
-    if not isinstance(learner, Guide):
-        return None
-    return Bound(**asdict(evidence_bound(learner, source, tasks, draws)), tasks=tasks)
+    return evidence_bound(learner, source, min(tasks, BOUND_TASKS), draws) if isinstance(learner, Guide) else None
 
 
 @torch.no_grad()

@@ -141,11 +141,8 @@ def table_rows(rows: list[Row]) -> list[dict[str, Any]]:
     for row in rows:
         record = dict(zip(FORM, row.form, strict=True)) | {name: row.method.get(name) for name in names}
         record |= {"oracle": row.oracle, "seeds": " ".join(map(str, row.seeds))}
-        for name in METRICS:
-            value = row.metrics.get(name)
-            record |= {name: value and round(value.mean, 3), f"{name}_ci95": value and round(value.ci95, 3)}
-        for name in ("difference", "second", "second_difference"):
-            value = getattr(row, name)
+        others = {name: getattr(row, name) for name in ("difference", "second", "second_difference")}
+        for name, value in ({name: row.metrics.get(name) for name in METRICS} | others).items():
             record |= {name: value and round(value.mean, 3), f"{name}_ci95": value and round(value.ci95, 3)}
         record |= {"ece": round(row.ece, 3), "nll": round(row.nll, 4)}
         records.append(record | {"milliseconds": row.milliseconds, "seconds": row.seconds})

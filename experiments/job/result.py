@@ -97,20 +97,13 @@ class Shared(Scores):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound(ElboParts):
-    """The terms of the bound, and the tasks that they are averaged over."""
-
-    tasks: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Beside(Scores):
     """K = 0, trained beside a run on the same tasks."""
 
     steps: int
     features: str
     at_the_mean: Scores
-    elbo_parts: Bound | None
+    elbo_parts: ElboParts | None
 
 
 @dataclass(frozen=True)
@@ -203,7 +196,7 @@ class Result(Scores):
     selected_on: str | None = None
     warnings: tuple[str, ...] = ()
     elbo: float | None = None
-    elbo_parts: Bound | None = None
+    elbo_parts: ElboParts | None = None
     scales: Scales | None = None
     pretrain_log: tuple[EpochRecord, ...] = ()
     train_log: tuple[dict[str, float], ...] = ()

@@ -62,18 +62,8 @@ class Run:
     def agrees(self, other: "Run") -> bool:
         """Whether nothing but the guide tells them apart, of what both guides take."""
         shared = (self.row.keys() & other.row.keys()) - set(ONLY_ABOVE_ZERO)
-        same = all(exact(self.row[name]) == exact(other.row[name]) for name in shared)
-        return same and self._place == other._place
-
-    @property
-    def cell(self) -> tuple[Any, ...]:
-        """Equal for a K = 0 of its own and the one trained for comparison."""
-        kept = {name: value for name, value in self.row.items() if name not in ONLY_ABOVE_ZERO}
-        return (self.form, self._place, identity(kept))
-
-    @property
-    def _place(self) -> tuple[Any, ...]:
-        return (self.result.split, self.result.setting, self.ground)
+        ours, theirs = ((r.result.split, r.result.setting, r.ground) for r in (self, other))
+        return ours == theirs and all(exact(self.row[name]) == exact(other.row[name]) for name in shared)
 
 
 def own_runs(folders: Sequence[Path]) -> list[Run]:
@@ -88,9 +78,9 @@ def own_runs(folders: Sequence[Path]) -> list[Run]:
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """The same, and the K = 0 trained beside them where none stands alone."""
     own = own_runs(folders)
-    taken = {run.cell for run in own if run.result.steps == 0 and run.result.guide in LAMBDA_AT_ZERO}
+    alone = [run for run in own if run.result.steps == 0 and run.result.guide in LAMBDA_AT_ZERO]
     zeros = [_zero(run) for run in own if run.result.comparison is not None]
-    return own + [run for run in zeros if run.cell not in taken]
+    return own + [zero for zero in zeros if not any(zero.form == r.form and zero.agrees(r) for r in alone)]
 
 
 def _zero(run: Run) -> Run:

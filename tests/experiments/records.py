@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pyro_sib.experiments.job.result import Bound, Calibration, Data, Result, Scales, Scores
+from pyro_sib.experiments.job.result import Calibration, Data, Result, Scales, Scores
+from pyro_sib.inference.evaluation import ElboParts
 from pyro_sib.scores.metrics import MeanInterval
 
 
@@ -22,7 +23,7 @@ def record(**changes: Any) -> dict[str, Any]:
         **{"device": "cpu", "threads": 1, "milliseconds_per_task": 1.0, "seconds": {"train sib": 1.0}},
         at_the_mean=Scores(**scores),
         elbo=-1.1,
-        elbo_parts=Bound(log_likelihood=-1.2, kl=300.0, tasks=200),
+        elbo_parts=ElboParts(-1.2, 300.0, tasks=200),
         scales=Scales((1.0, 0.5), 11.0, 0.05, 1.0, 0.06, None),
     )
     held: dict[str, Any] = json.loads(json.dumps(result.to_json()))

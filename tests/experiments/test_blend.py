@@ -53,6 +53,8 @@ def test_a_blend_is_evaluated_on_both_balances(runs, settings_for):
     assert len(lines) == 1 + 2 * result.tasks
     assert {line.split(",")[0] for line in lines[1:]} == {"posterior", "posterior dirichlet:2"}
     assert result.second.query_balance == "dirichlet:2"
+    assert result.blended_methods["train_query_balance"] == "balanced | mixed:2"
+    assert "guide" not in result.blended_methods
 
 
 def test_a_gate_that_is_always_open_gives_the_even_run(runs, settings_for, monkeypatch):
