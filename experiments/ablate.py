@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.comparison.catalogue import catalogue
 from pyro_sib.experiments.comparison.figures import accuracies, against_steps, against_time
-from pyro_sib.experiments.comparison.table import Row, markdown, read_rows, table_rows
+from pyro_sib.experiments.comparison.row import Row, read_rows
+from pyro_sib.experiments.comparison.table import markdown, table_rows
 from pyro_sib.experiments.drawing.style import save_figure
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.settings import RunSettings
@@ -120,30 +121,15 @@ def cells(settings: AblateSettings) -> list[RunSettings]:
         InputError: an empty list, or a number that is none, or out of its bounds.
     """
     check_numbers(settings)
+    lists = {"settings", "shots", "steps", "support_gradient", "out"}
+    shared = {f.name for f in fields(settings)} & {f.name for f in fields(RunSettings)} - lists
+    common = RunSettings(setting="standard", compare=False, **{name: getattr(settings, name) for name in shared})
     mini = settings.data_root is not None
-    common = RunSettings(
-        setting="standard",
+    common = replace(
+        common,
         data="mini-imagenet" if mini else "synthetic",
-        data_root=settings.data_root,
-        features=settings.features,
         image_size=settings.image_size if mini and settings.network is None else None,
-        network=settings.network,
         pretrain_epochs=settings.pretrain_epochs if mini else None,
-        backbone=settings.backbone,
-        ways=settings.ways,
-        train_ways=settings.train_ways,
-        queries=settings.queries,
-        iterations=settings.iterations,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        kl_weight=settings.kl_weight,
-        split=settings.split,  # type: ignore[arg-type]
-        eval_tasks=settings.eval_tasks,
-        select_tasks=settings.select_tasks,
-        query_balance=settings.query_balance,
-        second_balance=settings.second_balance,
-        compare=False,
-        cache_dir=settings.cache_dir,
     )
     found: dict[Path | None, RunSettings] = {}
     for cell in _combinations(settings, common):

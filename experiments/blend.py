@@ -12,10 +12,12 @@ import tyro
 from torch import Tensor
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.features import eval_tasks, ground_of
+from pyro_sib.experiments.job.features import eval_tasks
 from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.job.method import DEFAULTS, FORM, TASKS, method_of
 from pyro_sib.experiments.job.restore import Restored, read_settings, restore
-from pyro_sib.experiments.job.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
+from pyro_sib.experiments.job.result import Result, Second
+from pyro_sib.experiments.job.results import claim_folder, provenance, write_tasks
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.progress import Advance, Reporter
@@ -118,12 +120,11 @@ def _folders(text: str) -> list[Path]:
 
 
 def _form(settings: RunSettings) -> tuple[Any, ...]:
-    names = ("ways", "shots", "queries", "query_balance", "second_balance", "split", "backbone", "image_size")
-    return tuple(getattr(settings, name) for name in names)
+    return tuple(getattr(settings, name) for name in (*FORM, *TASKS, "second_balance", "backbone", "image_size"))
 
 
 @plain_torch()
-def blend(settings: BlendSettings, reporter: Reporter | None = None) -> dict[str, Any]:
+def blend(settings: BlendSettings, reporter: Reporter | None = None) -> Result:
     """Fit the gate, evaluate the blend, write result.json and tasks.csv; returns what result.json holds.
 
     Raises:
@@ -142,32 +143,43 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> dict[str
         with clock.stage(purpose, f"blend: {tasks} tasks of {first.split}{balance}") as advance:
             scores[f"posterior{balance}"] = _scores(gate, groups, purpose, tasks, advance)
     write_tasks(settings.out / "tasks.csv", scores)
-    own, other = ({"metrics": metrics_of(s), "calibration": calibration_of(s)} for s in scores.values())
-    result = {
-        **{n: getattr(held, n) for n in ("setting", "ways", "shots", "queries", "query_balance", "kl_weight")},
-        **dict.fromkeys(("iterations", "comparison")),
-        **{"guide": "blend", "prior": held.prior, "steps": held.steps, "seed": held.seed},
-        "oracle": any(back.program.guide.oracle for back in chain(*groups)),
-        **{"split": first.split, "tasks": tasks, **own},
-        "second": {"query_balance": held.second_balance, **other},
-        "blended": [[str(folder) for folder in group] for group in settings.groups()[0]],
-        "fit_on": [[str(folder) for folder in group] for group in settings.groups()[1]],
-        "fit_tasks": settings.fit_tasks,
-        "gate": {"kind": type(gate).__name__, "false_alarms": settings.false_alarms, **asdict(gate)},
-        **ground_of(first.ground, held),
-        "commit": commit(),
-        "versions": versions(),
-        "device": str(first.device),
-        "threads": torch.get_num_threads(),
-        "milliseconds_per_task": round(1000 * clock.seconds["evaluate"] / tasks, 4),
-        "seconds": clock.seconds,
-    }
-    write_json(settings.out / "result.json", result)
+    runs, fit_on = settings.groups()
+    own, other = scores.values()
+    like = ("setting", "ways", "shots", "queries", "query_balance", "kl_weight", "prior", "steps", "seed")
+    result = Result.make(
+        own,
+        {name: getattr(held, name) for name in like},
+        first.ground,
+        held,
+        iterations=None,
+        guide="blend",
+        oracle=any(back.program.guide.oracle for back in chain(*groups)),
+        **{"split": first.split, "tasks": tasks},
+        second=Second.of(other, query_balance=held.second_balance),
+        blended=tuple(tuple(map(str, group)) for group in runs),
+        blended_methods=_methods(runs),
+        fit_on=tuple(tuple(map(str, group)) for group in fit_on),
+        fit_tasks=settings.fit_tasks,
+        gate={"kind": type(gate).__name__, "false_alarms": settings.false_alarms, **asdict(gate)},
+        **provenance(first.device, clock.seconds, "evaluate", tasks),
+    )
+    write_json(settings.out / "result.json", result.to_json())
     for what, found in scores.items():
         novel = found.metrics()["novel"]
-        reporter.say(f"{tasks} tasks of {first.split}, {what}: {novel.mean:.2f} ± {novel.ci95:.2f}%")
+        reporter.say(f"{tasks} tasks of {first.split}, {what}: {novel.words()}%")
     reporter.say(f"{settings.out}/: result.json, tasks.csv")
     return result
+
+
+def _methods(groups: list[list[Path]]) -> dict[str, str]:
+    """What makes the methods of the runs, the even ones' before a bar, where it is no default."""
+    methods = [[method_of(Result.read(folder / "result.json")) for folder in group] for group in groups]
+    found = {}
+    for name in dict.fromkeys(name for method in chain(*methods) for name in method):
+        values = [list(dict.fromkeys(str(method.get(name)) for method in group)) for group in methods]
+        if {*chain(*values)} != {str(DEFAULTS.get(name))}:
+            found[name] = " | ".join(" / ".join(group) for group in values)
+    return found
 
 
 def _restored(groups: list[list[Path]], settings: BlendSettings, reporter: Reporter) -> list[list[Restored]]:

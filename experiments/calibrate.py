@@ -16,7 +16,8 @@ from pyro_sib.experiments.compare import base_tasks
 from pyro_sib.experiments.drawing.style import save_figure
 from pyro_sib.experiments.job.features import eval_tasks
 from pyro_sib.experiments.job.restore import Restored, restore
-from pyro_sib.experiments.job.results import commit, joint_of, metrics_of
+from pyro_sib.experiments.job.result import Scores
+from pyro_sib.experiments.job.results import commit
 from pyro_sib.experiments.posterior.joint_tables import joint_tables
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.decoration import Decorations
@@ -209,6 +210,7 @@ def _tempered_point(of: Measured, measured: list[Measured]) -> Measured:
 def _record(measured: Measured, first: Measured, point: Measured) -> dict[str, Any]:
     """One row of result.json; differences are paired by task, with the first row and the tempered point."""
     scores = measured.scores
+    said = asdict(Scores.of(scores))
     curve = reliability(scores.confidence, scores.correct)
     means = {
         "accuracy": mean_interval(_accuracy(scores)),
@@ -227,8 +229,8 @@ def _record(measured: Measured, first: Measured, point: Measured) -> dict[str, A
         "ece_standard_error": curve.standard_error,
         "aurc": area_under_risk(scores.confidence, scores.correct),
         "auroc": {s: 100 * auroc(measured.unknown[s], measured.known[s]) for s in measured.known},
-        "metrics": metrics_of(scores),
-        "joint": joint_of(scores),
+        "metrics": said["metrics"],
+        "joint": said["joint"],
         "reliability": {
             "confidence": _numbers(curve.confidence),
             "accuracy": _numbers(curve.accuracy),
@@ -269,12 +271,12 @@ def _table(measured: list[Measured], records: list[dict[str, Any]]) -> str:
         rows.append(
             [
                 name,
-                _interval(r["accuracy"], 2),
-                _interval(r["accuracy_difference"], 2, sign=True),
+                MeanInterval(**r["accuracy"]).words(2),
+                MeanInterval(**r["accuracy_difference"]).words(2, sign=True),
                 f"{r['ece']:.2f} ± {1.96 * r['ece_standard_error']:.2f}",
-                _interval(r["nll"], 3),
-                _interval(r["nll_less_tempered_point"], 4, sign=True),
-                _interval(r["brier"], 3),
+                MeanInterval(**r["nll"]).words(3),
+                MeanInterval(**r["nll_less_tempered_point"]).words(4, sign=True),
+                MeanInterval(**r["brier"]).words(3),
                 f"{r['aurc']:.2f}",
                 *(f"{r['auroc'][s]:.1f}" for s in SCORES),
             ]
@@ -286,12 +288,6 @@ def _table(measured: list[Measured], records: list[dict[str, Any]]) -> str:
     )
     joint = {row[0]: r for row, r in zip(rows, records, strict=True) if r["joint"]}
     return "\n\n".join([markdown_table(header, rows), notes, *joint_tables(joint)]) + "\n"
-
-
-def _interval(value: dict[str, float], digits: int, sign: bool = False) -> str:
-    interval = MeanInterval(**value)
-    mean = f"{interval.mean:+.{digits}f}" if sign else f"{interval.mean:.{digits}f}"
-    return f"{mean} ± {interval.ci95:.{digits}f}"
 
 
 def main() -> int:

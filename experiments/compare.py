@@ -18,20 +18,18 @@ from pyro_sib.experiments.job.features import (
     choose_device,
     choose_split,
     eval_tasks,
-    ground_of,
     load_data,
     prepare,
 )
 from pyro_sib.experiments.job.limits import check_numbers
-from pyro_sib.experiments.job.records import of_this_version, read_result, take
-from pyro_sib.experiments.job.results import calibration_of, claim_folder, commit, metrics_of, versions, write_tasks
+from pyro_sib.experiments.job.result import Chosen, Result, Second
+from pyro_sib.experiments.job.results import claim_folder, provenance, write_tasks
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.inference.evaluation import evaluate
-from pyro_sib.scores.metrics import MeanInterval
 from pyro_sib.tasks.episodes import EpisodeSampler, task_key
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
@@ -117,8 +115,8 @@ class CompareSettings:
 
 
 @plain_torch()
-def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list[dict[str, Any]]:
-    """Evaluate every comparator that has no result yet; returns the content of each result.json.
+def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list[Result]:
+    """Evaluate every comparator that has no result yet; returns what each result.json holds.
 
     Raises:
         InputError: what the user can mend; raised before long work wherever it can be known.
@@ -139,8 +137,7 @@ def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list
     sources["choose"] = base_tasks(ground.bank, like, device)
     mean = ground.bank.split(BASE_TRAIN).x.mean(0).to(device)
     results = [_one(name, settings, like, ground, split, sources, mean, reporter) for name in names]
-    with of_this_version(settings.out):
-        _show(results, settings.out, reporter)
+    _show(results, settings.out, reporter)
     return results
 
 
@@ -179,12 +176,12 @@ def _one(
     sources: dict[str, TaskSource],
     base_mean: Tensor,
     reporter: Reporter,
-) -> dict[str, Any]:
+) -> Result:
     """Choose what is to be chosen, evaluate, write result.json and tasks.csv."""
     out, tasks = settings.out / name, eval_tasks(like, split)
     done = out / "result.json"
-    held = read_result(done) if done.exists() else None
-    if held is not None and take(held, "data.fingerprint", done, str) == ground.bank.fingerprint:
+    held = Result.read(done) if done.exists() else None
+    if held is not None and held.data.fingerprint == ground.bank.fingerprint:
         reporter.say(f"{done} is complete")
         return held
     check_writable(out, "--out")
@@ -193,30 +190,27 @@ def _one(
         comparator, tried = choose(name, base_mean, sources["choose"], settings.choose_tasks)
     with clock.stage("predict", f"{name}: {tasks} tasks of {split}") as advance:
         scores = {"posterior": _evaluate(comparator, sources["evaluate"], tasks, advance)}
-    if settings.second_balance is not None:
-        with clock.stage("second", f"{name}: {settings.second_balance}") as advance:
-            scores[f"posterior {settings.second_balance}"] = _evaluate(
-                comparator, sources["second"], tasks, advance
-            )
+    second, balance = None, settings.second_balance
+    if balance is not None:
+        with clock.stage("second", f"{name}: {balance}") as advance:
+            found = scores[f"posterior {balance}"] = _evaluate(comparator, sources["second"], tasks, advance)
+        second = Second.of(found, query_balance=balance)
     write_tasks(out / "tasks.csv", scores)
-    first, *others = ({"metrics": metrics_of(s), "calibration": calibration_of(s)} for s in scores.values())
-    result = {
-        **{name: getattr(like, name) for name in _SHARED},
-        **dict.fromkeys(("prior", "kl_weight", "iterations", "comparison")),
+    result = Result.make(
+        scores["posterior"],
+        {name: getattr(like, name) for name in _SHARED},
+        ground,
+        like,
+        **dict.fromkeys(("prior", "kl_weight", "iterations")),
         **{"guide": name, "steps": 0, "seed": 0, "oracle": False, "split": split, "tasks": tasks},
-        **first,
-        "second": {"query_balance": settings.second_balance, **others[0]} if others else None,
-        "settings": comparator.settings,
-        "chosen": {"tasks": settings.choose_tasks, "tried": tried},
-        **ground_of(ground, like),
-        "commit": commit(),
-        "versions": {**versions(), "easyfsl": version("easyfsl")},
-        "device": str(base_mean.device),
-        "threads": torch.get_num_threads(),
-        "milliseconds_per_task": round(1000 * clock.seconds["predict"] / tasks, 4),
-        "seconds": clock.seconds,
-    }
-    write_json(done, result)
+        second=second,
+        settings=comparator.settings,
+        chosen=Chosen(settings.choose_tasks, tuple(tried)),
+        **provenance(base_mean.device, clock.seconds, "predict", tasks),
+    )
+    versions = {**result.versions, "easyfsl": version("easyfsl")}
+    result = replace(result, versions=versions)
+    write_json(done, result.to_json())
     return result
 
 
@@ -224,19 +218,18 @@ def _evaluate(comparator: Comparator, source: TaskSource, tasks: int, advance: A
     return evaluate(comparator, source, tasks, batch_size=20, on_tasks=advance)[0]
 
 
-def _show(results: list[dict[str, Any]], out: Path, reporter: Reporter) -> None:
+def _show(results: list[Result], out: Path, reporter: Reporter) -> None:
     first = results[0]
     table = Table(
-        title=f"{first['ways']}-way {first['shots']}-shot, {first['tasks']} tasks of {first['split']}",
+        title=f"{first.ways}-way {first.shots}-shot, {first.tasks} tasks of {first.split}",
         caption="accuracy, % ± 95% interval",
     )
     for column in ("comparator", "novel", "chosen on base classes"):
         table.add_column(column)
     for result in results:
-        cell = MeanInterval(**result["metrics"]["novel"])
-        chosen = {k: v for k, v in result["settings"].items() if k in result["chosen"]["tried"][0]}
-        words = ", ".join(f"{k} {v:g}" for k, v in chosen.items())
-        table.add_row(result["guide"], f"{cell.mean:.2f} ± {cell.ci95:.2f}", words)
+        cell, tried = result.metrics["novel"], result.chosen.tried if result.chosen else ()
+        words = ", ".join(f"{k} {v:g}" for k, v in result.settings.items() if tried and k in tried[0])
+        table.add_row(result.guide, cell.words(), words)
     reporter.show(table)
     reporter.say(f"{out}/: NAME/result.json, NAME/tasks.csv")
 

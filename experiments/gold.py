@@ -10,7 +10,7 @@ import tyro
 from rich.table import Table
 
 from pyro_sib.experiments.drawing.style import save_figure
-from pyro_sib.experiments.job.records import of_this_version, read_result
+from pyro_sib.experiments.job.records import of_this_version, read_object
 from pyro_sib.experiments.job.restore import Restored, restore
 from pyro_sib.experiments.job.results import commit, config_of, versions
 from pyro_sib.experiments.sampling.gold_figure import gold_figure
@@ -84,7 +84,7 @@ def _tasks(settings: GoldSettings, restored: Restored, reporter: Reporter) -> li
                 seconds.append(perf_counter() - start)
                 left = sum(seconds) / len(seconds) * (settings.tasks - task - 1) / 60
                 reporter.say(f"  task {task + 1}/{settings.tasks}  {_line(read_json(path))}  {left:.1f} min left")
-            tasks.append(read_result(path))
+            tasks.append(read_object(path))
     return tasks
 
 

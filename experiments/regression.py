@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pyro_sib.data.worlds.sinusoids import INPUTS
 from pyro_sib.experiments.drawing.style import save_figure
-from pyro_sib.experiments.job.records import of_this_version, read_result
+from pyro_sib.experiments.job.records import of_this_version, read_object
 from pyro_sib.experiments.job.results import claim_folder, commit, config_of, versions
 from pyro_sib.experiments.sinusoids.figure import CurveBelief, regression_figure
 from pyro_sib.experiments.sinusoids.program import (
@@ -54,7 +54,7 @@ def run(settings: RegressionSettings, reporter: Reporter | None = None) -> dict[
     done = settings.out / "result.json"
     if done.exists():
         reporter.say(f"{done} is complete; shown again")
-        result = read_result(done)
+        result = read_object(done)
     else:
         check_writable(settings.out, "--out")
         result, draw = _compute(settings, settings.out, reporter)

@@ -15,12 +15,16 @@ import tyro
 
 from pyro_sib.data.formats.mini_imagenet import NAME as PAPER_NAME
 from pyro_sib.data.held_classes import HELD_OUT_AS_VAL
-from pyro_sib.experiments.job.runs import LAMBDA_AT_ZERO, METRICS, NOTED, ONLY_ABOVE_ZERO, Run, exact, read_runs
+from pyro_sib.experiments.job.method import exact
+from pyro_sib.experiments.job.result import METRICS
+from pyro_sib.experiments.job.runs import LAMBDA_AT_ZERO, ONLY_ABOVE_ZERO, Run, read_runs
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.tables import markdown_table
 
 SHOTS = (5, 1)
+NOTED = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
+"""What the notes below a table repeat, and what comes first in a row's name."""
 TABLES = {"val": "Table 1", "test": "Table 2"}
 GROUPS = {"standard": "Standard few-shot classification", "lwof": "LwoF few-shot classification"}
 PAPER_BACKBONE = "C128F"
@@ -41,7 +45,7 @@ def report(runs: list[Path], all_rows: bool = False) -> str:
     found = read_runs(runs)
     tables: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in found:
-        tables[run.split not in TABLES, run.split, tuple(map(repr, run.ground))].append(run)
+        tables[run.result.split not in TABLES, run.result.split, tuple(map(repr, run.ground))].append(run)
     # The paper's order: validation, then test.
     ordered = sorted(tables, key=lambda key: (key[0], -ord(key[1][0]), key[2]))
     return "\n\n".join(_section(tables[key], all_rows) for key in ordered) + "\n"
@@ -49,9 +53,11 @@ def report(runs: list[Path], all_rows: bool = False) -> str:
 
 def _section(runs: list[Run], all_rows: bool) -> str:
     """The tables of one split on one ground, and their notes."""
-    split, (name, fingerprint, holdout, *_) = runs[0].split, runs[0].ground
+    split, (name, fingerprint, holdout, *_) = runs[0].result.split, runs[0].ground
     paper = paper_rows(split) if all_rows or is_papers(name, holdout) else []
-    in_paper = [run for run in runs if run.ways == 5 and run.shots in SHOTS and run.setting in GROUPS]
+    in_paper = [
+        run for run in runs if run.result.ways == 5 and run.result.shots in SHOTS and run.result.setting in GROUPS
+    ]
     plain = [run for run in runs if run not in in_paper]
     labels = _labels(runs)
     parts = [f"## {one_line(name)} ({fingerprint[:8]}), {split} split"]
@@ -76,16 +82,16 @@ def _paper_layout(
 ) -> list[list[str]]:
     rows = _paper_methods(paper, "-", "**Other methods, as the paper gives them**") if all_rows else []
     for setting, heading in GROUPS.items():
-        ours = [run for run in runs if run.setting == setting]
+        ours = [run for run in runs if run.result.setting == setting]
         theirs = {row["method"]: _paper_cells(paper, setting, row["method"]) for row in paper}
         theirs = {method: cells for method, cells in theirs.items() if any(cells)}
         if not ours and not (all_rows and theirs):
             continue
         rows.append([f"**{heading}**", *[""] * 7])
-        for steps in sorted({run.steps for run in ours} | ({0, 1, 3, 5} if all_rows else set())):
-            for key, members in _by_method(run for run in ours if run.steps == steps).items():
-                cells = [_cell([r for r in members if r.shots == s], m) for s in SHOTS for m in METRICS]
-                rows.append([labels[key], *cells, str(members[0].method.get("iterations", "-"))])
+        for steps in sorted({run.result.steps for run in ours} | ({0, 1, 3, 5} if all_rows else set())):
+            for key, members in _by_method(run for run in ours if run.result.steps == steps).items():
+                cells = [_cell([r for r in members if r.result.shots == s], m) for s in SHOTS for m in METRICS]
+                rows.append([labels[key], *cells, str(members[0].row.get("iterations", "-"))])
             if (cells := theirs.pop(f"SIB T={steps}", [])) and any(cells):
                 rows.append(_italic(f"SIB K={steps}, paper, {PAPER_BACKBONE}", cells))
         if all_rows:
@@ -95,13 +101,13 @@ def _paper_layout(
 
 def _plain(runs: list[Run], labels: dict[tuple[Any, ...], str]) -> list[list[str]]:
     rows = []
-    for setting in sorted({run.setting for run in runs}, reverse=True):
+    for setting in sorted({run.result.setting for run in runs}, reverse=True):
         rows.append([f"**{GROUPS.get(setting, setting)}**", *[""] * 5])
-        for ways, shots in sorted({(run.ways, run.shots) for run in runs if run.setting == setting}):
-            here = (r for r in runs if (r.setting, r.ways, r.shots) == (setting, ways, shots))
+        for ways, shots in sorted({run.form[1:] for run in runs if run.result.setting == setting}):
+            here = (r for r in runs if r.form == (setting, ways, shots))
             for key, members in _by_method(here).items():
                 cells = [_cell(members, metric) for metric in METRICS]
-                iterations = str(members[0].method.get("iterations", "-"))
+                iterations = str(members[0].row.get("iterations", "-"))
                 rows.append([labels[key], f"{ways}-way-{shots}-shot", *cells, iterations])
     return rows
 
@@ -109,54 +115,55 @@ def _plain(runs: list[Run], labels: dict[tuple[Any, ...], str]) -> list[list[str
 def _by_method(runs: Iterable[Run]) -> dict[tuple[Any, ...], list[Run]]:
     groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
-        groups[run.same_method].append(run)
-    return dict(sorted(groups.items(), key=lambda item: (item[1][0].steps, repr(item[0]))))
+        groups[run.same_row].append(run)
+    return dict(sorted(groups.items(), key=lambda item: (item[1][0].result.steps, repr(item[0]))))
 
 
 def _labels(runs: list[Run]) -> dict[tuple[Any, ...], str]:
     """A row's name: K and each setting in which the rows of its group differ."""
     labels = {}
     for run in runs:
-        peers = [r for r in runs if (r.setting, r.trained) == (run.setting, run.trained)]
-        names = sorted({name for r in peers for name in r.method}, key=lambda n: (n not in NOTED, n))
+        kind = (run.result.setting, run.result.trained)
+        peers = [r for r in runs if (r.result.setting, r.result.trained) == kind]
+        names = sorted({name for r in peers for name in r.row}, key=lambda n: (n not in NOTED, n))
         words = []
         for name in names:
             among = peers
             if name in ONLY_ABOVE_ZERO:
                 # K = 0 takes no steps, so its guide's name matters only beside a K = 0 equal in all else.
-                among = [r for r in peers if (r.steps == 0) == (run.steps == 0)]
-                among = [r for r in among if run.steps or r.agrees(run)]
-            if name != "oracle" and run.method.get(name) is not None and _tells(name, run, among):
-                words.append(f"{name} {_word(run.method[name])}")
-        guide = run.method["guide"]
+                among = [r for r in peers if (r.result.steps == 0) == (run.result.steps == 0)]
+                among = [r for r in among if run.result.steps or r.agrees(run)]
+            if name != "oracle" and run.row.get(name) is not None and _tells(name, run, among):
+                words.append(f"{name} {_word(run.row[name])}")
+        guide = run.row["guide"]
         method = "SIB" if guide in LAMBDA_AT_ZERO else guide
-        if run.method.get("oracle"):
+        if run.row.get("oracle"):
             method += " (oracle: sees the queries' labels)"
-        labels[run.same_method] = ", ".join([f"{method} K={run.steps}", *words])
+        labels[run.same_row] = ", ".join([f"{method} K={run.result.steps}", *words])
     return labels
 
 
 def _tells(name: str, run: Run, among: list[Run]) -> bool:
     """Whether a setting differs among these runs, or is had by some of the same guide's alone."""
-    had = {exact(r.method[name]) for r in among if name in r.method}
-    return len(had) > 1 or any(name not in r.method for r in among if r.method["guide"] == run.method["guide"])
+    had = {exact(r.row[name]) for r in among if name in r.row}
+    return len(had) > 1 or any(name not in r.row for r in among if r.row["guide"] == run.row["guide"])
 
 
 def _by_seed(runs: list[Run]) -> dict[int, list[Run]]:
     seeds: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
-        seeds[run.seed].append(run)
+        seeds[run.result.seed].append(run)
     return dict(sorted(seeds.items()))
 
 
 def _cell(runs: list[Run], metric: str) -> str:
     """Mean and 95% interval of one seed; mean and standard deviation of the per-run means over several."""
-    seeds = _by_seed([run for run in runs if metric in run.metrics])
-    means = [fmean(run.metrics[metric][0] for run in same) for same in seeds.values()]
+    seeds = _by_seed([run for run in runs if metric in run.result.metrics])
+    means = [fmean(run.result.metrics[metric].mean for run in same) for same in seeds.values()]
     if not means:
         return "-"
     if len(means) == 1:
-        interval = fmean(run.metrics[metric][1] for run in next(iter(seeds.values())))
+        interval = fmean(run.result.metrics[metric].ci95 for run in next(iter(seeds.values())))
         return f"{means[0]:.2f} ± {interval:.2f}"
     return f"{fmean(means):.2f} ± {stdev(means):.2f} ({len(means)} seeds)"
 
@@ -191,22 +198,22 @@ def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> 
     name, fingerprint, holdout, size, backbone = runs[0].ground
     pixels = "as given" if backbone is None else f"{backbone.upper()}, {size} px"
     notes = [f"data: {name}, fingerprint {fingerprint[:8]}; base classes: {holdout}", f"features: {pixels}"]
-    for setting in sorted({run.setting for run in runs}, reverse=True):
-        here = [run for run in runs if run.setting == setting]
-        guides = _values(r.method["guide"] for r in here if r.beside is None)
+    for setting in sorted({run.result.setting for run in runs}, reverse=True):
+        here = [run for run in runs if run.result.setting == setting]
+        guides = _values(r.row["guide"] for r in here if r.beside is None)
         words = [
             f"guide {guides}",
-            *(f"{n} {_values(r.method[n] for r in here if n in r.method)}" for n in NOTED[1:]),
+            *(f"{n} {_values(r.row[n] for r in here if n in r.row)}" for n in NOTED[1:]),
         ]
-        seeds = _values(run.seed for run in here)
-        commits = _values(_short(run.commit) for run in here)
+        seeds = _values(run.result.seed for run in here)
+        commits = _values(_short(run.result.commit) for run in here)
         notes.append(f"{setting}: {', '.join(words)}, seeds {seeds}, commit {commits}")
     beside: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.beside is not None:
-            beside[labels[run.same_method]].append(run)
+            beside[labels[run.same_row]].append(run)
     for label, members in beside.items():
-        what = _values(f"{run.setting} {run.ways}-way-{run.shots}-shot" for run in members)
+        what = _values(f"{run.result.setting} {run.result.ways}-way-{run.result.shots}-shot" for run in members)
         notes.append(f"{label}, {what}: trained beside K={_values(r.beside for r in members)}, in the same runs")
     notes += _repeats(runs, labels)
     notes.append("± is the 95% interval over tasks, and with several seeds the sd over seeds of the runs' means")
@@ -222,21 +229,15 @@ def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> 
     return notes
 
 
-def _shared(runs: list[Run]) -> list[str]:
-    """Values of the settings that every trained run has."""
-    known = {name: [r.method[name] for r in runs if name in r.method] for name in NOTED[1:]}
-    return [f"{name} {_values(values)}" for name, values in known.items() if values]
-
-
 def _repeats(runs: list[Run], labels: dict[tuple[Any, ...], str]) -> list[str]:
     """A word on each seed that was run more than once with different results."""
     notes = []
-    for ways, shots in sorted({(run.ways, run.shots) for run in runs}):
-        for key, members in _by_method(r for r in runs if (r.ways, r.shots) == (ways, shots)).items():
+    for ways, shots in sorted({run.form[1:] for run in runs}):
+        for key, members in _by_method(r for r in runs if r.form[1:] == (ways, shots)).items():
             for seed, same in _by_seed(members).items():
-                if len({repr(run.metrics) for run in same}) > 1:
+                if len({repr(run.result.metrics) for run in same}) > 1:
                     folders = ", ".join(str(run.path) for run in same)
-                    where = f"{labels[key]}, {same[0].setting} {ways}-way-{shots}-shot"
+                    where = f"{labels[key]}, {same[0].result.setting} {ways}-way-{shots}-shot"
                     notes.append(
                         f"{where}: seed {seed} was run {len(same)} times ({folders}), averaged as one seed"
                     )

@@ -1,7 +1,7 @@
 """All rows of docs/results.md, one after another; stopped and started again, it goes on where it was."""
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -102,22 +102,9 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
     settings = settings.filled()
     assert settings.parts is not None
     assert settings.out is not None
-    common = RunSettings(
-        setting="standard",
-        data="mini-imagenet" if settings.data_root else "synthetic",
-        data_root=settings.data_root,
-        image_size=settings.image_size,
-        backbone=settings.backbone,
-        network=settings.network,
-        pretrain_epochs=settings.pretrain_epochs,
-        iterations=settings.iterations,
-        synthetic_gradient=settings.synthetic_gradient,
-        split=settings.split,
-        compare=False,
-        cache_dir=settings.cache_dir,
-        device=settings.device,
-        threads=settings.threads,
-    )
+    shared = {f.name for f in fields(settings)} & {f.name for f in fields(RunSettings)} - {"steps", "shots", "out"}
+    common = RunSettings(setting="standard", compare=False, **{name: getattr(settings, name) for name in shared})
+    common = replace(common, data="mini-imagenet" if settings.data_root else "synthetic")
     found: list[RunSettings] = []
     for setting in SETTINGS:
         if setting not in settings.parts:

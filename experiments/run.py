@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import tyro
@@ -17,7 +17,6 @@ from pyro_sib.experiments.job.features import (
     choose_device,
     choose_split,
     eval_tasks,
-    ground_of,
     ground_of_learner,
     load_data,
     prepare,
@@ -25,17 +24,17 @@ from pyro_sib.experiments.job.features import (
 )
 from pyro_sib.experiments.job.learner import LEARNER, learner_of, write_learner
 from pyro_sib.experiments.job.pictures import draw_pictures
-from pyro_sib.experiments.job.records import of_this_version, read_result, take
-from pyro_sib.experiments.job.results import (
-    calibration_of,
-    claim_folder,
-    commit,
-    config_of,
-    joint_of,
+from pyro_sib.experiments.job.result import (
+    Beside,
+    Cosines,
+    Result,
+    Scales,
+    Scores,
+    Second,
+    Shared,
     metrics_of,
-    versions,
-    write_tasks,
 )
+from pyro_sib.experiments.job.results import claim_folder, config_of, provenance, write_tasks
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
 from pyro_sib.experiments.job.train import say_selection, selected_on, train
@@ -43,7 +42,7 @@ from pyro_sib.experiments.job.train_warnings import against_zero
 from pyro_sib.experiments.posterior.file import NAME as POSTERIOR
 from pyro_sib.experiments.posterior.file import Subject, exported_tasks, write_posterior
 from pyro_sib.experiments.terminal.command import run_command
-from pyro_sib.experiments.terminal.decoration import WARNINGS, Decorations, is_decorated
+from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.features.bank import build_bank
 from pyro_sib.features.pretrain import choose_precision
@@ -54,7 +53,7 @@ from pyro_sib.inference.learner_file import load_learner
 from pyro_sib.inference.novel_share import NovelShareLearner
 from pyro_sib.inference.program import Program
 from pyro_sib.inference.training import EpochRecord
-from pyro_sib.scores.metrics import MeanInterval, TaskScores, mean_interval
+from pyro_sib.scores.metrics import TaskScores, mean_interval
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
 
@@ -63,8 +62,8 @@ BOUND_TASKS = 200
 
 
 @plain_torch()
-def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, Any]:
-    """Do the whole job, or what is left of it; returns the content of result.json.
+def run(settings: RunSettings, reporter: Reporter | None = None) -> Result:
+    """Do the whole job, or what is left of it; returns what result.json holds.
 
     Raises:
         InputError: what the user can mend; raised before long work wherever it can be known.
@@ -84,12 +83,11 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     say_selection(data, reporter)
     whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
     whole = whole and (settings.learner is not None or (settings.out / LEARNER).is_file())
-    held = read_result(done) if done.exists() else {}
-    if whole and held and take(held, "data.fingerprint", done, str) == data.fingerprint and is_decorated(held):
+    held = Result.read(done) if done.exists() else None
+    if whole and held and held.data.fingerprint == data.fingerprint and held.decoration_warnings is not None:
         reporter.say(f"{done} is complete; shown again")
-        with of_this_version(done):
-            show(held, settings.out, reporter)
-        for line in held.get(WARNINGS) or ():
+        show(held, settings.out, reporter)
+        for line in held.decoration_warnings:
             reporter.warn(f"{line}; to try again, delete {done}")
         return held
     check_writable(settings.out, "--out")
@@ -100,8 +98,8 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
     program, trainer, warnings = train(settings, ground, sources, device, reporter)
     zero = None
     if settings.compare and settings.steps and settings.guide != "init-only":
-        zero, more = _zero(settings, ground, sources, split, device, reporter)
-        warnings += [f"K = 0: {warning}" for warning in more]
+        zero = _zero(settings, ground, sources, split, device, reporter)
+        warnings += zero.warnings
     if settings.tune_features:
         assert ground.images is not None
         assert ground.network is not None
@@ -112,7 +110,7 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> dict[str, An
 
 def _evaluate_learner(
     settings: RunSettings, data: DataSet, split: str, device: torch.device, reporter: Reporter
-) -> dict[str, Any]:
+) -> Result:
     """What is left to do where nothing is to be trained."""
     assert settings.learner is not None
     learner = load_learner(settings.learner, device)
@@ -129,30 +127,23 @@ def _zero(
     split: str,
     device: torch.device,
     reporter: Reporter,
-) -> tuple["_Zero", list[str]]:
-    """K = 0 trained beside, and what was warned of.
-
-    It has the features of stage 1, whatever stage 2 tunes.
-    """
+) -> "_Zero":
+    """K = 0 trained beside, on the features of stage 1, whatever stage 2 tunes."""
     zero = replace(settings, guide="init-only", steps=0, tune_features=False)
     program, _, warnings = train(zero, ground, sources, device, reporter, "k0")
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
     drawn, mean = (evaluate(program.guide, source, tasks, draws)[0] for draws in (settings.draws, 0))
-    return _Zero(drawn, mean, _bound(program.guide, source, tasks, settings.draws)), warnings
+    bound = _bound(program.guide, source, tasks, settings.draws)
+    record = Beside.of(drawn, steps=0, features="stage 1", at_the_mean=Scores.of(mean), elbo_parts=bound)
+    return _Zero(drawn, record, [f"K = 0: {warning}" for warning in warnings])
 
 
 class _Zero(NamedTuple):
-    """What K = 0 has."""
+    """What K = 0 has: scores, what result.json says of it, and what was warned of."""
 
     drawn: TaskScores
-    mean: TaskScores
-    bound: ElboParts | None
-
-    def result(self, tasks: int) -> dict[str, Any]:
-        """As result.json has it."""
-        parts = _parts(self.bound, tasks)
-        at_the_mean = {"metrics": metrics_of(self.mean)}
-        return _scores(self.drawn, steps=0, features="stage 1", at_the_mean=at_the_mean, elbo_parts=parts)
+    record: Beside
+    warnings: list[str]
 
 
 def _finish(
@@ -165,7 +156,7 @@ def _finish(
     log: Sequence[EpochRecord],
     warnings: list[str],
     reporter: Reporter,
-) -> dict[str, Any]:
+) -> Result:
     """Evaluate, write the results, then what decorates them, and show the table."""
     assert settings.out is not None
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
@@ -198,45 +189,37 @@ def _finish(
     if zero is not None:
         scores["posterior K=0"] = zero.drawn
     write_tasks(settings.out / "tasks.csv", scores)
-    result = {
-        **{k: v for k, v in config_of(settings).items() if k not in ("data", "features", "data_root", "compare")},
-        "split": split,
-        "metrics": metrics_of(averaged),
-        "calibration": calibration_of(averaged),
-        "joint": joint_of(averaged),
-        "at_the_mean": {"metrics": metrics_of(iterates[-1]), "calibration": calibration_of(iterates[-1])},
-        "iterates": [metrics_of(s) for s in iterates],
-        "comparison": None if zero is None else zero.result(tasks),
-        "second": None if second is None else _scores(second, query_balance=settings.second_balance),
-        "novel_share_scores": [_scores(found, strength=strength) for strength, found in shares.items()],
-        "tasks": tasks,
-        "selected_on": selected_on(ground.bank),
-        "steps": last,
-        "warnings": warnings,
-        "oracle": guide.oracle,
-        "elbo": bound and settings.weights().bound(bound.log_likelihood, bound.kl, bound.base_kl),
-        "elbo_parts": _parts(bound, tasks),
-        "scales": _scales(program, source),
-        **ground_of(ground, settings),
-        "pretrain_log": [asdict(r) for r in ground.network.log] if ground.network else [],
-        "train_log": [{k: v for k, v in asdict(r).items() if k != "extra"} for r in log],
-        "gradient_cosine": [
-            {"iteration": r.iteration, "cosine": r.extra["gradient_cosine"]}
-            for r in log
-            if "gradient_cosine" in r.extra
-        ],
-        "commit": commit(),
-        "versions": versions(),
-        "device": str(source.novel.device),
-        "threads": torch.get_num_threads(),
-        "milliseconds_per_task": round(1000 * reporter.seconds["predict"] / tasks, 4),
-        "seconds": reporter.seconds,
-        WARNINGS: None,
-    }
+    unsaid = ("data", "features", "data_root", "compare")
+    result = Result.make(
+        averaged,
+        {name: value for name, value in config_of(settings).items() if name not in unsaid},
+        ground,
+        settings,
+        split=split,
+        at_the_mean=Scores.of(iterates[-1]),
+        iterates=tuple(metrics_of(s) for s in iterates),
+        comparison=zero and zero.record,
+        second=None if second is None else Second.of(second, query_balance=settings.second_balance),
+        novel_share_scores=tuple(Shared.of(found, strength=strength) for strength, found in shares.items()),
+        tasks=tasks,
+        selected_on=selected_on(ground.bank),
+        steps=last,
+        warnings=tuple(warnings),
+        oracle=guide.oracle,
+        elbo=bound and settings.weights().bound(bound.log_likelihood, bound.kl, bound.base_kl),
+        elbo_parts=bound,
+        scales=_scales(program, source),
+        pretrain_log=tuple(ground.network.log) if ground.network else (),
+        train_log=tuple({k: v for k, v in asdict(r).items() if k != "extra"} for r in log),
+        gradient_cosine=tuple(
+            Cosines(r.iteration, tuple(r.extra["gradient_cosine"])) for r in log if "gradient_cosine" in r.extra
+        ),
+        **provenance(source.novel.device, reporter.seconds, "predict", tasks),
+    )
     if settings.learner is None:
-        write_learner(settings.out, learner_of(settings, ground, split, program, result["metrics"], tasks))
+        write_learner(settings.out, learner_of(settings, ground, split, program, result))
     done, decorations = settings.out / "result.json", Decorations(reporter)
-    write_json(done, result)
+    write_json(done, result.to_json())
     if settings.posterior_tasks and isinstance(guide, Guide):
         subject = Subject(settings, ground.bank.fingerprint, split, source, guide)
         with (
@@ -246,7 +229,8 @@ def _finish(
             write_posterior(settings.out / POSTERIOR, subject, settings.posterior_tasks, settings.draws, go)
     with decorations.trying("the pictures"), reporter.stage("figures", "figures"):
         draw_pictures(settings, ground.images, result, source, guide, split, decorations)
-    decorations.note(done, result)
+    decorations.note(done, result.to_json())
+    result = replace(result, decoration_warnings=tuple(decorations.warnings))
     show(result, settings.out, reporter)
     return result
 
@@ -264,62 +248,46 @@ def _bound(learner: Guide | Baseline, source: TaskSource, tasks: int, draws: int
     return evidence_bound(learner, source, min(tasks, BOUND_TASKS), draws) if isinstance(learner, Guide) else None
 
 
-def _parts(bound: ElboParts | None, tasks: int) -> dict[str, Any] | None:
-    return None if bound is None else {**asdict(bound), "tasks": min(tasks, BOUND_TASKS)}
-
-
-def _scores(scores: TaskScores, **what: Any) -> dict[str, Any]:
-    return {
-        **what,
-        "metrics": metrics_of(scores),
-        "calibration": calibration_of(scores),
-        "joint": joint_of(scores),
-    }
-
-
 @torch.no_grad()
-def _scales(program: Program, source: TaskSource) -> dict[str, Any] | None:
-    """What was learned: eta, the predictor's scale, q's scale and norm, the scales of prior and base weights."""
+def _scales(program: Program, source: TaskSource) -> Scales | None:
+    """What was learned, on the first tasks."""
     if not isinstance(program.guide, Guide) or program.likelihood is None or program.prior is None:
         return None
     evidence = program.guide.sees(source.episodes(torch.arange(50)))
     theta, ids = program.guide.iterates(evidence)[-1], evidence.joint_base_ids
     log_step = getattr(program.guide, "log_step_size", None)
-    return {
-        "step_size": [] if log_step is None else [round(float(s), 4) for s in log_step.exp()],
-        "predictor": round(float(program.likelihood.scale), 3),
-        "q": round(float(theta.log_scale.exp().mean()), 5),
-        "q_norm": round(float(theta.loc.norm(dim=-1).mean()), 4),
-        "prior": round(float(program.prior.scales(evidence.base_ids).mean()), 5),
-        "base": None if ids is None else round(float(program.prior.base_posterior(ids).variance.sqrt().mean()), 5),
-    }
+    return Scales(
+        step_size=() if log_step is None else tuple(round(float(s), 4) for s in log_step.exp()),
+        predictor=round(float(program.likelihood.scale), 3),
+        q=round(float(theta.log_scale.exp().mean()), 5),
+        q_norm=round(float(theta.loc.norm(dim=-1).mean()), 4),
+        prior=round(float(program.prior.scales(evidence.base_ids).mean()), 5),
+        base=None if ids is None else round(float(program.prior.base_posterior(ids).variance.sqrt().mean()), 5),
+    )
 
 
-def show(result: dict[str, Any], out: Path, reporter: Reporter) -> None:
+def show(result: Result, out: Path, reporter: Reporter) -> None:
     """The small table and where everything is."""
     reporter.show(_table(result))
     pictures = ", ".join(sorted(p.name for p in out.glob("*.png")))
     reporter.say(f"{out}/: result.json, tasks.csv, config.json, {LEARNER}, {pictures}")
 
 
-def _table(result: dict[str, Any]) -> Table:
-    names = list(result["metrics"])
-    table = Table(
-        title=f"{result['ways']}-way {result['shots']}-shot, {result['tasks']} tasks of {result['split']}"
-    )
+def _table(result: Result) -> Table:
+    table = Table(title=f"{result.ways}-way {result.shots}-shot, {result.tasks} tasks of {result.split}")
     table.add_column("accuracy, % ± 95% interval")
-    for name in names:
+    for name in result.metrics:
         table.add_column(name, justify="right")
-    if result.get("elbo_parts"):
+    if result.elbo_parts:
         table.add_column("KL, nats a task", justify="right")
-    rows = {f"K = {result['steps']}": result}
-    if result["comparison"]:
-        stage1 = ", features of stage 1" * bool(result.get("tune_features"))
-        rows = {f"K = 0{stage1}": result["comparison"], **rows}
+    rows: dict[str, Result | Beside] = {f"K = {result.steps}": result}
+    if result.comparison:
+        stage1 = ", features of stage 1" * bool(result.options.get("tune_features"))
+        rows = {f"K = 0{stage1}": result.comparison, **rows}
     for title, row in rows.items():
-        cells = [MeanInterval(**row["metrics"][name]) for name in names]
-        kl = [f"{row['elbo_parts']['kl']:,.1f}"] if row.get("elbo_parts") else []
-        table.add_row(title, *(f"{cell.mean:.2f} ± {cell.ci95:.2f}" for cell in cells), *kl)
+        cells = [row.metrics[name] for name in result.metrics]
+        kl = [f"{row.elbo_parts.kl:,.1f}"] if row.elbo_parts else []
+        table.add_row(title, *(cell.words() for cell in cells), *kl)
     return table
 
 

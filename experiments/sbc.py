@@ -7,7 +7,7 @@ import tyro
 from rich.table import Table
 
 from pyro_sib.experiments.drawing.style import save_figure
-from pyro_sib.experiments.job.records import of_this_version, read_result
+from pyro_sib.experiments.job.records import of_this_version, read_object
 from pyro_sib.experiments.job.results import claim_folder, commit, config_of, versions
 from pyro_sib.experiments.sampling.sbc_figure import sbc_figure
 from pyro_sib.experiments.sampling.sbc_settings import SBCSettings
@@ -36,7 +36,7 @@ def run(settings: SBCSettings, reporter: Reporter | None = None) -> dict[str, An
     done = settings.out / "result.json"
     if done.exists():
         reporter.say(f"{done} is complete; shown again")
-        result = read_result(done)
+        result = read_object(done)
     else:
         check_writable(settings.out, "--out")
         result, places = _compute(settings, reporter)

@@ -3,13 +3,12 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.method import FORM, exact, is_trained, method_of
-from pyro_sib.experiments.job.records import NUMBER, read_result, take
+from pyro_sib.experiments.job.method import FORM, exact, method_of
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.tables import markdown_table, result_files
@@ -32,12 +31,6 @@ HEADER = (
     "eta",
     "iterations",
 )
-NUMBERS = (
-    *("kl_weight", "iterations", "elbo", "calibration.ece", "calibration.nll", "at_the_mean.calibration.ece"),
-    *("elbo_parts.log_likelihood", "elbo_parts.kl"),
-    *("scales.q", "scales.q_norm", "scales.prior", "scales.predictor"),
-)
-"""What a row is made of."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +51,20 @@ def sweep(folders: list[Path]) -> str:
     """
     rows, skipped = [], []
     for path in result_files(folders):
-        result = read_result(path)
-        if why := _lacks(result, path):
-            skipped.append(f"- left out: {one_line(path)}, {why}")
+        try:
+            result = Result.read(path)
+        except InputError as error:
+            skipped.append(f"- left out: {one_line(error)}")
+            continue
+        cells = _row(result)
+        if cells is None:
+            what = "was trained" if not result.trained else "has all terms of the bound"
+            skipped.append(f"- left out: {one_line(path)}, {one_line(result.guide)} has no posterior that {what}")
         else:
-            rows.append((result, _row(result)))
+            rows.append((result, cells))
     if not rows:
         raise InputError(f"no result of a run with a posterior: {skipped[0].removeprefix('- left out: ')}")
-    rows.sort(key=lambda row: row[0]["kl_weight"])
+    rows.sort(key=lambda row: row[0].kl_weight or 0)
     names = _names([result for result, _ in rows])
     told = len(set(names)) > 1
     header = ("run", *HEADER) if told else HEADER
@@ -74,35 +73,9 @@ def sweep(folders: list[Path]) -> str:
     return "\n\n".join([table, *(["\n".join(skipped)] if skipped else [])]) + "\n"
 
 
-def _lacks(result: dict[str, Any], path: Path) -> str | None:
-    """Why a result has no row here."""
-    if is_trained(result) and result.get("scales") is None and "scales" in result:
-        return f"{one_line(result.get('guide'))} has no posterior over w"
-    if not is_trained(result) and "guide" in result and "scales" not in result:
-        return f"{one_line(result['guide'])} has no posterior that was trained"
-    try:
-        for name in NUMBERS:
-            take(result, name, path, NUMBER)
-        take(result, "scales.step_size", path, list)
-        for cell in ("metrics", "at_the_mean.metrics"):
-            for part in ("mean", "ci95"):
-                take(result, f"{cell}.{_metric(result)}.{part}", path, NUMBER)
-    except InputError as error:
-        return str(error).replace(f"{path} has no", "it lacks").removeprefix(f"{path}: ")
-    return None
-
-
-def _metric(result: dict[str, Any]) -> str:
-    metrics = result.get("metrics")
-    return "both" if isinstance(metrics, dict) and "both" in metrics else "novel"
-
-
-def _names(results: list[dict[str, Any]]) -> list[str]:
+def _names(results: list[Result]) -> list[str]:
     """What tells the runs apart beside their kl_weight: task, guide, settings, seed."""
-    named = [
-        {**{name: result.get(name) for name in FORM}, **method_of(result), "seed": result.get("seed")}
-        for result in results
-    ]
+    named = [{**{n: getattr(r, n) for n in FORM}, **method_of(r), "seed": r.seed} for r in results]
     differing = [
         name
         for name in dict.fromkeys(name for one in named for name in one)
@@ -111,26 +84,27 @@ def _names(results: list[dict[str, Any]]) -> list[str]:
     return [", ".join(f"{name} {one_line(one.get(name, '-'))}" for name in differing) for one in named]
 
 
-def _row(result: dict[str, Any]) -> list[str]:
-    metric = _metric(result)
-    mean, parts, scales = result["at_the_mean"], result["elbo_parts"], result["scales"]
-    cells = [result["metrics"][metric], mean["metrics"][metric]]
+def _row(result: Result) -> list[str] | None:
+    """Cells; None where there is no trained posterior over w to tell them of."""
+    mean, parts, scales = result.at_the_mean, result.elbo_parts, result.scales
+    if not (result.trained and mean and parts and scales):
+        return None
     return [
-        f"{result['kl_weight']:g}",
-        *(f"{cell['mean']:.2f} ± {cell['ci95']:.2f}" for cell in cells),
-        f"{result['calibration']['ece']:.1f}",
-        f"{mean['calibration']['ece']:.1f}",
-        f"{result['calibration']['nll']:.3f}",
-        f"{parts['log_likelihood']:.3f}",
-        f"{parts['kl']:.4g}",
-        f"{result['elbo']:.3f}",
-        f"{parts['log_likelihood'] - parts['kl']:.4g}",
-        f"{scales['q']:.4f}",
-        f"{scales['q_norm']:.2f}",
-        f"{scales['prior']:.4f}",
-        f"{scales['predictor']:.1f}",
-        ", ".join(f"{eta:.2f}" for eta in scales["step_size"] if isinstance(eta, NUMBER)),
-        str(result["iterations"]),
+        f"{result.kl_weight:g}",
+        *(cell.words() for cell in (s.metrics[result.main] for s in (result, mean))),
+        f"{result.calibration.ece:.1f}",
+        f"{mean.calibration.ece:.1f}",
+        f"{result.calibration.nll:.3f}",
+        f"{parts.log_likelihood:.3f}",
+        f"{parts.kl:.4g}",
+        f"{result.elbo:.3f}",
+        f"{parts.log_likelihood - parts.kl:.4g}",
+        f"{scales.q:.4f}",
+        f"{scales.q_norm:.2f}",
+        f"{scales.prior:.4f}",
+        f"{scales.predictor:.1f}",
+        ", ".join(f"{eta:.2f}" for eta in scales.step_size),
+        str(result.iterations),
     ]
 
 

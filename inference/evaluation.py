@@ -23,6 +23,8 @@ class ElboParts:
     """Of a task's N weight vectors."""
     base_kl: float = 0.0
     """Of all base classes' weights together, which counts once for all tasks."""
+    tasks: int = 0
+    """How many they are averaged over."""
 
 
 @torch.no_grad()
@@ -95,4 +97,4 @@ def evidence_bound(guide: Guide, source: TaskSource, tasks: int, draws: int, bat
         if evidence.joint:
             base_kl = guide.prior.base_kl()
     guide.train(was_training)
-    return ElboParts(float(torch.cat(likelihood).mean()), float(torch.cat(kl).mean()), base_kl)
+    return ElboParts(float(torch.cat(likelihood).mean()), float(torch.cat(kl).mean()), base_kl, tasks)

@@ -2,32 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from pyro_sib.experiments.comparison.row import Row
 from pyro_sib.experiments.job.method import identity
 from pyro_sib.experiments.terminal.tables import markdown_table
 
 BY_PRIOR = ("prior", "kl_weight")
 """Settings in which the cells of a line may differ: the KL's default weight depends on the prior."""
-
-
-class Cell(Protocol):
-    """What is said of a run here, as `experiments.ablation.Row` says it."""
-
-    @property
-    def prior(self) -> str | None:
-        """Its name, or None for a method without one."""
-
-    @property
-    def method(self) -> Mapping[str, Any]:
-        """The settings that make the method."""
-
-    @property
-    def accuracy(self) -> str:
-        """The main metric with its interval, percent."""
-
-
-Row = TypeVar("Row", bound=Cell)
 
 
 def cross_table(rows: Sequence[Row], names: Callable[[list[Row]], list[str]]) -> str | None:
@@ -58,7 +40,7 @@ def cross_table(rows: Sequence[Row], names: Callable[[list[Row]], list[str]]) ->
     return markdown_table(("guide", *priors), lines)
 
 
-def _cell(cell: Cell | None, line: Mapping[str, Cell]) -> str:
+def _cell(cell: Row | None, line: Mapping[str, Row]) -> str:
     """Its accuracy, with the KL's weight where that differs along the line."""
     if cell is None:
         return "-"

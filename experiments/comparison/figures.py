@@ -1,11 +1,15 @@
 """Figures of an ablation: accuracies with intervals, accuracy against K, accuracy against time."""
 
 from collections import defaultdict
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyro_sib.experiments.comparison.table import Row, labels
+from pyro_sib.experiments.comparison.row import Row
+from pyro_sib.experiments.comparison.table import labels
 from pyro_sib.experiments.drawing.style import PALETTE
+from pyro_sib.experiments.job.method import identity
 from pyro_sib.experiments.terminal.escape import in_legend, one_line
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -15,8 +19,7 @@ def accuracies(rows: list[Row]) -> Figure:
     """One panel a setting and task size: each method's accuracy and 95% interval, oracles hollow or in words."""
     forms = list(dict.fromkeys(row.form for row in rows))
     deepest = max(sum(row.form == form for row in rows) for form in forms)
-    figure = Figure(figsize=(7.2 * len(forms), 1.6 + 0.3 * deepest), layout="constrained")
-    panels = figure.subplots(1, len(forms), squeeze=False)[0]
+    figure, panels = _panels(forms, 7.2, 1.6 + 0.3 * deepest)
     for axes, form in zip(panels, forms, strict=True):
         members = [row for row in rows if row.form == form]
         low, high = _range(members)
@@ -36,9 +39,17 @@ def accuracies(rows: list[Row]) -> Figure:
         axes.invert_yaxis()
         second = "\nsquares: under the other balance" if any(r.second for r in members) else ""
         axes.set_xlabel(f"{members[0].main} accuracy (%), 95% interval{second}", fontsize=8)
-        axes.set_title(f"{one_line(form[0])}, {form[1]}-way {form[2]}-shot", fontsize=10)
         axes.grid(axis="x", alpha=0.3)
     return figure
+
+
+def _panels(forms: list[tuple[Any, ...]], width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """One beside the other, each named after its setting and task size."""
+    figure = Figure(figsize=(width * len(forms), height), layout="constrained")
+    panels = list(figure.subplots(1, len(forms), squeeze=False)[0])
+    for axes, (setting, ways, shots) in zip(panels, forms, strict=True):
+        axes.set_title(f"{one_line(setting)}, {ways}-way {shots}-shot", fontsize=10)
+    return figure, panels
 
 
 def _range(rows: list[Row]) -> tuple[float, float]:
@@ -53,16 +64,15 @@ def _range(rows: list[Row]) -> tuple[float, float]:
 
 def against_steps(rows: list[Row]) -> Figure | None:
     """Accuracy against K of each method that was run with several K; None where none was."""
-    curves: dict[tuple[object, ...], list[Row]] = defaultdict(list)
+    curves: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        rest = tuple((k, repr(v)) for k, v in row.method.items() if k != "steps")
+        rest = identity({name: value for name, value in row.method.items() if name != "steps"})
         curves[(*row.form, rest)].append(row)
     curves = {key: members for key, members in curves.items() if len(members) > 1}
     if not curves:
         return None
     forms = list(dict.fromkeys(key[:3] for key in curves))
-    figure = Figure(figsize=(4.8 * len(forms), 3.8), layout="constrained")
-    panels = figure.subplots(1, len(forms), squeeze=False)[0]
+    figure, panels = _panels(forms, 4.8, 3.8)
     for axes, form in zip(panels, forms, strict=True):
         here = [members for key, members in curves.items() if key[:3] == form]
         names = labels([members[0] for members in here])
@@ -80,7 +90,6 @@ def against_steps(rows: list[Row]) -> Figure | None:
             )
         axes.set_xlabel("K")
         axes.set_ylabel(f"{here[0][0].main} accuracy (%), 95% interval")
-        axes.set_title(f"{one_line(form[0])}, {form[1]}-way {form[2]}-shot", fontsize=10)
         axes.legend(fontsize=7, frameon=False)
     return figure
 
@@ -91,8 +100,7 @@ def against_time(rows: list[Row]) -> Figure | None:
     if not timed:
         return None
     forms = list(dict.fromkeys(row.form for row in timed))
-    figure = Figure(figsize=(6.0 * len(forms), 4.4), layout="constrained")
-    panels = figure.subplots(1, len(forms), squeeze=False)[0]
+    figure, panels = _panels(forms, 6.0, 4.4)
     for axes, form in zip(panels, forms, strict=True):
         members = [row for row in timed if row.form == form]
         for i, (row, name) in enumerate(zip(members, labels(members), strict=True)):
@@ -111,6 +119,5 @@ def against_time(rows: list[Row]) -> Figure | None:
         axes.set_xscale("log")
         axes.set_xlabel("milliseconds to infer and predict a task")
         axes.set_ylabel(f"{members[0].main} accuracy (%), 95% interval")
-        axes.set_title(f"{one_line(form[0])}, {form[1]}-way {form[2]}-shot", fontsize=10)
         axes.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

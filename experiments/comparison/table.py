@@ -1,26 +1,16 @@
-"""What a grid of runs shows: one row a method and task size, paired against the first method on the same tasks."""
+"""What a grid of runs shows: Markdown, flat records for a csv file, and what to call its rows."""
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from pyro_sib.errors import InputError
 from pyro_sib.experiments.comparison.cross_table import BY_PRIOR, cross_table
-from pyro_sib.experiments.job.method import FORM, METHOD, TASKS, exact, identity, is_trained, method_of
-from pyro_sib.experiments.job.records import NUMBER, read_result, read_tasks, take
+from pyro_sib.experiments.comparison.row import Row
+from pyro_sib.experiments.job.method import FORM, METHOD, exact
+from pyro_sib.experiments.job.result import METRICS
 from pyro_sib.experiments.terminal.escape import one_line
-from pyro_sib.experiments.terminal.tables import markdown_table, result_files
-from pyro_sib.scores.metrics import MeanInterval, mean_interval
+from pyro_sib.experiments.terminal.tables import markdown_table
+from pyro_sib.scores.metrics import MeanInterval
 
-METRICS = ("novel", "base", "both")
-GROUND = (*TASKS, "backbone")
-"""What paired results have in common, beside the data."""
 USUAL = {
     **dict.fromkeys(("support_gradient", "tune_features"), False),
     **dict.fromkeys(("learn_step_size", "psi_from_base"), True),
@@ -50,194 +40,6 @@ HEADER = (
 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """A method on one task size, averaged over its seeds.
-
-    Attributes:
-        form: values of FORM.
-        method: name to value, of METHOD.
-        oracle: whether it saw the queries' labels.
-        seeds: which.
-        metrics: name to mean and 95% interval over tasks, percent; with several seeds `spread` is given.
-        spread: name to the standard deviation of the seeds' means, or None for one seed.
-        difference: of the main metric from the table's first method, paired by task, percent.
-        ece: percent, of the averaged draws.
-        nll: nats.
-        second: the main metric under the second balance, or None.
-        second_difference: the same, paired against the first method there.
-        milliseconds: to infer and predict one task.
-        seconds: of training.
-    """
-
-    form: tuple[Any, ...]
-    method: dict[str, Any]
-    oracle: bool
-    seeds: tuple[int, ...]
-    metrics: dict[str, MeanInterval]
-    spread: dict[str, float] | None
-    difference: MeanInterval | None
-    ece: float
-    nll: float
-    second: MeanInterval | None
-    second_difference: MeanInterval | None
-    milliseconds: float
-    seconds: float
-
-    @property
-    def main(self) -> str:
-        """The metric that counts: both in lwof, else novel."""
-        return "both" if "both" in self.metrics else "novel"
-
-    @property
-    def guide(self) -> str:
-        """Its name, marked where it is an oracle."""
-        return f"{self.method['guide']}{' (oracle)' if self.oracle else ''}"
-
-    @property
-    def prior(self) -> str | None:
-        """Its name, or None for a method without one."""
-        return self.method.get("prior")
-
-    @property
-    def accuracy(self) -> str:
-        """The main metric with its interval, percent."""
-        return _interval(self.metrics[self.main])
-
-    @property
-    def drop(self) -> float | None:
-        """Main metric lost under the second balance, percent."""
-        return None if self.second is None else self.metrics[self.main].mean - self.second.mean
-
-
-Members = list[tuple[Path, dict[str, Any]]]
-"""Folders with the content of their result.json."""
-
-
-def read_rows(folders: Sequence[Path]) -> list[Row]:
-    """Rows in the order of the folders; the first method of each form is what the others are paired against.
-
-    Raises:
-        InputError: no results, damaged ones, or ones of other tasks, which cannot be paired.
-    """
-    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Members]] = defaultdict(lambda: defaultdict(list))
-    known: dict[tuple[Any, ...], Members] = defaultdict(list)
-    for path in result_files(folders):
-        result = _checked(path)
-        form = tuple(result[name] for name in FORM)
-        for other_path, other in known[form]:
-            if differing := _differing(other, result):
-                what = ", ".join(differing)
-                raise InputError(f"{path} and {other_path} have other tasks or features ({what}); leave one out")
-        known[form].append((path, result))
-        groups[form][identity(method_of(result))].append((path.parent, result))
-    rows = []
-    for form, methods in groups.items():
-        first: tuple[Tensor, Tensor | None] | None = None
-        for members in methods.values():
-            row, tasks = _row(form, members, first)
-            first = first or tasks
-            rows.append(row)
-    return rows
-
-
-def _checked(path: Path) -> dict[str, Any]:
-    """A result with what a row is made of, each of its type."""
-    result = read_result(path)
-    kinds: dict[str, type] = {"setting": str, "ways": int, "shots": int, "guide": str, "seed": int, "seconds": dict}
-    for name, kind in kinds.items():
-        take(result, name, path, kind)
-    for name in _metrics_in(take(result, "metrics", path, dict)):
-        for part in ("mean", "ci95"):
-            take(result, f"metrics.{name}.{part}", path, NUMBER)
-    for name in ("ece", "nll"):
-        take(result, f"calibration.{name}", path, NUMBER)
-    others: dict[str, Any] = {"milliseconds_per_task": NUMBER | None, "second": dict | None, "oracle": bool | None}
-    for name, wanted in others.items():
-        take({name: result.get(name)}, name, path, wanted)
-    if result.get("second"):
-        take(result, "second.query_balance", path, str)
-    for name in result["seconds"]:
-        take({"seconds": {"of": result["seconds"][name]}}, "seconds.of", path, NUMBER)
-    return result
-
-
-def _metrics_in(metrics: dict[str, Any]) -> list[str]:
-    return [name for name in METRICS if name == "novel" or name in metrics]
-
-
-def _balance(result: dict[str, Any]) -> str | None:
-    """Query balance of the further tasks that it was evaluated on."""
-    balance: str | None = (result.get("second") or {}).get("query_balance")
-    return balance
-
-
-def _differing(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """What makes their tasks or features not the same; further tasks count where both have some."""
-    names = [name for name in GROUND if one.get(name) != other.get(name)]
-    names += ["second_balance"] * (len({_balance(one), _balance(other)} - {None}) > 1)
-    here, there = _data(one), _data(other)
-    return names + [name for name in ("fingerprint", "image_size") if here.get(name) != there.get(name)]
-
-
-def _data(result: dict[str, Any]) -> dict[str, Any]:
-    data = result.get("data")
-    return data if isinstance(data, dict) else {}
-
-
-def _row(
-    form: tuple[Any, ...],
-    members: Members,
-    first: tuple[Tensor, Tensor | None] | None,
-) -> tuple[Row, tuple[Tensor, Tensor | None]]:
-    results = [result for _, result in members]
-    main = "both" if "both" in results[0]["metrics"] else "novel"
-    names = _metrics_in(results[0]["metrics"])
-    balance = _balance(results[0]) if all(_balance(r) for r in results) else None
-    per_seed = {name: _by_seed(members, "posterior", name) for name in names}
-    per_task = {name: torch.stack(columns).mean(0) for name, columns in per_seed.items()}
-    second = None if balance is None else torch.stack(_by_seed(members, f"posterior {balance}", main)).mean(0)
-    seeds = tuple(sorted({r["seed"] for r in results}))
-    method = method_of(results[0])
-    if is_trained(results[0]):
-        method |= {"train_ways": method.get("train_ways", form[FORM.index("ways")])}
-    row = Row(
-        form=form,
-        method=method,
-        oracle=bool(results[0].get("oracle")),
-        seeds=seeds,
-        metrics={name: mean_interval(values) for name, values in per_task.items()},
-        spread={n: stdev(float(c.mean()) for c in cs) for n, cs in per_seed.items()} if len(seeds) > 1 else None,
-        difference=_paired(per_task[main], first and first[0]),
-        ece=fmean(r["calibration"]["ece"] for r in results),
-        nll=fmean(r["calibration"]["nll"] for r in results),
-        second=None if second is None else mean_interval(second),
-        second_difference=None if second is None else _paired(second, first and first[1]),
-        milliseconds=fmean(r.get("milliseconds_per_task") or float("nan") for r in results),
-        seconds=fmean(sum(v for k, v in r["seconds"].items() if k == "train sib") for r in results),
-    )
-    return row, (per_task[main], second)
-
-
-def _by_seed(members: Members, prediction: str, metric: str) -> list[Tensor]:
-    """(T,) accuracies of each task, one tensor a seed; a seed that was run again is averaged as one."""
-    columns: dict[int, list[Tensor]] = defaultdict(list)
-    for folder, result in members:
-        columns[result["seed"]].append(read_tasks(folder / "tasks.csv", prediction, metric))
-    if len({len(column) for same in columns.values() for column in same}) > 1:
-        raise InputError(
-            f"{members[0][0]} and its other seeds were evaluated on different numbers of tasks; leave some out"
-        )
-    return [torch.stack(same).mean(0) for same in columns.values()]
-
-
-def _paired(values: Tensor, reference: Tensor | None) -> MeanInterval | None:
-    """Mean difference over the tasks that both were evaluated on; None for the reference itself."""
-    if reference is None or len(reference) != len(values):
-        return None
-    return mean_interval(values - reference)
-
-
 def labels(rows: list[Row], without: Sequence[str] = ()) -> list[str]:
     """Each row's name: its guide, and whatever else differs among the rows that share a setting and have it.
 
@@ -251,7 +53,12 @@ def labels(rows: list[Row], without: Sequence[str] = ()) -> list[str]:
         words = [one_line(row.method["guide"])]
         for name in dict.fromkeys((*METHOD, *row.method)):
             value = None if name in without else row.method.get(name)
-            if name != "guide" and value is not None and value != USUAL.get(name) and _tells(name, row, peers):
+            if (
+                name not in ("guide", "oracle")
+                and value is not None
+                and value != USUAL.get(name)
+                and _tells(name, row, peers)
+            ):
                 words.append(_word(name, value))
         found.append(", ".join(words) + (" (oracle)" if row.oracle else ""))
     return found
@@ -305,28 +112,26 @@ def markdown(rows: list[Row]) -> str:
 def _cells(row: Row) -> list[str]:
     metrics = []
     for name in METRICS:
-        cell = _interval(row.metrics.get(name))
+        cell = _words(row.metrics.get(name))
         if row.spread is not None and name in row.spread:
             cell += f" (sd {row.spread[name]:.2f}, {len(row.seeds)} seeds)"
         metrics.append(cell)
     drop = row.drop
     return [
         *metrics,
-        _interval(row.difference, sign=True),
+        _words(row.difference, sign=True),
         f"{row.ece:.1f}",
         f"{row.nll:.3f}",
-        _interval(row.second),
+        _words(row.second),
         "-" if drop is None else f"{drop:.2f}",
-        _interval(row.second_difference, sign=True),
+        _words(row.second_difference, sign=True),
         "-" if row.milliseconds != row.milliseconds else f"{row.milliseconds:.2f}",
         f"{row.seconds:.0f}",
     ]
 
 
-def _interval(value: MeanInterval | None, sign: bool = False) -> str:
-    if value is None:
-        return "-"
-    return f"{value.mean:+.2f} ± {value.ci95:.2f}" if sign else f"{value.mean:.2f} ± {value.ci95:.2f}"
+def _words(value: MeanInterval | None, sign: bool = False) -> str:
+    return "-" if value is None else value.words(sign=sign)
 
 
 def table_rows(rows: list[Row]) -> list[dict[str, Any]]:
@@ -336,11 +141,8 @@ def table_rows(rows: list[Row]) -> list[dict[str, Any]]:
     for row in rows:
         record = dict(zip(FORM, row.form, strict=True)) | {name: row.method.get(name) for name in names}
         record |= {"oracle": row.oracle, "seeds": " ".join(map(str, row.seeds))}
-        for name in METRICS:
-            value = row.metrics.get(name)
-            record |= {name: value and round(value.mean, 3), f"{name}_ci95": value and round(value.ci95, 3)}
-        for name in ("difference", "second", "second_difference"):
-            value = getattr(row, name)
+        others = {name: getattr(row, name) for name in ("difference", "second", "second_difference")}
+        for name, value in ({name: row.metrics.get(name) for name in METRICS} | others).items():
             record |= {name: value and round(value.mean, 3), f"{name}_ci95": value and round(value.ci95, 3)}
         record |= {"ece": round(row.ece, 3), "nll": round(row.nll, 4)}
         records.append(record | {"milliseconds": row.milliseconds, "seconds": row.seconds})

@@ -1,7 +1,7 @@
 """What a run stands on: the data as the settings name it, stage 1, and the features."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,22 +231,6 @@ def _check_cache(cache: Path, checkpoint: Path, epochs: int) -> None:
     except InputError:
         if not checkpoint.exists() or len(read_tensors(checkpoint)[1].get("log", ())) < epochs:
             raise
-
-
-def ground_of(ground: Ground, settings: RunSettings) -> dict[str, Any]:
-    """What result.json says of the data and the features."""
-    return {
-        "data": {
-            "name": ground.bank.name,
-            "fingerprint": ground.bank.fingerprint,
-            "base_holdout": ground.bank.base_holdout,
-            "image_size": settings.image_size if ground.images else None,
-            "notes": list(ground.bank.notes),
-            "skipped": [asdict(skipped) for skipped in ground.bank.skipped],
-        },
-        "backbone": settings.backbone if ground.images else None,
-        "base_accuracy": ground.base_accuracy,
-    }
 
 
 def eval_tasks(settings: RunSettings, split: str) -> int:

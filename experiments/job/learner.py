@@ -1,9 +1,9 @@
 """A run's learner as one file, `learner.safetensors`."""
 
 from pathlib import Path
-from typing import Any
 
 from pyro_sib.experiments.job.features import Ground
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.results import commit, versions
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.inference.learner_file import (
@@ -21,7 +21,7 @@ LEARNER = "learner.safetensors"
 
 
 def learner_of(
-    settings: RunSettings, ground: Ground, split: str, program: Program, metrics: dict[str, Any], tasks: int
+    settings: RunSettings, ground: Ground, split: str, program: Program, result: Result
 ) -> TrainedLearner:
     """The trained program with all that it needs to classify new tasks.
 
@@ -30,8 +30,7 @@ def learner_of(
         ground: data and features.
         split: that it was evaluated on.
         program: trained.
-        metrics: name -> mean and ci95 on that split.
-        tasks: how many they are of.
+        result: what it scored there.
     """
     features = ground.bank.split("base_train")
     assert settings.train_query_balance is not None
@@ -47,7 +46,7 @@ def learner_of(
         training=settings.train_settings(),
         draws=settings.draws,
         data={"name": ground.bank.name, "fingerprint": ground.bank.fingerprint},
-        measured=tuple(Measured(f"{n}, {split}", m["mean"], m["ci95"], tasks) for n, m in metrics.items()),
+        measured=tuple(Measured(f"{n}, {split}", m.mean, m.ci95, result.tasks) for n, m in result.metrics.items()),
         made={"commit": commit(), "versions": versions(), "seed": settings.seed},
     )
     backbone = None if ground.network is None else ground.network.backbone

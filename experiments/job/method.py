@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.inference import LEARNERS
 
@@ -31,65 +32,39 @@ _FIRST = (
 )
 METHOD = tuple(dict.fromkeys((*_FIRST, *(f.name for f in fields(RunSettings) if f.name not in NOT_METHOD))))
 """Settings that make another method, in the order of a label: runs that differ in one are never averaged."""
-OUTCOMES = (
-    *("tasks", "oracle", "elbo", "base_accuracy", "commit", "device", "threads", "milliseconds_per_task"),
-    *("comparison", "second", "selected_on"),
-)
-"""Entries of result.json that are neither settings nor objects: results, and where they were had."""
-EXTRAS = ("chosen.tasks", "fit_tasks", "gate.kind", "gate.false_alarms")
-"""Settings of comparators and blends, which are methods without a run's settings."""
-_DEFAULTS = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING and f.default is not None}
+DEFAULTS = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING and f.default is not None}
 
 
-def is_trained(result: Mapping[str, Any]) -> bool:
-    """Whether SVI trained it; a comparator and a blend have none of the settings of training."""
-    return result.get("iterations") is not None
-
-
-def method_of(result: Mapping[str, Any]) -> dict[str, Any]:
+def method_of(result: Result) -> dict[str, Any]:
     """The settings by which a result's method is told from others, the guide first; None is left out.
 
     A setting that the result does not mention, being older, has its default. One that this version does not know
     counts too. What a method takes no notice of is left out.
-
-    Args:
-        result: the content of result.json.
     """
-    found = {name: setting_of(result, name) for name in METHOD}
-    known = {*METHOD, *NOT_METHOD, *OUTCOMES}
-    unknown = {n: v for n, v in result.items() if n not in known and not isinstance(v, dict | list)}
-    return {n: v for n, v in (found | unknown | _extras(result)).items() if v is not None}
+    gate = {f"gate.{name}": result.gate.get(name) for name in ("kind", "false_alarms")}
+    found = {
+        **{name: _setting_of(result, name) for name in METHOD},
+        **{name: value for name, value in result.options.items() if name not in (*METHOD, *NOT_METHOD)},
+        **{f"settings.{name}": value for name, value in result.settings.items()},
+        **{f"blended.{name}": value for name, value in result.blended_methods.items()},
+        **{"chosen.tasks": result.chosen and result.chosen.tasks, "fit_tasks": result.fit_tasks, **gate},
+        "oracle": result.oracle or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def setting_of(result: Mapping[str, Any], name: str) -> Any:
+def _setting_of(result: Result, name: str) -> Any:
     """One of METHOD; None where the method has none such, as a comparator has no prior."""
-    guide, trained = result.get("guide"), is_trained(result)
-    learner = LEARNERS.get(guide) if isinstance(guide, str) else None
-    if name in ("synthetic_gradient", "support_gradient") and (guide != "sib" or not result.get("steps")):
+    learner = LEARNERS.get(result.guide)
+    if name in ("synthetic_gradient", "support_gradient") and (result.guide != "sib" or not result.steps):
         return None
     if name == "initializer" and (learner is None or not learner.takes_initializer):
         return None
-    value = result.get(name)
-    if name == "train_ways" and value == result.get("ways"):
+    value = result.options[name] if name in result.options else getattr(result, name, None)
+    if name == "train_ways" and value == result.ways:
         return None
-    if value is None and trained:
-        return result.get("query_balance") if name == "train_query_balance" else _DEFAULTS.get(name)
-    return value
-
-
-def _extras(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What comparators and blends are told apart by, with dotted names."""
-    if is_trained(result):
-        return {}
-    settings = result.get("settings")
-    inner = {f"settings.{n}": v for n, v in settings.items()} if isinstance(settings, dict) else {}
-    return inner | {name: _dotted(result, name) for name in EXTRAS}
-
-
-def _dotted(result: Mapping[str, Any], name: str) -> Any:
-    value: Any = result
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+    if value is None and result.trained:
+        return result.query_balance if name == "train_query_balance" else DEFAULTS.get(name)
     return value
 
 

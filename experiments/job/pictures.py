@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pyro_sib.cosine import unit
 from pyro_sib.data import DataSet
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.escape import one_line
@@ -19,7 +20,7 @@ from pyro_sib.tasks.source import TaskSource
 def draw_pictures(
     settings: RunSettings,
     images: DataSet | None,
-    result: dict[str, Any],
+    result: Result,
     source: TaskSource,
     guide: Learner,
     split: str,
@@ -30,7 +31,7 @@ def draw_pictures(
     Args:
         settings: resolved.
         images: the data with images, or None: then the task is drawn as a projection of its features.
-        result: the content of result.json.
+        result: what was measured.
         source: of the evaluation tasks.
         guide: trained.
         split: the evaluation split's name.
@@ -40,9 +41,9 @@ def draw_pictures(
     from pyro_sib.experiments.drawing import style as figures
 
     assert settings.out is not None
-    what = _words(settings, one_line(result["data"]["name"]), split)
+    what = _words(settings, one_line(result.data.name), split)
     pictures = {"accuracy_against_K": lambda: _accuracy(settings, result, what)}
-    if result["train_log"]:
+    if result.train_log:
         pictures["training"] = lambda: _training(result, what)
     if images is not None or isinstance(guide, Guide):
         pictures["task"] = lambda: _task(settings, images, source, guide, split, what)
@@ -51,23 +52,24 @@ def draw_pictures(
             figures.save_figure(draw(), settings.out / f"{name}.png")
 
 
-def _accuracy(settings: RunSettings, result: dict[str, Any], what: str) -> Any:
+def _accuracy(settings: RunSettings, result: Result, what: str) -> Any:
     """At the mean of q, after each step, beside K = 0."""
     from pyro_sib.experiments.drawing import style as figures
 
-    curves = {name: [(k[name]["mean"], k[name]["ci95"]) for k in result["iterates"]] for name in result["metrics"]}
-    zero = result["comparison"] and result["comparison"]["at_the_mean"]
-    bands = zero and {name: (m["mean"], m["ci95"]) for name, m in zero["metrics"].items()}
+    curves = {name: [(k[name].mean, k[name].ci95) for k in result.iterates] for name in result.metrics}
+    zero = {} if result.comparison is None else result.comparison.at_the_mean.metrics
+    bands = {name: (m.mean, m.ci95) for name, m in zero.items()} or None
     beside = "trained with K = 0" + ", on the features of stage 1" * settings.tune_features
-    title = f"{what}, {result['tasks']} tasks, at the mean of q"
+    title = f"{what}, {result.tasks} tasks, at the mean of q"
     return figures.accuracy_against_steps(curves, bands, title, beside)
 
 
-def _training(result: dict[str, Any], what: str) -> Any:
+def _training(result: Result, what: str) -> Any:
     from pyro_sib.experiments.drawing import style as figures
 
-    log = result["train_log"]
-    iterations, losses, accuracies = ([r[key] for r in log] for key in ("iteration", "loss", "accuracy"))
+    iterations, losses, accuracies = (
+        [r[key] for r in result.train_log] for key in ("iteration", "loss", "accuracy")
+    )
     return figures.training_curve(iterations, losses, accuracies, what)
 
 

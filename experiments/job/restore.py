@@ -10,7 +10,7 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.features import Ground, choose_device, choose_split, ground_of_learner, load_data
 from pyro_sib.experiments.job.learner import LEARNER
 from pyro_sib.experiments.job.limits import fits
-from pyro_sib.experiments.job.records import read_result, take
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -82,7 +82,7 @@ def restore(
     if learner.card.learner != settings.learner_settings(learner.card.features):
         raise InputError(f"{where} is of other settings than {folder / 'config.json'}; run again elsewhere")
     data = load_data(settings, reporter)
-    held = take(read_result(done), "data.fingerprint", done, str)
+    held = Result.read(done).data.fingerprint
     if held != data.fingerprint:
         raise InputError(f"{folder} is a run on other data (fingerprint {held}, here {data.fingerprint})")
     split = choose_split(data, settings)

@@ -8,12 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.terminal.escape import in_csv
 from pyro_sib.files import check_writable, read_json, write_json, write_text
-from pyro_sib.scores.calibration import expected_calibration_error
 from pyro_sib.scores.metrics import TaskScores
 
 if TYPE_CHECKING:
@@ -81,39 +81,23 @@ def versions() -> dict[str, str]:
     return {name: _version(name) for name in ("pyro-sib", "torch", "pyro-ppl", "numpy")}
 
 
+def provenance(device: torch.device, seconds: dict[str, float], stage: str, tasks: int) -> dict[str, Any]:
+    """What a record says of where and when it was made, `stage` being the one that predicted the tasks."""
+    return {
+        "commit": commit(),
+        "versions": versions(),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "milliseconds_per_task": round(1000 * seconds[stage] / tasks, 4),
+        "seconds": seconds,
+    }
+
+
 def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
-
-
-def metrics_of(scores: TaskScores) -> dict[str, dict[str, float]]:
-    """Percent: {novel, base, both} -> {mean, ci95}."""
-    return {name: {"mean": round(m.mean, 3), "ci95": round(m.ci95, 3)} for name, m in scores.metrics().items()}
-
-
-def calibration_of(scores: TaskScores) -> dict[str, float]:
-    """ECE in percent, NLL in nats, Brier score, of all queries."""
-    return {
-        "ece": round(expected_calibration_error(scores.confidence, scores.correct), 3),
-        "nll": round(float(scores.nll.mean()), 4),
-        "brier": round(float(scores.brier.mean()), 4),
-    }
-
-
-def joint_of(scores: TaskScores) -> dict[str, Any] | None:
-    """Of LwoF: AUROC of "base or novel?", where the queries go, and calibration by part; None elsewhere."""
-    if scores.joint is None:
-        return None
-    return {
-        "base_or_novel_auroc": round(scores.joint.base_or_novel(), 3),
-        "errors": {name: round(percent, 3) for name, percent in scores.joint.errors().items()},
-        "calibration": {
-            part: {name: round(value, 4) for name, value in found.items()}
-            for part, found in scores.joint.calibration().items()
-        },
-    }
 
 
 def write_tasks(path: Path, scores: dict[str, TaskScores]) -> None:

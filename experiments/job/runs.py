@@ -1,31 +1,19 @@
-"""The result.json files of runs, checked, as one record each, for the tables."""
+"""Runs with their records, and the K = 0 trained beside them, for the tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pyro_sib.experiments.job.method import exact, identity, method_of
-from pyro_sib.experiments.job.records import NUMBER, read_result, take
+from pyro_sib.experiments.job.method import FORM, exact, identity, method_of
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.terminal.tables import result_files
 
-METRICS = ("novel", "base", "both")
-GROUND = ("data.name", "data.fingerprint", "data.base_holdout", "data.image_size", "backbone")
-"""What runs of one table share, beside the split."""
-NOTED = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
-"""What every result says, and the notes below a table repeat."""
-ASKED = ("query_balance",)
-"""Tasks of another such balance have rows of their own, as those of another number of `queries` have."""
-KINDS = {
-    "data.image_size": int | None,
-    "backbone": str | None,
-    "prior": str | None,
-    "kl_weight": NUMBER | None,
-    "iterations": int | None,
-} | dict.fromkeys(("tasks", "queries"), int)
-"""Types of those that are not str; a comparator has no prior and no iterations."""
+ASKED = ("tasks", "queries", "query_balance")
+"""Evaluations that differ in one of these have rows of their own."""
 ONLY_ABOVE_ZERO = ("guide", "tune_features")
 """Settings in which the K = 0 that a run trains for comparison differs from the run."""
-
 LAMBDA_AT_ZERO = ("sib", "init-only")
 """Guides whose K = 0 is the one that a run trains for comparison; others without steps are methods of their own."""
 
@@ -36,111 +24,69 @@ class Run:
 
     Attributes:
         path: folder.
-        split: val or test.
-        setting: standard or lwof.
-        ground: GROUND's values.
-        method: settings by name; runs that differ in one are never averaged.
-        steps: K.
-        metrics: name to (mean, 95% interval), percent.
+        result: the record.
         beside: K of the run that it was trained beside, or None for a run of its own.
     """
 
     path: Path
-    split: str
-    setting: str
-    ground: tuple[Any, ...]
-    method: dict[str, Any]
-    steps: int
-    ways: int
-    shots: int
-    seed: int
-    commit: str | None
-    metrics: dict[str, tuple[float, float]]
+    result: Result
     beside: int | None = None
 
     @property
-    def trained(self) -> bool:
-        """Whether SVI trained it; a comparator has none of the settings of training."""
-        return "iterations" in self.method
+    def form(self) -> tuple[Any, ...]:
+        """What kind of task."""
+        return tuple(getattr(self.result, name) for name in FORM)
+
+    @cached_property
+    def method(self) -> dict[str, Any]:
+        """Settings by name; runs that differ in one are never averaged."""
+        return method_of(self.result)
+
+    @cached_property
+    def row(self) -> dict[str, Any]:
+        """The method without K, which has a place of its own in reports, and what the tasks ask of it."""
+        asked = {name: getattr(self.result, name) for name in ASKED}
+        return {name: value for name, value in (self.method | asked).items() if name != "steps"}
 
     @property
-    def same_method(self) -> tuple[Any, ...]:
-        """Equal exactly for runs that belong in one row."""
-        return (self.setting, self.steps, *identity(self.method))
+    def ground(self) -> tuple[Any, ...]:
+        """What runs of one table share, beside the split."""
+        data = self.result.data
+        return (data.name, data.fingerprint, data.base_holdout, data.image_size, self.result.backbone)
 
     @property
-    def but_guide(self) -> tuple[Any, ...]:
-        """Equal for a K = 0 of its own and one trained for comparison, whatever the task size."""
-        kept = ((k, exact(v)) for k, v in self.method.items() if k not in ONLY_ABOVE_ZERO)
-        return (self.split, self.ground, self.setting, *sorted(kept))
+    def same_row(self) -> tuple[Any, ...]:
+        """Equal exactly for runs that belong in one row of a report."""
+        return (self.result.setting, self.result.steps, *identity(self.row))
 
     def agrees(self, other: "Run") -> bool:
         """Whether nothing but the guide tells them apart, of what both guides take."""
-        shared = (self.method.keys() & other.method.keys()) - set(ONLY_ABOVE_ZERO)
-        ground = (self.split, self.ground, self.setting) == (other.split, other.ground, other.setting)
-        return ground and all(exact(self.method[n]) == exact(other.method[n]) for n in shared)
-
-    @property
-    def cell(self) -> tuple[Any, ...]:
-        """Where a K = 0 belongs."""
-        return (self.ways, self.shots, *self.but_guide)
+        shared = (self.row.keys() & other.row.keys()) - set(ONLY_ABOVE_ZERO)
+        ours, theirs = ((r.result.split, r.result.setting, r.ground) for r in (self, other))
+        return ours == theirs and all(exact(self.row[name]) == exact(other.row[name]) for name in shared)
 
 
-def read_runs(folders: list[Path]) -> list[Run]:
-    """All runs at or below the folders, each once, and the K = 0 trained beside them where none stands alone.
+def own_runs(folders: Sequence[Path]) -> list[Run]:
+    """All runs at or below the folders, each once.
 
     Raises:
-        InputError: as in `report`.
+        InputError: no results, or one that is damaged or of another version.
     """
-    own, zeros = [], []
-    for path in result_files(folders):
-        raw = read_result(path)
-        run = _run(raw, path)
-        own.append(run)
-        if raw.get("comparison"):
-            zeros.append(_comparison(raw, path, run))
-    taken = {run.cell for run in own if run.steps == 0 and run.method["guide"] in LAMBDA_AT_ZERO}
-    return own + [run for run in zeros if run.cell not in taken]
+    return [Run(path.parent, Result.read(path)) for path in result_files(folders)]
 
 
-def _run(raw: dict[str, Any], path: Path) -> Run:
-    values = {name: take(raw, name, path, KINDS.get(name, str)) for name in (*GROUND, *NOTED)}
-    return Run(
-        path=path.parent,
-        split=take(raw, "split", path, str),
-        setting=take(raw, "setting", path, str),
-        ground=tuple(values[name] for name in GROUND),
-        method=_method(raw),
-        steps=take(raw, "steps", path, int),
-        ways=take(raw, "ways", path, int),
-        shots=take(raw, "shots", path, int),
-        seed=take(raw, "seed", path, int),
-        commit=take(raw, "commit", path, str | None),
-        metrics=_metrics(raw, "metrics", path),
-    )
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The same, and the K = 0 trained beside them where none stands alone."""
+    own = own_runs(folders)
+    alone = [run for run in own if run.result.steps == 0 and run.result.guide in LAMBDA_AT_ZERO]
+    zeros = [_zero(run) for run in own if run.result.comparison is not None]
+    return own + [zero for zero in zeros if not any(zero.form == r.form and zero.agrees(r) for r in alone)]
 
 
-def _method(raw: dict[str, Any]) -> dict[str, Any]:
-    """What makes a row: the method without K, which has a place of its own, and what the tasks ask of it."""
-    found = {name: raw.get(name) for name in NOTED} | method_of(raw) | {name: raw.get(name) for name in ASKED}
-    return {
-        n: v for n, v in (found | {"oracle": raw.get("oracle") or None}).items() if v is not None and n != "steps"
-    }
-
-
-def _comparison(raw: dict[str, Any], path: Path, run: Run) -> Run:
+def _zero(run: Run) -> Run:
     """Trained on the features of stage 1, whatever the run's own are."""
-    method = _method(raw | {"guide": "init-only", "steps": 0, "oracle": False, "tune_features": False})
-    metrics = _metrics(raw, "comparison.metrics", path)
-    return replace(run, method=method, steps=0, metrics=metrics, beside=run.steps)
-
-
-def _metrics(raw: Any, name: str, path: Path) -> dict[str, tuple[float, float]]:
-    names = [m for m in METRICS if m == "novel" or m in take(raw, name, path, dict)]
-    return {
-        m: (
-            float(take(raw, f"{name}.{m}.mean", path, NUMBER)),
-            float(take(raw, f"{name}.{m}.ci95", path, NUMBER)),
-        )
-        for m in names
-    }
+    assert run.result.comparison is not None
+    options = run.result.options | {"tune_features": False}
+    metrics = run.result.comparison.metrics
+    zero = replace(run.result, metrics=metrics, guide="init-only", steps=0, oracle=False, options=options)
+    return Run(run.path, zero, beside=run.result.steps)

@@ -1,5 +1,6 @@
 """What a posterior file of LwoF says of the base classes' weights, and of base and novel queries side by side."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from pyro_sib.cosine import unit
 from pyro_sib.experiments.drawing.style import GREY, PALETTE
-from pyro_sib.experiments.job.results import joint_of, metrics_of
+from pyro_sib.experiments.job.result import Scores
 from pyro_sib.experiments.posterior.arviz_versions import Posterior
 from pyro_sib.experiments.posterior.joint_tables import joint_tables
 from pyro_sib.experiments.posterior.predictions import stored, weights_of
@@ -48,7 +49,7 @@ def joint_part(posterior: Posterior) -> dict[str, Any] | None:
     scores = joint_scores(posterior)
     if scores is None:
         return None
-    return {"metrics": metrics_of(scores), "joint": joint_of(scores), "base_weights": base_weights(posterior)}
+    return {**asdict(Scores.of(scores)), "base_weights": base_weights(posterior)}
 
 
 def joint_markdown(part: dict[str, Any]) -> str:

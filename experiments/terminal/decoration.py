@@ -40,8 +40,3 @@ class Decorations:
         result[WARNINGS] = self.warnings
         with self.trying(f"the note of warnings in {path.name}"):
             write_json(path, result)
-
-
-def is_decorated(result: dict[str, Any]) -> bool:
-    """Whether the decorations have been tried; results from before there was such an entry have them."""
-    return result.get(WARNINGS, ()) is not None

@@ -16,6 +16,10 @@ class MeanInterval:
     mean: float
     ci95: float
 
+    def words(self, digits: int = 2, sign: bool = False) -> str:
+        """Both, for a table; with a plus before a positive mean where it is a difference."""
+        return f"{self.mean:{'+' * sign}.{digits}f} ± {self.ci95:.{digits}f}"
+
 
 def mean_interval(values: Tensor) -> MeanInterval:
     """1.96 * std / sqrt(tasks), with the unbiased standard deviation."""

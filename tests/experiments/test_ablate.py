@@ -10,7 +10,8 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments import ablate as ablate_module
 from pyro_sib.experiments.ablate import AblateSettings, ablate, cells
 from pyro_sib.experiments.comparison.catalogue import KINDS, catalogue
-from pyro_sib.experiments.comparison.table import labels, read_rows
+from pyro_sib.experiments.comparison.row import read_rows
+from pyro_sib.experiments.comparison.table import labels
 from pyro_sib.files import read_json
 from tests.experiments.test_run import write_features
 

@@ -8,8 +8,8 @@ import torch
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.blend import BlendSettings, blend
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.run import run
-from pyro_sib.files import read_json
 from pyro_sib.scores.metrics import score
 from tests.experiments.test_run import small_settings
 
@@ -48,11 +48,13 @@ def settings_for(tmp_path):
 def test_a_blend_is_evaluated_on_both_balances(runs, settings_for):
     settings = settings_for(runs)
     result = blend(settings)
-    assert read_json(settings.out / "result.json") == result
+    assert Result.read(settings.out / "result.json") == result
     lines = (settings.out / "tasks.csv").read_text().splitlines()
-    assert len(lines) == 1 + 2 * result["tasks"]
+    assert len(lines) == 1 + 2 * result.tasks
     assert {line.split(",")[0] for line in lines[1:]} == {"posterior", "posterior dirichlet:2"}
-    assert result["second"]["query_balance"] == "dirichlet:2"
+    assert result.second.query_balance == "dirichlet:2"
+    assert result.blended_methods["train_query_balance"] == "balanced | mixed:2"
+    assert "guide" not in result.blended_methods
 
 
 def test_a_gate_that_is_always_open_gives_the_even_run(runs, settings_for, monkeypatch):
@@ -61,15 +63,15 @@ def test_a_gate_that_is_always_open_gives_the_even_run(runs, settings_for, monke
 
     monkeypatch.setattr(command, "fit_gate", lambda *a: LogisticGate(100.0, 0.0))
     result = blend(settings_for(runs))
-    even = read_json(runs[0] / "result.json")
-    assert result["metrics"]["novel"] == even["metrics"]["novel"]
-    assert result["second"]["metrics"]["novel"] == even["second"]["metrics"]["novel"]
+    even = Result.read(runs[0] / "result.json")
+    assert result.metrics["novel"] == even.metrics["novel"]
+    assert result.second.metrics["novel"] == even.second.metrics["novel"]
 
 
 def test_a_test_of_evenness_takes_each_task_to_one_run_or_the_other(runs, settings_for):
     settings = settings_for(runs, false_alarms=0.1)
     result = blend(settings)
-    assert result["gate"]["kind"] == "EvennessTest"
+    assert result.gate["kind"] == "EvennessTest"
     blended, even, uneven = (_novel(folder) for folder in (settings.out, *runs[:2]))
     assert blended != even
     assert blended != uneven

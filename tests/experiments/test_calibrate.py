@@ -11,7 +11,7 @@ from pyro_sib.experiments import calibrate as command
 from pyro_sib.experiments.calibrate import CalibrateSettings, calibrate
 from pyro_sib.experiments.job import features as ground_module
 from pyro_sib.experiments.job.restore import restore
-from pyro_sib.experiments.job.results import metrics_of
+from pyro_sib.experiments.job.result import metrics_of
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -180,7 +180,7 @@ def tuned(tmp_path, monkeypatch):
 def test_what_is_fitted_has_the_features_that_stage_2_left(tuned, monkeypatch):
     """As everything of a tuned run but the K = 0 trained beside it, which says so."""
     settings, result = tuned
-    assert result["comparison"]["features"] == "stage 1"
+    assert result.comparison.features == "stage 1"
     back = restore(settings.out, Reporter(), settings.cache_dir)
     network, images = back.ground.network, back.ground.images
     stage_1 = [read_tensors(path)[0] for path in (settings.cache_dir / "banks").glob("*.safetensors")]
@@ -191,7 +191,7 @@ def test_what_is_fitted_has_the_features_that_stage_2_left(tuned, monkeypatch):
     for purpose in ("evaluate", "second"):
         assert torch.equal(back.sources[purpose].novel, back.ground.bank.split("test").x)
     scores = evaluate(back.program.guide, back.sources["second"], settings.eval_tasks, settings.draws)[0]
-    assert metrics_of(scores) == result["second"]["metrics"]
+    assert metrics_of(scores) == result.second.metrics
     seen = []
 
     def spy(guide, source, *rest):

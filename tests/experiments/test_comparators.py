@@ -14,11 +14,12 @@ from pyro_sib.experiments.ablate import AblateSettings
 from pyro_sib.experiments.compare import CompareSettings, base_tasks, compare
 from pyro_sib.experiments.comparison.comparators import COMPARATORS, Comparator, choose, comparators_named
 from pyro_sib.experiments.comparison.preprocessing import centred_and_shifted, on_sphere, power_centred
-from pyro_sib.experiments.comparison.table import markdown, read_rows
+from pyro_sib.experiments.comparison.row import read_rows
+from pyro_sib.experiments.comparison.table import markdown
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.report import report
 from pyro_sib.experiments.run import run
-from pyro_sib.files import read_json
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
 from pyro_sib.tasks.source import TaskSource
@@ -201,10 +202,10 @@ def test_the_command_leaves_results_beside_ours_on_the_same_tasks(small, tmp_pat
     results = compare(small)
     for name, result in zip(("bd-cspn", "laplacian-shot"), results, strict=True):
         folder = small.out / name
-        assert read_json(folder / "result.json") == result
-        assert result["guide"] == name
-        assert result["prior"] is result["kl_weight"] is result["iterations"] is None
-        assert len(result["chosen"]["tried"]) == len(COMPARATORS[name].candidates())
+        assert Result.read(folder / "result.json") == result
+        assert result.guide == name
+        assert result.prior is result.kl_weight is result.iterations is None
+        assert len(result.chosen.tried) == len(COMPARATORS[name].candidates())
         lines = (folder / "tasks.csv").read_text().splitlines()
         assert [
             sum(line.startswith(f"{p},") for line in lines) for p in ("posterior", "posterior dirichlet:2")

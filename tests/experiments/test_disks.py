@@ -16,12 +16,13 @@ import torch
 from pyro_sib import files
 from pyro_sib.errors import InputError, storage_error
 from pyro_sib.experiments import run as run_module
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.posterior import file as posterior_file
 from pyro_sib.experiments.posterior.netcdf import GroupedFile, Variable
 from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.tensorboard import Scalars
-from pyro_sib.files import check_writable, read_json, write_json, write_tensors
+from pyro_sib.files import check_writable, write_json, write_tensors
 from tests.experiments.test_run import small, small_settings
 
 __all__ = ["small"]
@@ -90,8 +91,8 @@ def test_too_little_space_for_a_posterior_is_said_before_it_is_drawn(small, monk
     monkeypatch.setattr(posterior_file, "draw_block", lambda *args: pytest.fail("drawn"))
     result = run(replace(small, posterior_tasks=2, compare=False, iterations=2, epochs=1))
     assert "posterior.nc cannot be written (about " in capsys.readouterr().out
-    assert len(result["decoration_warnings"]) == 1
-    assert read_json(small.out / "result.json")["metrics"] == result["metrics"]
+    assert len(result.decoration_warnings) == 1
+    assert Result.read(small.out / "result.json").metrics == result.metrics
 
 
 def test_tensors_on_a_full_disk_are_named(tmp_path):

@@ -1,13 +1,15 @@
 """What a reader skipped, scaled or guessed stands in the output and in the result."""
 
 import io
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
-from pyro_sib.experiments.job.features import Ground, ground_of, load_data
+from pyro_sib.experiments.job.features import Ground, load_data
+from pyro_sib.experiments.job.result import Data
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.job.train import say_selection, selected_on
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -55,10 +57,10 @@ def test_what_was_read_is_said_and_kept(root):
         "val: 1 copies inside a class (e.g. row 4 of class Validation0) left out",
     ]
     assert lines[-1] == "the best epoch is chosen on tasks of the 3 validation classes"
-    said = ground_of(Ground(data, data, None, None, None), settings)["data"]
+    said = asdict(Data.of(Ground(data, data, None, None, None), settings))
     assert said["name"] == "folders"
-    assert said["notes"] == warnings[1:]
-    assert said["skipped"] == [
+    assert list(said["notes"]) == warnings[1:]
+    assert list(said["skipped"]) == [
         {"reason": "no picture by its ending", "count": 1, "names": ("train/train0/[/bold] photo.heic",)},
         {"reason": "hidden", "count": 1, "names": (".hidden",)},
     ]

@@ -21,16 +21,17 @@ def test_a_saved_learner_is_evaluated_to_the_same_numbers(small, tmp_path, setti
     trained = run(replace(small, setting=setting, compare=False))
     file = small.out / "learner.safetensors"
     card = read_learner_card(file)
-    assert [m.accuracy for m in card.measured] == [m["mean"] for m in trained["metrics"].values()]
-    assert card.data["fingerprint"] == trained["data"]["fingerprint"]
+    assert [m.accuracy for m in card.measured] == [m.mean for m in trained.metrics.values()]
+    assert card.data["fingerprint"] == trained.data.fingerprint
     options = {
         name: getattr(small, name) for name in ("features", "queries", "ways", "eval_tasks", "draws", "cache_dir")
     }
     again = run(RunSettings(learner=str(file), out=tmp_path / "again", **options))
-    assert again["metrics"] == trained["metrics"]
-    assert again["calibration"] == trained["calibration"]
-    assert again["train_log"] == []
-    assert (again["iterations"], again["guide"], again["kl_weight"]) == (24, "sib", trained["kl_weight"])
+    assert again.metrics == trained.metrics
+    assert again.calibration == trained.calibration
+    assert again.train_log == ()
+    assert [again.options[name] for name in ("iterations", "guide")] == [24, "sib"]
+    assert again.options["kl_weight"] == trained.options["kl_weight"]
     assert not (tmp_path / "again" / "sib.safetensors").exists()
     assert not (tmp_path / "again" / "learner.safetensors").exists()
     assert run(RunSettings(learner=str(file), out=tmp_path / "again", **options)) == again

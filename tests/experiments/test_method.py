@@ -7,11 +7,13 @@ from dataclasses import fields
 import pytest
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.comparison.table import labels, markdown, read_rows, table_rows
-from pyro_sib.experiments.job.method import METHOD, NOT_METHOD, identity, method_of
+from pyro_sib.experiments.comparison.row import read_rows
+from pyro_sib.experiments.comparison.table import labels, markdown, table_rows
+from pyro_sib.experiments.job.method import METHOD, NOT_METHOD, identity
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.report import report
 from pyro_sib.experiments.sweep import sweep
+from tests.experiments.records import scored, write
 
 PLAIN = RunSettings(setting="lwof", iterations=100).resolved()
 OTHERS = {
@@ -66,32 +68,19 @@ def written(folder, seed, mean, **changes):
     """A run's folder with four tasks around `mean`."""
     settings = {f.name: getattr(PLAIN, f.name) for f in fields(RunSettings)}
     skip = ("data", "features", "data_root", "compare", "out", "cache_dir", "device", "threads", "posterior_tasks")
-    cell = {"mean": mean, "ci95": 1.0}
-    metrics = dict.fromkeys(("novel", "base", "both"), cell)
-    result = {n: v for n, v in settings.items() if n not in skip} | {
-        "split": "test",
-        "seed": seed,
-        "metrics": metrics,
-        "calibration": {"ece": 1.0, "nll": 1.0, "brier": 0.5},
-        "at_the_mean": {"metrics": metrics, "calibration": {"ece": 1.0, "nll": 1.0}},
-        "tasks": 4,
-        "oracle": False,
-        "elbo": -1.0,
-        "elbo_parts": {"log_likelihood": -1.0, "kl": 3.0},
-        "scales": {"q": 0.1, "q_norm": 1.0, "prior": 0.1, "predictor": 10.0, "step_size": [1.0]},
-        "data": {"name": "features", "fingerprint": "0" * 16, "base_holdout": "none", "image_size": None},
-        "commit": None,
-        "seconds": {"train sib": 1.0},
-        "milliseconds_per_task": 1.0,
-        "second": None,
-        "comparison": None,
-    }
-    folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps(result | changes))
+    settings = {name: value for name, value in settings.items() if name not in skip}
+    of_all = scored(mean, 1.0, ("novel", "base", "both"))
+    plain = settings | of_all | {"split": "test", "tasks": 4, "at_the_mean": of_all, "seed": seed}
+    write(folder, **(plain | changes))
     names = ["posterior", *([f"posterior {changes['second']['query_balance']}"] if changes.get("second") else [])]
     rows = [f"{name},{t},{mean + t},{mean + t},{mean + t},1,0.5" for name in names for t in range(4)]
     (folder / "tasks.csv").write_text("\n".join(["prediction,task,novel,base,both,nll,brier", *rows]) + "\n")
     return folder
+
+
+def second(balance):
+    """Further tasks of that balance."""
+    return scored(50.0, 1.0, ("novel", "base", "both"), query_balance=balance)
 
 
 def test_every_setting_of_a_run_is_decided_on():
@@ -164,11 +153,10 @@ def test_a_setting_of_a_newer_version_counts(tmp_path):
 
 def test_further_tasks_of_another_balance_are_not_paired(tmp_path):
     for name, balance, guide in (("a", "dirichlet:1", "sib"), ("b", "dirichlet:2", "maml")):
-        cell = {"query_balance": balance, "metrics": {}, "calibration": {}}
-        written(tmp_path / name, 0, 50.0, guide=guide, second=cell)
+        written(tmp_path / name, 0, 50.0, guide=guide, second=second(balance))
     with pytest.raises(InputError, match=r"other tasks or features \(second_balance\)"):
         read_rows([tmp_path])
-    written(tmp_path / "c" / "one", 0, 50.0, second={"query_balance": "dirichlet:1"})
+    written(tmp_path / "c" / "one", 0, 50.0, second=second("dirichlet:1"))
     written(tmp_path / "c" / "two", 1, 50.0)
     (row,) = read_rows([tmp_path / "c"])
     assert row.second is None
@@ -187,7 +175,7 @@ def test_comparators_and_blends_are_told_apart_by_what_they_were_set_to(tmp_path
     assert len(set(labels(read_rows([tmp_path])))) == 4
     names = [line.split("|")[1].strip() for line in report([tmp_path]).splitlines() if "± 1.00" in line]
     assert len(set(names)) == len(names) == 4
-    assert all(method_of(row)["guide"] in ("tim", "blend") for row in table_rows(read_rows([tmp_path])))
+    assert all(row["guide"] in ("tim", "blend") for row in table_rows(read_rows([tmp_path])))
 
 
 def test_tables_hold_names_with_bars_and_new_lines(tmp_path):
@@ -220,13 +208,20 @@ def test_the_sweep_passes_over_what_has_no_posterior(tmp_path):
     written(tmp_path / "a", 0, 50.0)
     written(tmp_path / "baseline", 0, 50.0, guide="prototypical", scales=None, elbo=None, elbo_parts=None)
     written(tmp_path / "oracle", 0, 90.0, guide="exact-gradient", oracle=True)
-    written(tmp_path / "tim", 0, 50.0, **dict.fromkeys(METHOD) | {"guide": "tim"}, scales=None, elbo_parts=None)
+    written(
+        tmp_path / "tim",
+        0,
+        50.0,
+        **dict.fromkeys(METHOD) | {"guide": "tim", "steps": 0},
+        scales=None,
+        elbo_parts=None,
+    )
     written(tmp_path / "old", 0, 50.0, at_the_mean=[])
     text = sweep([tmp_path])
     assert sum("± 1.00" in line for line in text.splitlines()) == 2
     assert "guide exact-gradient" in text
     for name in ("baseline", "tim", "old"):
-        assert f"{name}/result.json, " in text
+        assert f"left out: {tmp_path}/{name}/result.json" in text
     with pytest.raises(InputError, match="no result of a run with a posterior"):
         sweep([tmp_path / "baseline"])
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import re
 import warnings
 from dataclasses import replace
@@ -23,7 +22,8 @@ from rich.table import Table
 from pyro_sib.experiments import calibrate as calibrate_module
 from pyro_sib.experiments import run as run_module
 from pyro_sib.experiments.drawing.style import save_figure, task_scatter
-from pyro_sib.experiments.job.method import METHOD, NOT_METHOD, OUTCOMES
+from pyro_sib.experiments.job.method import METHOD, NOT_METHOD
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.posterior.arviz_versions import open_posterior
 from pyro_sib.experiments.posterior.netcdf import GroupedFile, Variable
 from pyro_sib.experiments.run import run
@@ -211,14 +211,10 @@ def test_a_decoration_that_fails_is_a_warning_and_the_results_are_there(small, m
     said = capsys.readouterr().out
     (line,) = [line for line in said.splitlines() if line.startswith("warning: ") and "Error" in line]
     assert "ValueError: a sign that nobody can draw" in line
-    scalars = {name for name, value in result.items() if not isinstance(value, dict | list)}
-    assert scalars <= {*METHOD, *NOT_METHOD, *OUTCOMES}, (
-        "is it a setting or an outcome? see experiments/job/method.py"
-    )
-    assert len(result["decoration_warnings"]) == 1
-    assert read_json(small.out / "result.json") == json.loads(json.dumps(result))
-    again = run(replace(one, posterior_tasks=0))
-    assert again == json.loads(json.dumps(result))
+    assert result.options.keys() <= {*METHOD, *NOT_METHOD}
+    assert len(result.decoration_warnings) == 1
+    assert Result.read(small.out / "result.json") == result
+    assert run(replace(one, posterior_tasks=0)) == result
     assert "nobody can draw" in capsys.readouterr().out
 
 
@@ -232,7 +228,7 @@ def test_a_run_that_ended_in_its_pictures_is_finished_by_the_next(small, monkeyp
         with pytest.raises(KeyboardInterrupt):
             run(one)
     assert read_json(small.out / "result.json")["decoration_warnings"] is None
-    assert run(one)["decoration_warnings"] == []
+    assert run(one).decoration_warnings == ()
     assert (small.out / "task.png").exists()
 
 

@@ -63,9 +63,9 @@ def _settings(birds, network, classes=BASE) -> RunSettings:
 def test_a_network_from_a_file_takes_the_place_of_stage_1(birds, tmp_path):
     settings = _settings(birds, tmp_path / "n.safetensors")
     result = run(settings)
-    assert result["network"] == str(tmp_path / "n.safetensors")
-    assert (result["data"]["image_size"], result["backbone"], result["pretrain_log"]) == (16, "c64f", [])
-    assert "pretrain" not in result["seconds"]
+    assert result.options["network"] == str(tmp_path / "n.safetensors")
+    assert (result.data.image_size, result.backbone, result.pretrain_log) == (16, "c64f", ())
+    assert "pretrain" not in result.seconds
     assert not (settings.cache_dir / "backbones").exists()
     restored = restore(settings.out, Reporter(), settings.cache_dir)
     network = load_network(settings.network)[0]
@@ -76,8 +76,8 @@ def test_a_network_from_a_file_takes_the_place_of_stage_1(birds, tmp_path):
 
 def test_base_classes_that_the_network_does_not_know_get_a_classifier_of_their_own(birds, tmp_path):
     result = run(_settings(birds, tmp_path / "n.safetensors", classes=("p", "q")))
-    assert "base classifier" in result["seconds"]
-    assert result["base_accuracy"] > 50
+    assert "base classifier" in result.seconds
+    assert result.base_accuracy > 50
 
 
 def test_classes_that_the_network_knows_are_no_new_ones(birds, tmp_path):

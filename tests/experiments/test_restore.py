@@ -9,7 +9,8 @@ from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.drawing import style as figures
 from pyro_sib.experiments.job.restore import read_settings, restore
-from pyro_sib.experiments.job.results import claim_folder, config_of, metrics_of
+from pyro_sib.experiments.job.result import metrics_of
+from pyro_sib.experiments.job.results import claim_folder, config_of
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -26,7 +27,7 @@ def test_a_restored_run_predicts_the_same(small, setting):
     result = run(small)
     back = restore(small.out, Reporter(), small.cache_dir)
     scores = evaluate(back.program.guide, back.sources["evaluate"], small.eval_tasks, small.draws)[0]
-    assert metrics_of(scores) == result["metrics"]
+    assert metrics_of(scores) == result.metrics
     assert back.split == "test"
     assert not any(module.training for module in back.program.modules().values())
 

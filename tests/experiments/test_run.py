@@ -18,6 +18,7 @@ from pyro_sib.experiments import run as run_module
 from pyro_sib.experiments.job import features as ground_module
 from pyro_sib.experiments.job import train as train_module
 from pyro_sib.experiments.job import train_warnings as warnings_module
+from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -65,10 +66,10 @@ def small_settings(folder) -> RunSettings:
 def test_a_run_is_evaluated_on_both_balances(small, setting):
     small = replace(small, setting=setting, compare=False, second_balance="dirichlet:1")
     result = run(small)
-    assert result["train_query_balance"] == result["query_balance"] == "balanced"
-    assert result["second"]["query_balance"] == "dirichlet:1"
-    assert result["second"]["metrics"].keys() == result["metrics"].keys()
-    assert result["second"]["metrics"] != result["metrics"]
+    assert result.options["train_query_balance"] == result.query_balance == "balanced"
+    assert result.second.query_balance == "dirichlet:1"
+    assert result.second.metrics.keys() == result.metrics.keys()
+    assert result.second.metrics != result.metrics
     lines = (small.out / "tasks.csv").read_text().splitlines()
     assert sum(line.startswith("posterior dirichlet:1,") for line in lines) == 20
 
@@ -78,35 +79,26 @@ def test_a_run_leaves_everything_it_promises(small, setting, tmp_path, capsys):
     result = run(replace(small, setting=setting))
     shown = capsys.readouterr().out
     assert "KL, nats" in shown
-    for row in (result, result["comparison"]):
-        assert f"{row['elbo_parts']['kl']:,.1f}" in shown
-        assert (row["joint"] is None) == (setting == "standard")
-        if row["joint"]:
-            assert row["joint"]["errors"]["right"] == pytest.approx(row["metrics"]["both"]["mean"], abs=0.01)
-            assert row["elbo_parts"]["base_kl"] > 0
+    for row in (result, result.comparison):
+        assert f"{row.elbo_parts.kl:,.1f}" in shown
+        assert (row.joint is None) == (setting == "standard")
+        if row.joint:
+            assert row.joint.errors["right"] == pytest.approx(row.metrics["both"].mean, abs=0.01)
+            assert row.elbo_parts.base_kl > 0
     out = tmp_path / "out"
     assert {p.name for p in out.glob("*.png")} == {"accuracy_against_K.png", "training.png", "task.png"}
-    assert read_json(out / "result.json") == json.loads(json.dumps(result))
-    assert {
-        "setting",
-        "split",
-        "tasks",
-        "steps",
-        "ways",
-        "shots",
-        "guide",
-        "prior",
-        "seed",
-        "commit",
-    } <= result.keys()
-    assert {"versions", "seconds", "kl_weight", "iterations"} <= result.keys()
-    assert {"name", "fingerprint", "base_holdout", "notes", "skipped"} <= result["data"].keys()
-    assert result["selected_on"] == "validation classes"
-    assert set(result["metrics"]) == ({"novel"} if setting == "standard" else {"novel", "base", "both"})
+    held = read_json(out / "result.json")
+    assert held == json.loads(json.dumps(result.to_json()))
+    assert Result.read(out / "result.json") == result
+    promised = "setting split tasks steps ways shots guide prior seed commit versions seconds kl_weight iterations"
+    assert {*promised.split(), "version", "learning_rate"} <= held.keys()
+    assert {"name", "fingerprint", "base_holdout", "notes", "skipped"} <= held["data"].keys()
+    assert result.selected_on == "validation classes"
+    assert set(result.metrics) == ({"novel"} if setting == "standard" else {"novel", "base", "both"})
     lines = (out / "tasks.csv").read_text().splitlines()
     rows = [line.split(",") for line in lines if line.startswith("posterior,")]
     assert len(rows) == 20
-    assert np.mean([float(r[2]) for r in rows]) == pytest.approx(result["metrics"]["novel"]["mean"], abs=1e-2)
+    assert np.mean([float(r[2]) for r in rows]) == pytest.approx(result.metrics["novel"].mean, abs=1e-2)
     assert list((out / "tensorboard").rglob("events.*"))
     tensors, meta = read_tensors(out / "sib.safetensors")
     assert len(meta["log"]) == 3
@@ -128,10 +120,10 @@ def test_a_run_leaves_everything_it_promises(small, setting, tmp_path, capsys):
 def test_every_guide_runs_and_tells_its_steps(small, setting, guide, steps):
     budget = {"iterations": 4, "epochs": 2, "fit_steps": 5, "compare": False, "kl_weight": 1e-3}
     result = run(replace(small, setting=setting, guide=guide, initializer="both", **budget))
-    assert result["steps"] == steps
-    assert len(result["iterates"]) == steps + 1
-    assert result["oracle"] == guide.endswith("oracle")
-    assert result["gradient_cosine"] == []
+    assert result.steps == steps
+    assert len(result.iterates) == steps + 1
+    assert result.oracle == guide.endswith("oracle")
+    assert result.gradient_cosine == ()
 
 
 @pytest.mark.parametrize("setting", ["standard", "lwof"])
@@ -141,7 +133,7 @@ def test_what_was_trained_on_few_classes_serves_more(small, setting, guide, xi, 
     monkeypatch.setattr(run_module, "train", lambda *args: trained.append(args[2]) or train_module.train(*args))
     chosen = replace(small, guide=guide, synthetic_gradient=xi, iterations=4, epochs=2, compare=False)
     result = run(replace(chosen, setting=setting, train_ways=3, ways=6, queries=2))
-    assert (result["ways"], result["train_ways"]) == (6, 3)
+    assert (result.ways, result.options["train_ways"]) == (6, 3)
     shapes = {purpose: source.sampler.shape for purpose, source in trained[0].items()}
     base = {3: 6, 6: 12} if setting == "lwof" else {3: 0, 6: 0}
     for purpose, ways in {"train": 3, "select": 3, "evaluate": 6}.items():
@@ -153,8 +145,8 @@ def test_what_was_trained_on_few_classes_serves_more(small, setting, guide, xi, 
 def test_steps_start_from_attention_to_base_classes_that_the_tasks_carry(small, setting):
     """In the standard setting too, where nothing else asks for base classes."""
     result = run(replace(small, setting=setting, initializer="attention", iterations=4, epochs=2))
-    assert result["initializer"] == "attention"
-    assert result["comparison"] is not None
+    assert result.options["initializer"] == "attention"
+    assert result.comparison is not None
     plain = replace(small, guide="gidaris-attention", initializer="support").resolved()
     assert (plain.initializer, plain.steps) == ("attention", 0)
 
@@ -165,18 +157,18 @@ def test_steps_start_from_attention_to_base_classes_that_the_tasks_carry(small, 
 def test_every_baseline_runs(small, guide, setting):
     budget = {"iterations": 4, "epochs": 2, "compare": False}
     result = run(replace(small, setting=setting, guide=guide, **budget))
-    assert result["steps"] == 0
-    assert result["elbo"] is result["elbo_parts"] is result["scales"] is None
+    assert result.steps == 0
+    assert result.elbo is result.elbo_parts is result.scales is None
     assert (small.out / "training.png").exists()
     assert not (small.out / "task.png").exists()
 
 
 def test_the_gradients_cosine_is_logged_along_training(small):
     result = run(replace(small, steps=2))
-    assert [point["iteration"] for point in result["gradient_cosine"]] == [8, 16, 24]
-    assert all(len(point["cosine"]) == 2 for point in result["gradient_cosine"])
-    assert all(-1 <= c <= 1 for point in result["gradient_cosine"] for c in point["cosine"])
-    assert "extra" not in result["train_log"][0]
+    assert [point.iteration for point in result.gradient_cosine] == [8, 16, 24]
+    assert all(len(point.cosine) == 2 for point in result.gradient_cosine)
+    assert all(-1 <= c <= 1 for point in result.gradient_cosine for c in point.cosine)
+    assert "extra" not in result.train_log[0]
 
 
 def test_the_options_of_a_guide_reach_it(small):
@@ -192,12 +184,12 @@ def test_a_share_of_novel_queries_is_scored_beside_the_prediction(small, monkeyp
     monkeypatch.setattr(run_module, "draw_pictures", lambda *args: None)
     small = replace(small, compare=False, novel_share=(0.0, 1e9))
     result = run(small)
-    nothing, all_of_it = result["novel_share_scores"]
-    assert nothing["metrics"] == result["metrics"]
-    assert all_of_it["strength"] == 1e9
+    nothing, all_of_it = result.novel_share_scores
+    assert nothing.metrics == result.metrics
+    assert all_of_it.strength == 1e9
     for name in ("novel", "base"):  # of each kind by itself, which the offset leaves alone
-        assert all_of_it["metrics"][name] == result["metrics"][name]
-    assert all_of_it["joint"]["errors"] != result["joint"]["errors"]
+        assert all_of_it.metrics[name] == result.metrics[name]
+    assert all_of_it.joint.errors != result.joint.errors
     assert run(small) == result
     lines = (small.out / "tasks.csv").read_text().splitlines()
     assert sum(line.startswith("posterior novel share 1e+09,") for line in lines) == 20
@@ -210,9 +202,9 @@ def test_every_prior_runs(small, prior, setting, objective, monkeypatch):
     monkeypatch.setattr(run_module, "draw_pictures", lambda *args: None)
     settings = replace(small, setting=setting, prior=prior, objective=objective, particles=2, compare=False)
     result = run(settings)
-    assert result["prior"] == prior
-    assert result["scales"]["prior"] > 0
-    assert np.isfinite(result["elbo"])
+    assert result.prior == prior
+    assert result.scales.prior > 0
+    assert np.isfinite(result.elbo)
     assert settings.resolved().weights().tasks_in_all == 24 * 8
 
 
@@ -223,7 +215,7 @@ def test_a_run_that_went_wrong_says_so(small, capsys, monkeypatch):
     monkeypatch.setattr(warnings_module, "has_diverged", lambda log: log[-1].iteration == small.iterations)
     result = run(replace(small, out=small.out.parent / "diverged"))
     assert "warning: training diverged, the loss went from" in capsys.readouterr().out
-    assert result["warnings"][0].startswith("training diverged")
+    assert result.warnings[0].startswith("training diverged")
 
 
 def test_a_float64_default_changes_nothing(small, monkeypatch):
@@ -236,8 +228,8 @@ def test_a_float64_default_changes_nothing(small, monkeypatch):
         assert torch.get_default_dtype() == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
-    assert found["metrics"] == expected["metrics"]
-    assert found["train_log"] == expected["train_log"]
+    assert found.metrics == expected.metrics
+    assert found.train_log == expected.train_log
 
 
 @pytest.mark.parametrize("factor", [1e20, 1e-9])
@@ -249,8 +241,8 @@ def test_features_of_another_scale_are_named_and_served(small, capsys, monkeypat
     other = small.features.parent / "other.npz"
     np.savez(other, **arrays)
     plain, found = run(small), run(replace(small, features=other, out=small.out.parent / "other"))
-    assert abs(found["metrics"]["novel"]["mean"] - plain["metrics"]["novel"]["mean"]) < 5
-    assert "were multiplied by 2^" in found["data"]["notes"][0]
+    assert abs(found.metrics["novel"].mean - plain.metrics["novel"].mean) < 5
+    assert "were multiplied by 2^" in found.data.notes[0]
     assert "warning: the features, numbers of up to about" in capsys.readouterr().out
 
 
@@ -259,8 +251,8 @@ def test_steps_that_lose_what_class_means_have_are_named(small, monkeypatch):
     monkeypatch.setattr(run_module, "draw_pictures", lambda *args: None)
     many = {"steps": 50, "step_size": 30.0, "iterations": 4, "epochs": 2, "select_tasks": 60, "eval_tasks": 60}
     result = run(replace(small, setting="standard", **many))
-    assert result["comparison"]["metrics"]["novel"]["mean"] > result["metrics"]["novel"]["mean"] + 10
-    said = " ".join(result["warnings"])
+    assert result.comparison.metrics["novel"].mean > result.metrics["novel"].mean + 10
+    said = " ".join(result.warnings)
     assert "the 50 steps lose accuracy" in said
     assert "K = 50 is" in said
 
@@ -288,7 +280,7 @@ def test_only_short_standard_runs_learn_faster_than_the_paper():
 
 def test_a_finished_run_is_shown_again_and_another_configuration_is_refused(small):
     first = run(small)
-    assert run(small) == json.loads(json.dumps(first))
+    assert run(small) == first
     with pytest.raises(InputError, match="holds a run with other settings"):
         run(replace(small, learning_rate=0.1))
 
@@ -299,15 +291,15 @@ def test_a_folder_from_before_a_setting_existed_is_of_its_default(small):
     config = json.loads(path.read_text())
     del config["hold_out_classes"]
     path.write_text(json.dumps(config))
-    assert run(small) == json.loads(json.dumps(first))
+    assert run(small) == first
     with pytest.raises(InputError, match="other settings \\(hold_out_classes\\)"):
         run(replace(small, hold_out_classes=2))
 
 
 def test_classes_held_out_are_what_is_evaluated_on(small):
     result = run(replace(small, setting="standard", hold_out_classes=3, out=small.out / "held"))
-    assert result["split"] == "val"
-    assert "3 base classes held out as val" in result["data"]["base_holdout"]
+    assert result.split == "val"
+    assert "3 base classes held out as val" in result.data.base_holdout
 
 
 def test_images_and_tuned_features(tmp_path, monkeypatch):
@@ -337,7 +329,7 @@ def test_images_and_tuned_features(tmp_path, monkeypatch):
         out=tmp_path / "out",
     )
     result = run(settings)
-    assert result["base_accuracy"] is not None
+    assert result.base_accuracy is not None
     tensors, _ = read_tensors(tmp_path / "out" / "sib.safetensors")
     weights = [t for name, t in tensors.items() if name.startswith("best.features.") and name.endswith(".weight")]
     pretrained, _ = read_tensors(next((tmp_path / "cache" / "backbones").glob("*.safetensors")))

@@ -5,39 +5,31 @@ import pytest
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments import reproduce as reproduce_module
+from pyro_sib.experiments.comparison.row import read_rows
+from pyro_sib.experiments.report import report
 from pyro_sib.experiments.reproduce import KL_WEIGHTS, ReproduceSettings, rows
 from pyro_sib.experiments.sweep import HEADER, sweep
-
-
-def _result(weight):
-    return {
-        "kl_weight": weight,
-        "iterations": 2000,
-        "metrics": {"novel": {"mean": 50 + weight, "ci95": 0.5}},
-        "at_the_mean": {"metrics": {"novel": {"mean": 51.0, "ci95": 0.5}}, "calibration": {"ece": 6.0, "nll": 1.2}},
-        "calibration": {"ece": 2.0, "nll": 1.1},
-        "elbo": -1.5,
-        "elbo_parts": {"log_likelihood": -1.2, "kl": 300.0},
-        "scales": {"q": 0.05, "q_norm": 1.0, "prior": 0.06, "predictor": 11.0, "step_size": [1.0, 0.5]},
-    }
+from tests.experiments.records import record, write
 
 
 def test_rows_are_ordered_by_weight(tmp_path):
     for weight in (1.0, 0.0, 0.01):
-        (tmp_path / str(weight)).mkdir()
-        (tmp_path / str(weight) / "result.json").write_text(json.dumps(_result(weight)))
+        write(tmp_path / str(weight), kl_weight=weight, metrics__novel__mean=50 + weight)
     lines = sweep([tmp_path]).splitlines()
     cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines[2:]]
     assert [row[0] for row in cells] == ["0", "0.01", "1"]
     assert all(len(row) == len(HEADER) for row in cells)
-    assert cells[2][1] == "51.00 ± 0.50"
+    assert cells[2][1] == "51.00 ± 0.41"
     assert cells[0][9] == "-301.2"
 
 
 def test_a_result_of_another_version_is_named(tmp_path):
-    (tmp_path / "result.json").write_text(json.dumps({"kl_weight": 0.0, "metrics": {}}))
-    with pytest.raises(InputError, match="lacks"):
-        sweep([tmp_path])
+    for version, words in ((99, "version 99, not "), (None, "no version, not ")):
+        held = record(version=version)
+        (tmp_path / "result.json").write_text(json.dumps({k: v for k, v in held.items() if v is not None}))
+        for table in (sweep, report, read_rows):
+            with pytest.raises(InputError, match=rf"of another version of this package \({words}\d+\); delete it"):
+                table([tmp_path])
 
 
 def test_reproduce_has_every_row(tmp_path):
