@@ -1,8 +1,11 @@
 """The documentation's site: `uv run --group docs sphinx-build -W --keep-going docs docs/_build/html`."""
 
+import re
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
+
+from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -31,5 +34,17 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_default_options = {"members": True, "show-inheritance": True, "no-value": True}
+autodoc_default_options = {"members": True, "show-inheritance": True}
+toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+
+def escape_letters(app: Sphinx, what: str, name: str, of: object, options: object, lines: list[str]) -> None:
+    """Keep a shape's letter that ends a description ("ways: N.") from being read as the head of a list."""
+    lines[:] = [re.sub(r"(^\s*|: )([A-Z])\.(?=\s|$)", r"\1\2\\.", line) for line in lines]
+
+
+def setup(app: Sphinx) -> None:
+    """Before napoleon, whose priority is 500."""
+    app.connect("autodoc-process-docstring", escape_letters, priority=400)
