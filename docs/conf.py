@@ -15,6 +15,7 @@ version = release = version_of("pyro-sib")
 
 extensions = ["mathml", "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+highlight_language = "none"
 html_theme = "furo"
 html_title = "pyro-sib"
 html_math_renderer = "mathml"

@@ -1,4 +1,4 @@
-"""What README and docs quote is there: commands and options, files, names, the code that runs and the code shown."""
+"""What README and docs quote is there: commands, options, files and names; their code runs."""
 
 import ast
 import contextlib
@@ -30,10 +30,11 @@ def options(command: str) -> frozenset[str]:
     """The options of `python -m experiments.COMMAND`, from its help."""
     module = importlib.import_module(f"pyro_sib.experiments.{command}")
     said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), pytest.raises(SystemExit):
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.setattr(sys, "argv", [command, "--help"])
         patch.setenv("COLUMNS", "300")
-        module.main()
+        with pytest.raises(SystemExit):
+            module.main()
     heads = re.findall(r"^\W*(--[^{\n]*)", said.getvalue(), re.MULTILINE)
     return frozenset({"--help", *(option for head in heads for option in _OPTION.findall(head.split("  ")[0]))})
 
@@ -68,7 +69,8 @@ def test_an_option_quoted_alone_is_some_commands():
 
 
 def test_a_command_that_is_not_there_is_noticed():
-    text = "Run `experiments.run\n--setting lwof`:\n\n```\nuv run python -m experiments.run \\\n --no-such 3  # --data\n```\n"
+    text = "`experiments.run\n--setting lwof`\n\n```\nuv run python -m experiments.run \\\n --no-such 3  # --data\n"
+    text += "```\n"
     assert commands(text) == [("run", ["--no-such"]), ("run", ["--setting"])]
     assert "--setting" in options("run")
     assert "--no-such" not in options("run")
