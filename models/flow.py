@@ -76,7 +76,7 @@ class FlowPrior(PretrainedBasePrior):
     def forward(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """The log density of w, (...), and the log scale of each dimension's own path from z to w, (..., D).
 
-        The second sums to log |det dw/dz|.
+        The second sums to `log |det dw/dz|`.
         """
         half = w.shape[-1] // 2
         z, own = (w - self.loc) / self.log_scale.exp(), self.log_scale.expand_as(w)
