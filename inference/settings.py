@@ -26,6 +26,19 @@ class TaskForm:
     base_classes: int = 0
 
 
+def check_ways(part: str, built: int, found: int) -> None:
+    """Refuse tasks of another number of classes than the one that a part is made for (`fixed_ways`).
+
+    Raises:
+        InputError: naming the part and both numbers.
+    """
+    if built != found:
+        raise InputError(
+            f"{part} serves tasks of {built} classes alone, but these have {found}; give it such tasks, or choose "
+            f"another that serves any number of classes"
+        )
+
+
 @dataclass(frozen=True)
 class GuideSettings:
     """The choices inside phi; each guide uses those that it has.

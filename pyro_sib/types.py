@@ -110,12 +110,25 @@ class Evidence:
         """base_ids where they are also to be predicted."""
         return self.base_ids if self.joint else None
 
+    def one_hot(self, dtype: torch.dtype) -> Tensor:
+        """(T, M, N) ones where a labeled example is of the class, zeros elsewhere."""
+        # Not torch's, which looks at the labels and so waits for the device.
+        classes = torch.arange(self.ways, device=self.support_y.device)
+        return (self.support_y[..., None] == classes).to(dtype)
+
     def class_means(self, support: Tensor) -> Tensor:
-        """Mean over each class's labeled examples: (T, M, D) -> (T, N, D)."""
-        # Not `one_hot`, which looks at the labels and so waits for the device.
-        classes = torch.arange(self.ways, device=support.device)
-        one_hot = (self.support_y[..., None] == classes).to(support.dtype)
+        """Mean over each class's labeled examples, however many: (T, M, D) -> (T, N, D)."""
+        one_hot = self.one_hot(support.dtype)
         return one_hot.transpose(1, 2) @ support / one_hot.sum(1)[..., None]
+
+    def by_class(self) -> "Evidence":
+        """The same with the labeled examples class by class, each class's own in the order in which they came."""
+        order = self.support_y.argsort(dim=1, stable=True)
+        rows = order.view(*order.shape, *[1] * (self.support_x.ndim - 2))
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts["support_x"] = torch.take_along_dim(self.support_x, rows, dim=1)
+        parts["support_y"] = self.support_y.gather(1, order)
+        return type(self).trusted(**parts)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,18 @@
 """Small programs and tasks that the tests share."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from pyro_sib.cosine import unit
 from pyro_sib.data import Split
-from pyro_sib.inference import GuideSettings, SIBGuide, TaskForm
+from pyro_sib.inference import LEARNERS, Baseline, Guide, GuideSettings, SIBGuide, TaskForm
 from pyro_sib.models import CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
 from pyro_sib.tasks.source import TaskSource
+from pyro_sib.types import Episode, Evidence
 
 FEATURES, BASE_CLASSES = 7, 9
 
@@ -68,3 +70,47 @@ def make_world(
     sampler = EpisodeSampler(base, base, shape, task_key("tests", 0, "train"))
     source = TaskSource(sampler, base.x, base.x if joint else None)
     return World(p, likelihood, guide, EmpiricalBayes(p, likelihood, weights), weights, source)
+
+
+def make_learner(
+    name: str,
+    features: int = FEATURES,
+    ways: int = 3,
+    joint: bool = False,
+    prior: str = "diagonal",
+    **inside: object,
+) -> tuple[Callable[..., object], Guide | Baseline]:
+    """A model with a named guide or baseline, of any sizes, in float64 and off its first parameters."""
+    torch.manual_seed(4)
+    base_weights = unit(torch.randn(BASE_CLASSES, features))
+    form, weights = TaskForm(features, ways, joint, BASE_CLASSES), ObjectiveWeights(0.01, tasks_in_all=50)
+    kind = LEARNERS[name]
+    if issubclass(kind, Baseline):
+        learner: Guide | Baseline = kind(form, base_weights, weights)
+        model: Callable[..., object] = learner.model
+        parts: list[torch.nn.Module] = [learner]
+    else:
+        p, likelihood = make_prior(prior, features, base_weights), CosineCategorical(5.0)
+        settings = GuideSettings(**{"steps": 2, "initial_scale": 0.1, "fit_steps": 5, **inside})  # type: ignore[arg-type]
+        learner = kind(settings, form, p, likelihood, weights)
+        model, parts = EmpiricalBayes(p, likelihood, weights), [learner, p, likelihood]
+    for part in parts:
+        part.double()
+    with torch.no_grad():
+        for parameter in learner.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model, learner.eval()
+
+
+def uneven_tasks(
+    counts: Sequence[int], queries: int = 4, features: int = FEATURES, tasks: int = 2, joint: bool = False
+) -> Episode:
+    """Tasks whose classes have so many labeled examples, moved on by a class from task to task, in float64."""
+    ways, generator = len(counts), torch.Generator().manual_seed(len(counts))
+    each = [[counts[(n + t) % ways] for n in range(ways)] for t in range(tasks)]
+    support_y = torch.stack([torch.arange(ways).repeat_interleave(torch.tensor(c)) for c in each])
+    x = torch.randn(tasks, sum(counts) + queries, features, generator=generator, dtype=torch.float64)
+    ids = torch.arange(BASE_CLASSES).expand(tasks, -1)
+    support_x, query_x = x[:, queries:], x[:, :queries]
+    evidence = Evidence(support_x, support_y, query_x, ways, ids, torch.arange(tasks), joint)
+    return Episode(evidence, torch.arange(queries).remainder(ways).expand(tasks, -1) + BASE_CLASSES * joint)

@@ -16,8 +16,8 @@ _PASSES = 3
 class MatchingNetwork(Baseline):
     """Cosine attention over the labeled examples, with full-context embeddings.
 
-    A bidirectional LSTM reads the labeled examples one after another, class by class; an LSTM with attention reads
-    them for each query. The attention's scale is learned, where the paper has 1.
+    A bidirectional LSTM reads the labeled examples one after another, class by class, in whatever order they come;
+    an LSTM with attention reads them for each query. The attention's scale is learned, where the paper has 1.
 
     Args:
         form: of the tasks.
@@ -36,12 +36,12 @@ class MatchingNetwork(Baseline):
 
     def logits(self, evidence: Evidence) -> Tensor:
         """(T, Q, N) log of the attention on each class's examples."""
+        evidence = evidence.by_class()
         support, queries = self._support(unit(evidence.support_x)), unit(evidence.query_x)
         queries = self._queries(queries, support)
         cosine = unit(queries) @ unit(support).transpose(1, 2)
         attention = (self.log_scale.exp() * cosine).softmax(-1)
-        one_hot = torch.nn.functional.one_hot(evidence.support_y, evidence.ways).to(attention.dtype)
-        return (attention @ one_hot).clamp_min(1e-8).log()
+        return (attention @ evidence.one_hot(attention.dtype)).clamp_min(1e-8).log()
 
     def _support(self, x: Tensor) -> Tensor:
         """(T, M, D) -> (T, M, D): forward plus backward state plus the example itself."""

@@ -4,11 +4,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, one_hot, pad, scaled_dot_product_attention
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
 
 from pyro_sib.cosine import unit
 from pyro_sib.inference.baselines.baseline import Baseline
-from pyro_sib.inference.settings import TaskForm
+from pyro_sib.inference.settings import TaskForm, check_ways
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Evidence
 
@@ -71,7 +71,8 @@ class SNAIL(Baseline):
     """Temporal convolutions and causal attention over the labeled examples and then one query.
 
     Narrower than the paper's, since f is given: features are projected to 64 channels, and each
-    convolution adds 32. As nothing looks ahead, the labeled examples are read once for all queries of a task.
+    convolution adds 32. As nothing looks ahead, the labeled examples are read once for all queries of a task, class
+    by class, in whatever order they come.
 
     Args:
         form: of the tasks.
@@ -97,8 +98,14 @@ class SNAIL(Baseline):
         self.head = nn.Linear(width, form.ways)
 
     def logits(self, evidence: Evidence) -> Tensor:
-        """(T, Q, N)."""
-        labels = one_hot(evidence.support_y, evidence.ways).to(evidence.support_x.dtype)
+        """(T, Q, N).
+
+        Raises:
+            InputError: tasks of another number of classes.
+        """
+        check_ways("guide snail", self.form.ways, evidence.ways)
+        evidence = evidence.by_class()
+        labels = evidence.one_hot(evidence.support_x.dtype)
         examples = torch.cat([self.project(unit(evidence.support_x)), labels], dim=-1)
         queries = pad(self.project(unit(evidence.query_x)), (0, evidence.ways))
         for block in self.blocks:

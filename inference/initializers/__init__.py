@@ -9,7 +9,7 @@ from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
 from pyro_sib.inference.initializers.attention import AttentionInitializer
 from pyro_sib.inference.initializers.ridge import RidgeInitializer
-from pyro_sib.inference.settings import TaskForm
+from pyro_sib.inference.settings import TaskForm, check_ways
 from pyro_sib.types import Evidence, GaussianParameters, PriorLike
 
 
@@ -65,7 +65,7 @@ class BothInitializer(nn.Module):
         belongs = (self.log_sharpness.exp() * cosine).softmax(-1)
         near = self.log_slope.exp() * (cosine - cosine.mean(1, keepdim=True) - self.threshold)
         counts = self.log_query_weight.exp() * belongs * near.sigmoid()
-        labeled = torch.nn.functional.one_hot(evidence.support_y, evidence.ways).sum(1)[..., None]
+        labeled = evidence.one_hot(means.dtype).sum(1)[..., None]
         total = labeled * means + counts.transpose(1, 2) @ queries
         loc = self.weight * total / (labeled + counts.sum(1)[..., None])
         return GaussianParameters(loc, self.log_scale[None])
@@ -90,7 +90,12 @@ class GlobalInitializer(nn.Module):
         self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
 
     def forward(self, evidence: Evidence) -> GaussianParameters:
-        """theta^0: loc (T, N, D), log_scale (1, D)."""
+        """theta^0: loc (T, N, D), log_scale (1, D).
+
+        Raises:
+            InputError: tasks of another number of classes.
+        """
+        check_ways("lambda global", len(self.loc), evidence.ways)
         loc: Tensor = self.loc.expand(evidence.tasks, -1, -1)
         return GaussianParameters(loc, self.log_scale[None])
 

@@ -40,4 +40,4 @@ def _targets(evidence: Evidence, like: Tensor) -> Tensor:
     """(T, M, N): the values of regression, or one-hot classes."""
     if evidence.support_y.is_floating_point():
         return evidence.support_y[..., None]
-    return torch.nn.functional.one_hot(evidence.support_y, evidence.ways).to(like.dtype)
+    return evidence.one_hot(like.dtype)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from pyro_sib.errors import InputError
+from pyro_sib.inference.settings import check_ways
 from pyro_sib.inference.steps.closed_form import WayBack
 
 
@@ -26,6 +27,7 @@ class MLPGradient(nn.Module):
 
     def __init__(self, ways: int, joint: bool):
         super().__init__()
+        self.ways = ways
         hidden = 8 * ways
         self.layers = nn.Sequential(
             nn.Linear(ways + joint, hidden),
@@ -36,7 +38,12 @@ class MLPGradient(nn.Module):
         )
 
     def forward(self, logits: Tensor, base: Tensor | None) -> Tensor:
-        """(..., Q, N) logits and (..., Q, 1) base logsumexp -> (..., Q, N)."""
+        """(..., Q, N) logits and (..., Q, 1) base logsumexp -> (..., Q, N).
+
+        Raises:
+            InputError: tasks of another number of classes.
+        """
+        check_ways("xi mlp", self.ways, logits.shape[-1])
         inputs = logits if base is None else torch.cat([logits, base], dim=-1)
         gradient: Tensor = self.layers(inputs.flatten(0, -2))
         return gradient.view_as(logits)
@@ -49,6 +56,7 @@ class MLPGradient(nn.Module):
 
     def taped(self, logits: Tensor, base: Tensor | None) -> tuple[Tensor, WayBack]:
         """`forward` without a graph, and its way back in closed form."""
+        check_ways("xi mlp", self.ways, logits.shape[-1])
         first, second, third = (layer for layer in self.layers if isinstance(layer, nn.Linear))
         inputs = (logits if base is None else torch.cat([logits, base], dim=-1)).flatten(0, -2)
         once = torch.addmm(first.bias, inputs, first.weight.mT).relu_()
@@ -138,7 +146,12 @@ class EquivariantGradient(nn.Module):
         return linear(hidden, own) + (linear(over_classes, of_query) + task) + linear(over_queries, of_class)
 
     def _among_neighbours(self, p: Tensor, likeness: Tensor) -> list[Tensor]:
-        """The probabilities averaged over the other queries by likeness, and their logarithm."""
+        """The probabilities averaged over the other queries by likeness, and their logarithm.
+
+        A query that is alone is its own neighbour.
+        """
+        if likeness.shape[-1] == 1:
+            return [p, p.clamp_min(1e-6).log()]
         itself = torch.eye(likeness.shape[-1], dtype=torch.bool, device=likeness.device)
         weights = (self.log_sharpness.exp() * likeness).masked_fill(itself, float("-inf")).softmax(-1)
         smoothed = weights @ p
