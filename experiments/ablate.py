@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -19,14 +19,25 @@ from pyro_sib.experiments.comparison.table import markdown, table_rows
 from pyro_sib.experiments.drawing.style import save_figure
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.options.data import OwnDataOptions
+from pyro_sib.experiments.options.learner import StepOptions
+from pyro_sib.experiments.options.machine import CacheOptions
+from pyro_sib.experiments.options.names import listed
+from pyro_sib.experiments.options.network import BackboneOptions
+from pyro_sib.experiments.options.tasks import TrainedTasks
+from pyro_sib.experiments.options.training import BudgetOptions
 from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.experiments.terminal.tables import csv_table
 from pyro_sib.files import check_writable, write_text
 from pyro_sib.inference import LEARNERS
 from pyro_sib.inference.guides.sib import SIBGuide
+from pyro_sib.inference.initializers import INITIALIZERS
+from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
+from pyro_sib.models import PRIORS
 
 FIGURES: dict[str, Callable[[list[Row]], Figure | None]] = {
     "accuracy": accuracies,
@@ -37,81 +48,48 @@ FIGURES: dict[str, Callable[[list[Row]], Figure | None]] = {
 Number = TypeVar("Number", int, float)
 
 
+def _one_of(what: str, known: Mapping[str, object]) -> object:
+    """Help that names all that may be listed."""
+    return tyro.conf.arg(help=f"{what}: {listed(known)}; --list explains them.")
+
+
 @dataclass(frozen=True)
-class AblateSettings:
+class AblateSettings(CacheOptions, BudgetOptions, StepOptions, BackboneOptions, OwnDataOptions, TrainedTasks):
     """Run every combination of what is listed, cell by cell, and put the results side by side.
 
     Lists are separated by commas. What is already there is not run again. The first guide, prior and so on make the
     row that the others are compared with, task by task.
     """
 
-    guides: str = "sib"
-    """Guides and baselines; --list names them."""
-    priors: str = "default"
-    """Priors; default is the one of the setting."""
+    guides: Annotated[str, _one_of("Guides and baselines", LEARNERS)] = "sib"
+    priors: Annotated[str, _one_of("Priors, or default for the setting's own", PRIORS)] = "default"
     settings: str = "standard"
     """standard, lwof."""
     steps: str = "3"
     """K, for guides that take steps."""
     shots: str = "1"
     """S."""
-    xis: str = "mlp"
-    """Synthetic gradients, for sib."""
-    initializers: str = "support"
-    """lambda, for guides that take steps."""
+    xis: Annotated[str, _one_of("Synthetic gradients, for sib", SYNTHETIC_GRADIENTS)] = "mlp"
+    initializers: Annotated[str, _one_of("lambda, for guides that take steps", INITIALIZERS)] = "support"
     seeds: str = "0"
     """Of stage 2."""
     train_balances: str = "balanced"
     """Query balance of the training tasks: balanced, dirichlet:ALPHA, mixed:ALPHA."""
     propagations: str = "0"
     """Strengths of embedding propagation; 0 is none."""
-    support_gradient: bool = False
-    """Let sib's steps descend the labeled examples' loss too."""
     list: bool = False
     """Print every guide, baseline, prior, xi and lambda with a line each, and stop."""
 
-    query_balance: str = "balanced"
-    """Of the evaluation tasks."""
-    second_balance: str | None = None
-    """Evaluate on tasks of this balance as well, and print the drop."""
-    data_root: Path | None = None
-    """Folder of mini-ImageNet; without it, or --features, the synthetic world serves."""
-    features: Path | None = None
-    """Your own features."""
     image_size: int = 42
-    """Pixels a side, of mini-ImageNet."""
-    backbone: str = "c64f"
-    """Feature network."""
-    network: str | None = None
-    """A trained feature network in place of stage 1 (and of --image-size), as of experiments.run."""
+    """Pixels a side, of images from --data-root."""
     pretrain_epochs: int = 25
-    """Epochs of stage 1, for mini-ImageNet."""
-    ways: int = 5
-    """N."""
-    train_ways: int | None = None
-    """N of the training tasks; the same, unless said."""
-    queries: int = 15
-    """Query images of a class."""
+    """Epochs of stage 1, for images from --data-root."""
     iterations: int = 3000
     """SVI steps of each cell."""
-    batch_size: int = 8
-    """Tasks in a step."""
-    learning_rate: float | None = None
-    """Adam's first learning rate; the paper's 1e-3, or 3e-3 in standard runs under 20000 iterations."""
-    kl_weight: float | None = None
-    """Weight of the KL; the setting's default, unless said."""
-    split: Annotated[str | None, tyro.conf.arg(metavar="{val,test}")] = None
-    """Classes to evaluate on; test where the data has it, unless said."""
-    eval_tasks: int | None = None
-    """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
-    select_tasks: int = 500
-    """Validation tasks by which the best epoch is chosen."""
     beside: tuple[Path, ...] = ()
     """Results on the same tasks to put beside the grid's, as of experiments.compare."""
     out: Path = Path("runs/ablation")
     """One folder below it for each cell; the table, table.csv and the figures lie beside them."""
-    cache_dir: Path = Path("runs/cache")
-    """Shared by all cells."""
 
 
 def cells(settings: AblateSettings) -> list[RunSettings]:
@@ -121,15 +99,15 @@ def cells(settings: AblateSettings) -> list[RunSettings]:
         InputError: an empty list, or a number that is none, or out of its bounds.
     """
     check_numbers(settings)
-    lists = {"settings", "shots", "steps", "support_gradient", "out"}
-    shared = {f.name for f in fields(settings)} & {f.name for f in fields(RunSettings)} - lists
-    common = RunSettings(setting="standard", compare=False, **{name: getattr(settings, name) for name in shared})
-    mini = settings.data_root is not None
-    common = replace(
-        common,
-        data="mini-imagenet" if mini else "synthetic",
-        image_size=settings.image_size if mini and settings.network is None else None,
-        pretrain_epochs=settings.pretrain_epochs if mini else None,
+    images = settings.data_root is not None
+    common = RunSettings.like(
+        settings,
+        *("shots", "steps", "support_gradient", "out"),
+        setting="standard",
+        compare=False,
+        data="folders" if images else "synthetic",
+        image_size=settings.image_size if images and settings.network is None else None,
+        pretrain_epochs=settings.pretrain_epochs if images else None,
     )
     found: dict[Path | None, RunSettings] = {}
     for cell in _combinations(settings, common):
@@ -210,13 +188,10 @@ def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
         InputError: a cell that cannot be run, before any is.
     """
     reporter = reporter or Reporter()
-    grid = cells(settings)
-    for cell in grid:
-        cell.resolved()
+    grid = [cell.resolved() for cell in cells(settings)]
     check_writable(settings.out, "--out")
     spent: list[float] = []
     for number, cell in enumerate(grid, 1):
-        assert cell.out is not None
         left = (
             "" if not spent else f", about {sum(spent) / len(spent) * (len(grid) - number + 1) / 60:.0f} min left"
         )
@@ -225,7 +200,7 @@ def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
         run(cell, Reporter(reporter.console))
         if new:
             spent.append(time.perf_counter() - start)
-    rows = read_rows([*(cell.out for cell in grid if cell.out is not None), *settings.beside])
+    rows = read_rows([*(cell.out for cell in grid), *settings.beside])
     text = markdown(rows)
     write_text(settings.out / "table.md", text)
     write_text(settings.out / "table.csv", csv_table(table_rows(rows)))
@@ -239,12 +214,16 @@ def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
     reporter.say(f"{settings.out}/: {', '.join(['table.md', 'table.csv', *drawn])}")
 
 
+def _command(settings: AblateSettings) -> None:
+    if settings.list:
+        print(catalogue(), end="")
+    else:
+        ablate(settings)
+
+
 def main() -> int:
     """`python -m experiments.ablate`."""
-    settings = tyro.cli(AblateSettings, prog="python -m experiments.ablate")
-    if settings.list:
-        return run_command(lambda: print(catalogue(), end=""))
-    return run_command(lambda: ablate(settings))
+    return run_command(_command, from_command_line(AblateSettings, "ablate"))
 
 
 if __name__ == "__main__":

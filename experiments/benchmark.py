@@ -13,8 +13,8 @@ from rich.table import Table
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.drawing.style import save_figure
-from pyro_sib.experiments.job.features import choose_device
 from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.options.machine import DeviceOptions, choose_device
 from pyro_sib.experiments.speed.figures import growth
 from pyro_sib.experiments.speed.floor import measure_rates
 from pyro_sib.experiments.speed.images import decode, extraction, pretrain
@@ -23,6 +23,7 @@ from pyro_sib.experiments.speed.stages import evaluate_lwof, evaluate_standard, 
 from pyro_sib.experiments.speed.startup import startup
 from pyro_sib.experiments.speed.timing import machine
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json
@@ -41,7 +42,7 @@ STAGES: dict[str, Callable[[Bench, Progress], Iterator[Row]]] = {
 
 
 @dataclass(frozen=True)
-class BenchmarkSettings:
+class BenchmarkSettings(DeviceOptions):
     """Time every stage beside its peers on the same inputs, and beside the least time that its arithmetic takes.
 
     Ratios are ours / peer, medians of interleaved repetitions, so below 1 ours is faster.
@@ -58,8 +59,6 @@ class BenchmarkSettings:
     """For pretrain and extract, separated by commas; c64f, and on a GPU c128f and wrn-28-10 too, unless said."""
     seconds: float | None = None
     """To spend on the repetitions of one case; 0.5 with --quick and 5 without, unless said."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """CPU threads; 2, or torch's choice beside a GPU, unless said."""
 
@@ -70,8 +69,6 @@ class BenchmarkSettings:
             InputError: what is wrong, what would be right.
         """
         check_numbers(self)
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise InputError(f"unknown device {self.device!r}; choose one of auto, cpu, cuda")
         if self.json is not None:
             _check_writable(self.json)
         large = choose_device(self.device).type == "cuda" and not self.quick
@@ -193,8 +190,7 @@ def _show(rows: list[Row], reporter: Reporter) -> None:
 
 def main() -> int:
     """`python -m experiments.benchmark`."""
-    settings = tyro.cli(BenchmarkSettings, prog="python -m experiments.benchmark")
-    return run_command(lambda: benchmark(settings))
+    return run_command(benchmark, from_command_line(BenchmarkSettings, "benchmark"))
 
 
 if __name__ == "__main__":

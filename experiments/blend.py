@@ -18,8 +18,11 @@ from pyro_sib.experiments.job.method import DEFAULTS, FORM, TASKS, method_of
 from pyro_sib.experiments.job.restore import Restored, read_settings, restore
 from pyro_sib.experiments.job.result import Result, Second
 from pyro_sib.experiments.job.results import claim_folder, provenance, write_tasks
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job
+from pyro_sib.experiments.options.data import MovedOptions
+from pyro_sib.experiments.options.machine import DeviceOptions
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.experiments.trust.settings import check_fit
 from pyro_sib.files import check_writable, write_json
@@ -31,7 +34,7 @@ _PURPOSES = ("evaluate", "second")
 
 
 @dataclass(frozen=True)
-class BlendSettings:
+class BlendSettings(DeviceOptions, MovedOptions):
     """Blend the predictions of a run trained on evenly queried tasks with those of one that was not.
 
     The share of each is a function of how uneven the second finds a task's queries, fitted on two runs like them
@@ -51,16 +54,8 @@ class BlendSettings:
     false_alarms: float | None = None
     """Keep the even run's prediction unless a task looks more uneven than all but this share of even tasks do, 0.02
     say, instead of sharing by the least negative log likelihood."""
-    data_root: Path | None = None
-    """Where the images are now, if they have moved."""
-    features: Path | None = None
-    """Where the features are now, if they have moved."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
     out: Path = Path("runs/blend")
     """For result.json and tasks.csv."""
-    cache_dir: Path = Path("runs/cache")
-    """Of images, backbones and features."""
 
     def check(self) -> None:
         """What can be known before long work.
@@ -119,7 +114,7 @@ def _folders(text: str) -> list[Path]:
     return found
 
 
-def _form(settings: RunSettings) -> tuple[Any, ...]:
+def _form(settings: Job) -> tuple[Any, ...]:
     return tuple(getattr(settings, name) for name in (*FORM, *TASKS, "second_balance", "backbone", "image_size"))
 
 
@@ -255,8 +250,7 @@ def _averaged(group: list[Restored], purpose: str, first: int, last: int) -> tup
 
 def main() -> int:
     """`python -m experiments.blend`."""
-    settings = tyro.cli(BlendSettings, prog="python -m experiments.blend")
-    return run_command(lambda: blend(settings))
+    return run_command(blend, from_command_line(BlendSettings, "blend"))
 
 
 if __name__ == "__main__":

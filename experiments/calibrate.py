@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from pyro_sib.experiments.job.result import Scores
 from pyro_sib.experiments.job.results import commit
 from pyro_sib.experiments.posterior.joint_tables import joint_tables
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -292,8 +292,7 @@ def _table(measured: list[Measured], records: list[dict[str, Any]]) -> str:
 
 def main() -> int:
     """`python -m experiments.calibrate`."""
-    settings = tyro.cli(CalibrateSettings, prog="python -m experiments.calibrate")
-    return run_command(lambda: calibrate(settings))
+    return run_command(calibrate, from_command_line(CalibrateSettings, "calibrate"))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Published transductive methods, evaluated on the features and the tasks of `experiments.run`."""
 
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import tyro
 from rich.table import Table
 from torch import Tensor
 
@@ -15,7 +14,6 @@ from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet
 from pyro_sib.experiments.comparison.comparators import COMPARATORS, Comparator, choose, comparators_named
 from pyro_sib.experiments.job.features import (
     Ground,
-    choose_device,
     choose_split,
     eval_tasks,
     load_data,
@@ -24,9 +22,14 @@ from pyro_sib.experiments.job.features import (
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.result import Chosen, Result, Second
 from pyro_sib.experiments.job.results import claim_folder, provenance, write_tasks
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job, RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
+from pyro_sib.experiments.options.data import SourceOptions
+from pyro_sib.experiments.options.machine import MachineOptions, choose_device
+from pyro_sib.experiments.options.network import Stage1Options
+from pyro_sib.experiments.options.tasks import OneSizeTasks
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json
 from pyro_sib.inference.evaluation import evaluate
@@ -42,7 +45,7 @@ _SHARED = (
 
 
 @dataclass(frozen=True)
-class CompareSettings:
+class CompareSettings(MachineOptions, Stage1Options, SourceOptions, OneSizeTasks):
     """Evaluate BD-CSPN, LaplacianShot, TIM and PT-MAP beside `experiments.run --setting standard`.
 
     The same options give the same features (those of stage 1) and evaluation tasks as there, so that results are
@@ -51,67 +54,19 @@ class CompareSettings:
 
     comparators: str = ",".join(COMPARATORS)
     """Which, separated by commas."""
-    data: Literal["synthetic", "mini-imagenet", "folders"] = "synthetic"
-    """Where the images come from: drawn, or read from --data-root (mini-imagenet and folders mean the same: results
-    call the data what they are)."""
-    data_root: Path | None = None
-    """Folder of the images."""
-    features: Path | None = None
-    """Your own features instead of images."""
-    split: Literal["val", "test"] | None = None
-    """Classes to evaluate on; test where the data has it, unless said."""
-
-    network: str | None = None
-    """A trained feature network in place of stage 1, as of experiments.run."""
-    backbone: str = "c64f"
-    """Feature network."""
-    image_size: int | None = None
-    """Pixels a side; 84 for mini-ImageNet and 32 for the synthetic world, unless said."""
-    pretrain_epochs: int | None = None
-    """Epochs of stage 1; 60 for mini-ImageNet, 10 for the synthetic world, unless said."""
-    pretrain_batch_size: int = 64
-    """Images a step in stage 1."""
-    pretrain_learning_rate: float = 0.1
-    """First learning rate of stage 1."""
-    pretrain_schedule: Literal["cosine", "step"] = "cosine"
-    """Learning rate of stage 1."""
-
-    ways: int = 5
-    """Classes in a task (N)."""
-    shots: int = 1
-    """Labeled examples of each class (S)."""
-    queries: int = 15
-    """Query images of each class."""
-    query_balance: str = "balanced"
-    """Of the evaluation tasks: balanced, or dirichlet:ALPHA."""
-    second_balance: str | None = None
-    """Evaluate on tasks of this balance as well."""
-    propagation: float = 0.0
-    """Strength of the embedding propagation that every comparator's features go through first; 0 is none."""
     choose_tasks: int = 100
     """Balanced tasks of the base classes on which settings are chosen."""
-    eval_tasks: int | None = None
-    """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
-    data_seed: int = 0
-    """Of the synthetic world."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    threads: int | None = None
-    """CPU threads; torch's choice, unless said."""
     out: Path = Path("runs/comparators")
     """One folder below it for each comparator."""
-    cache_dir: Path = Path("runs/cache")
-    """Where decoded images, trained backbones and features are kept, by content."""
 
-    def run_settings(self) -> RunSettings:
+    def run_settings(self) -> Job:
         """The run on whose features and tasks the comparators are evaluated.
 
         Raises:
             InputError: what is wrong, what would be right.
         """
         check_numbers(self)
-        shared = {f.name for f in fields(self)} & {f.name for f in fields(RunSettings)}
-        return RunSettings(setting="standard", **{name: getattr(self, name) for name in shared}).resolved()
+        return RunSettings.like(self, setting="standard").resolved()
 
 
 @plain_torch()
@@ -123,8 +78,7 @@ def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list
     """
     names, like = comparators_named(settings.comparators), settings.run_settings()
     reporter = reporter or Reporter()
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    settings.use_threads()
     device = choose_device(settings.device)
     for name in names:
         claim_folder(settings.out / name, replace(settings, comparators=name))
@@ -141,7 +95,7 @@ def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list
     return results
 
 
-def base_tasks(data: DataSet, like: RunSettings, device: torch.device, balance: str = "balanced") -> TaskSource:
+def base_tasks(data: DataSet, like: Job, device: torch.device, balance: str = "balanced") -> TaskSource:
     """Tasks of the base classes, of images that f was not trained on where there are enough.
 
     Args:
@@ -170,7 +124,7 @@ def base_tasks(data: DataSet, like: RunSettings, device: torch.device, balance: 
 def _one(
     name: str,
     settings: CompareSettings,
-    like: RunSettings,
+    like: Job,
     ground: Ground,
     split: str,
     sources: dict[str, TaskSource],
@@ -236,8 +190,7 @@ def _show(results: list[Result], out: Path, reporter: Reporter) -> None:
 
 def main() -> int:
     """`python -m experiments.compare`."""
-    settings = tyro.cli(CompareSettings, prog="python -m experiments.compare")
-    return run_command(lambda: compare(settings))
+    return run_command(compare, from_command_line(CompareSettings, "compare"))
 
 
 if __name__ == "__main__":

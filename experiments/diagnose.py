@@ -16,6 +16,8 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.drawing.style import save_figure
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.restore import Restored, read_settings, restore
+from pyro_sib.experiments.options.data import MovedOptions
+from pyro_sib.experiments.options.machine import MachineOptions
 from pyro_sib.experiments.posterior.arviz_versions import Posterior, open_posterior, require
 from pyro_sib.experiments.posterior.checks import (
     chain_table,
@@ -37,6 +39,7 @@ from pyro_sib.experiments.posterior.weight_figures import (
     weights_pair,
 )
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -50,7 +53,7 @@ FEATURES = 4
 
 
 @dataclass(frozen=True)
-class DiagnoseSettings:
+class DiagnoseSettings(MachineOptions, MovedOptions):
     """Diagnose a finished run's posterior over the tasks' weights: posterior.nc, tables and figures."""
 
     run: tyro.conf.Positional[Path]
@@ -65,16 +68,6 @@ class DiagnoseSettings:
     """Another file of draws with several chains (as an MCMC sampler leaves them): its ESS and R-hat."""
     out: Path | None = None
     """Where to write; RUN/diagnostics, unless said."""
-    data_root: Path | None = None
-    """Where the images are now, if they have moved."""
-    features: Path | None = None
-    """Where the features are now, if they have moved."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    threads: int | None = None
-    """CPU threads; torch's choice, unless said."""
-    cache_dir: Path = Path("runs/cache")
-    """Where decoded images, trained backbones and features are kept, by content."""
 
     def check(self) -> None:
         """Whatever can be known before the run is read.
@@ -105,8 +98,7 @@ def diagnose(settings: DiagnoseSettings, reporter: Reporter | None = None) -> di
     settings.check()
     check_writable(settings.out or settings.run / "diagnostics", "--out")
     reporter = reporter or Reporter()
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    settings.use_threads()
     out = settings.out or settings.run / "diagnostics"
     where = (settings.cache_dir, settings.data_root, settings.features, settings.device)
     restored = restore(settings.run, reporter, *where)
@@ -266,8 +258,7 @@ def _k_hats(
 
 def main() -> int:
     """`python -m experiments.diagnose`."""
-    settings = tyro.cli(DiagnoseSettings, prog="python -m experiments.diagnose")
-    return run_command(lambda: diagnose(settings))
+    return run_command(diagnose, from_command_line(DiagnoseSettings, "diagnose"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-import tyro
 from rich.table import Table
 
 from pyro_sib.experiments.drawing.style import save_figure
@@ -17,6 +16,7 @@ from pyro_sib.experiments.sampling.gold_figure import gold_figure
 from pyro_sib.experiments.sampling.gold_settings import GoldSettings
 from pyro_sib.experiments.sampling.gold_task import CONDITIONS, GoldProgram, gold_task
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.files import check_writable, digest, digest_state, read_json, write_json
@@ -173,8 +173,7 @@ def _cell(found: dict[str, float] | None, digits: int = 2) -> str:
 
 def main() -> int:
     """`python -m experiments.gold RUN`."""
-    settings = tyro.cli(GoldSettings, prog="python -m experiments.gold")
-    return run_command(lambda: run(settings))
+    return run_command(run, from_command_line(GoldSettings, "gold"))
 
 
 if __name__ == "__main__":

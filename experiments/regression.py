@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from rich.table import Table
 
 from pyro_sib.data.worlds.sinusoids import INPUTS
@@ -26,8 +25,9 @@ from pyro_sib.experiments.sinusoids.program import (
     prepare,
     selection,
 )
-from pyro_sib.experiments.sinusoids.settings import RegressionSettings
+from pyro_sib.experiments.sinusoids.settings import RegressionJob, RegressionSettings
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -49,7 +49,6 @@ def run(settings: RegressionSettings, reporter: Reporter | None = None) -> dict[
         InputError: what the user can mend.
     """
     settings, reporter = settings.resolved(), reporter or Reporter()
-    assert settings.out is not None
     claim_folder(settings.out, settings)
     done = settings.out / "result.json"
     if done.exists():
@@ -69,7 +68,7 @@ def run(settings: RegressionSettings, reporter: Reporter | None = None) -> dict[
 
 
 def _compute(
-    settings: RegressionSettings, out: Path, reporter: Reporter
+    settings: RegressionJob, out: Path, reporter: Reporter
 ) -> tuple[dict[str, Any], Callable[[Path], None]]:
     """The content of result.json, and what draws the first guide's tasks to a path."""
     with reporter.stage("features", "gains of the features"):
@@ -99,7 +98,7 @@ def _compute(
 
 
 def _train(
-    settings: RegressionSettings, name: str, ground: Ground, out: Path, reporter: Reporter
+    settings: RegressionJob, name: str, ground: Ground, out: Path, reporter: Reporter
 ) -> tuple[RegressionProgram, list[EpochRecord]]:
     """SVI with the named guide; the program then holds the best epoch's parameters."""
     program = build_program(
@@ -205,8 +204,7 @@ def _cell(metrics: dict[str, Any], name: str) -> str:
 
 def main() -> int:
     """`python -m experiments.regression`."""
-    settings = tyro.cli(RegressionSettings, prog="python -m experiments.regression")
-    return run_command(lambda: run(settings))
+    return run_command(run, from_command_line(RegressionSettings, "regression"))
 
 
 if __name__ == "__main__":

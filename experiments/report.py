@@ -19,6 +19,7 @@ from pyro_sib.experiments.job.method import exact
 from pyro_sib.experiments.job.result import METRICS
 from pyro_sib.experiments.job.runs import LAMBDA_AT_ZERO, ONLY_ABOVE_ZERO, Run, read_runs
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.tables import markdown_table
 
@@ -276,8 +277,8 @@ class ReportSettings:
 
 def main() -> int:
     """`python -m experiments.report RUNS...`."""
-    settings = tyro.cli(ReportSettings, prog="python -m experiments.report")
-    return run_command(lambda: print(report(list(settings.runs), settings.all_rows), end=""))
+    settings = from_command_line(ReportSettings, "report")
+    return run_command(lambda said: print(report(list(said.runs), said.all_rows), end=""), settings)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,35 @@
 """All rows of docs/results.md, one after another; stopped and started again, it goes on where it was."""
 
 import sys
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
-
-import tyro
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.settings import RunSettings, said
+from pyro_sib.experiments.options.data import ImageOptions
+from pyro_sib.experiments.options.learner import XiOptions
+from pyro_sib.experiments.options.machine import MachineOptions
+from pyro_sib.experiments.options.network import BackboneOptions
+from pyro_sib.experiments.options.tasks import Setting
 from pyro_sib.experiments.report import report
 from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_text
 
 KL_WEIGHTS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)
 """The sweep, from no KL to the literal one."""
-SETTINGS: tuple[Literal["standard", "lwof"], ...] = ("standard", "lwof")
+Part = Literal["standard", "lwof", "xi", "kl"]
+SETTINGS: tuple[Setting, ...] = ("standard", "lwof")
 OTHER_XI = ("equivariant", "marginal")
 """Beside the paper's, at K = 3."""
 
 
 @dataclass(frozen=True)
-class ReproduceSettings:
+class ReproduceSettings(MachineOptions, XiOptions, BackboneOptions, ImageOptions):
     """Run every row of the results: K by shots by setting, seeds of K = 3, other xi, the sweep of kl_weight.
 
     With `table`, the paper's table at full size instead: 84 px, the paper's epochs and iterations, every K with
@@ -34,19 +39,13 @@ class ReproduceSettings:
     table: Literal[1, 2] | None = None
     """The paper's table: 1 (validation classes) or 2 (test classes)."""
     data_root: Path | None = None
-    """Folder of mini-ImageNet; without it the synthetic world serves."""
+    """Folder of the images, mini-ImageNet's for --table; without it the synthetic world serves."""
     image_size: int | None = None
     """Pixels a side; 84 with --table and 42 otherwise, unless said."""
-    backbone: str = "c64f"
-    """Feature network."""
-    network: str | None = None
-    """A trained feature network in place of stage 1, as of experiments.run."""
     pretrain_epochs: int | None = None
     """Epochs of stage 1; 60 with --table and 25 otherwise, unless said."""
     iterations: int | None = None
     """SVI steps of each row; the paper's 60000 with --table and 3000 otherwise, unless said."""
-    synthetic_gradient: str = "mlp"
-    """xi."""
     split: Literal["val", "test"] | None = None
     """Classes to evaluate on; those of the table, or val."""
     steps: tuple[int, ...] = (0, 1, 3, 5)
@@ -55,18 +54,12 @@ class ReproduceSettings:
     """S."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of K = 3; the other K have the first one only, or all of them with --table."""
-    parts: tuple[Literal["standard", "lwof", "xi", "kl"], ...] | None = None
+    parts: tuple[Part, ...] | None = None
     """Which rows; standard and lwof with --table and all otherwise, unless said."""
     out: Path | None = None
     """One folder below it for each row; runs/results or runs/table-TABLE-BACKBONE, unless said."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-    threads: int | None = None
-    """CPU threads; torch's choice, unless said."""
-    cache_dir: Path = field(default=Path("runs/cache"))
-    """Shared by all rows."""
 
-    def filled(self) -> "ReproduceSettings":
+    def filled(self) -> "Reproduction":
         """All defaults filled in.
 
         Raises:
@@ -82,15 +75,23 @@ class ReproduceSettings:
         if full and self.split not in (None, classes):
             raise InputError(f"--table {self.table} is of the {classes} classes; leave --split {self.split} out")
         out = Path("runs") / (f"table-{self.table}-{self.network or self.backbone}" if full else "results")
-        return replace(
-            self,
-            image_size=said(self.image_size, 84 if full else 42) if self.network is None else None,
-            pretrain_epochs=said(self.pretrain_epochs, 60 if full else 25),
-            iterations=said(self.iterations, 60_000 if full else 3000),
-            split=self.split or classes,
-            parts=self.parts if self.parts is not None else SETTINGS if full else (*SETTINGS, "xi", "kl"),
-            out=self.out or out,
-        )
+        filled = {
+            "image_size": said(self.image_size, 84 if full else 42) if self.network is None else None,
+            "pretrain_epochs": said(self.pretrain_epochs, 60 if full else 25),
+            "iterations": said(self.iterations, 60_000 if full else 3000),
+            "split": self.split or classes,
+            "parts": self.parts if self.parts is not None else SETTINGS if full else (*SETTINGS, "xi", "kl"),
+            "out": self.out or out,
+        }
+        return Reproduction(**vars(self) | filled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction(ReproduceSettings):
+    """With nothing left open."""
+
+    parts: tuple[Part, ...] = field()
+    out: Path = field()
 
 
 def rows(settings: ReproduceSettings) -> list[RunSettings]:
@@ -100,11 +101,13 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
         InputError: no row is left.
     """
     settings = settings.filled()
-    assert settings.parts is not None
-    assert settings.out is not None
-    shared = {f.name for f in fields(settings)} & {f.name for f in fields(RunSettings)} - {"steps", "shots", "out"}
-    common = RunSettings(setting="standard", compare=False, **{name: getattr(settings, name) for name in shared})
-    common = replace(common, data="mini-imagenet" if settings.data_root else "synthetic")
+    common = RunSettings.like(
+        settings,
+        *("steps", "shots", "out"),
+        setting="standard",
+        compare=False,
+        data="folders" if settings.data_root else "synthetic",
+    )
     found: list[RunSettings] = []
     for setting in SETTINGS:
         if setting not in settings.parts:
@@ -132,10 +135,7 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
 def reproduce(settings: ReproduceSettings) -> None:
     """Run what is not yet there."""
     reporter, out = Reporter(), settings.filled().out
-    assert out is not None
-    everything = rows(settings)
-    for row in everything:
-        row.resolved()  # a wrong name stops the whole before its first row
+    everything = [row.resolved() for row in rows(settings)]  # a wrong name stops the whole before its first row
     check_writable(out, "--out")
     for number, row in enumerate(everything, 1):
         reporter.say(f"row {number} of {len(everything)}: {row.out}")
@@ -147,8 +147,7 @@ def reproduce(settings: ReproduceSettings) -> None:
 
 def main() -> int:
     """`python -m experiments.reproduce`."""
-    settings = tyro.cli(ReproduceSettings, prog="python -m experiments.reproduce")
-    return run_command(lambda: reproduce(settings))
+    return run_command(reproduce, from_command_line(ReproduceSettings, "reproduce"))
 
 
 if __name__ == "__main__":

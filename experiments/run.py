@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import tyro
 from rich.table import Table
 
 from pyro_sib.data import DataSet
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.features import (
     Ground,
-    choose_device,
     choose_split,
     eval_tasks,
     ground_of_learner,
@@ -35,13 +33,15 @@ from pyro_sib.experiments.job.result import (
     metrics_of,
 )
 from pyro_sib.experiments.job.results import claim_folder, config_of, provenance, write_tasks
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job, RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
 from pyro_sib.experiments.job.train import say_selection, selected_on, train
 from pyro_sib.experiments.job.train_warnings import against_zero
+from pyro_sib.experiments.options.machine import choose_device
 from pyro_sib.experiments.posterior.file import NAME as POSTERIOR
 from pyro_sib.experiments.posterior.file import Subject, exported_tasks, write_posterior
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.features.bank import build_bank
@@ -68,49 +68,44 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> Result:
     Raises:
         InputError: what the user can mend; raised before long work wherever it can be known.
     """
-    settings, reporter = settings.resolved(), reporter or Reporter()
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    device = choose_device(settings.device)
-    assert settings.image_size is not None
-    settings = replace(settings, precision=choose_precision(settings.precision, device, settings.image_size))
-    assert settings.out is not None
-    claim_folder(settings.out, settings)
-    data = load_data(settings, reporter)
-    split = choose_split(data, settings)
-    make_sources(data, settings, split, torch.device("cpu"))  # refuses impossible sizes before long work
-    done = settings.out / "result.json"
+    job, reporter = settings.resolved(), reporter or Reporter()
+    job.use_threads()
+    device = choose_device(job.device)
+    job = replace(job, precision=choose_precision(job.precision, device, job.image_size))
+    claim_folder(job.out, job)
+    data = load_data(job, reporter)
+    split = choose_split(data, job)
+    make_sources(data, job, split, torch.device("cpu"))  # refuses impossible sizes before long work
+    done = job.out / "result.json"
     say_selection(data, reporter)
-    whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
-    whole = whole and (settings.learner is not None or (settings.out / LEARNER).is_file())
+    whole = not job.posterior_tasks or exported_tasks(job.out / POSTERIOR) == job.posterior_tasks
+    whole = whole and (job.learner is not None or (job.out / LEARNER).is_file())
     held = Result.read(done) if done.exists() else None
     if whole and held and held.data.fingerprint == data.fingerprint and held.decoration_warnings is not None:
         reporter.say(f"{done} is complete; shown again")
-        show(held, settings.out, reporter)
+        show(held, job.out, reporter)
         for line in held.decoration_warnings:
             reporter.warn(f"{line}; to try again, delete {done}")
         return held
-    check_writable(settings.out, "--out")
-    if settings.learner is not None:
-        return _evaluate_learner(settings, data, split, device, reporter)
-    ground = prepare(data, settings, split, device, reporter)
-    sources = make_sources(ground.bank, settings, split, device)
-    program, trainer, warnings = train(settings, ground, sources, device, reporter)
+    check_writable(job.out, "--out")
+    if job.learner is not None:
+        return _evaluate_learner(job, data, split, device, reporter)
+    ground = prepare(data, job, split, device, reporter)
+    sources = make_sources(ground.bank, job, split, device)
+    program, trainer, warnings = train(job, ground, sources, device, reporter)
     zero = None
-    if settings.compare and settings.steps and settings.guide != "init-only":
-        zero = _zero(settings, ground, sources, split, device, reporter)
+    if job.compare and job.steps and job.guide != "init-only":
+        zero = _zero(job, ground, sources, split, device, reporter)
         warnings += zero.warnings
-    if settings.tune_features:
+    if job.tune_features:
         assert ground.images is not None
         assert ground.network is not None
-        bank = build_bank(ground.images, ground.network.backbone, device, settings.cache_dir / "banks")
-        sources = make_sources(bank, settings, split, device)
-    return _finish(settings, ground, split, sources, program, zero, trainer.log, warnings, reporter)
+        bank = build_bank(ground.images, ground.network.backbone, device, job.cache_dir / "banks")
+        sources = make_sources(bank, job, split, device)
+    return _finish(job, ground, split, sources, program, zero, trainer.log, warnings, reporter)
 
 
-def _evaluate_learner(
-    settings: RunSettings, data: DataSet, split: str, device: torch.device, reporter: Reporter
-) -> Result:
+def _evaluate_learner(settings: Job, data: DataSet, split: str, device: torch.device, reporter: Reporter) -> Result:
     """What is left to do where nothing is to be trained."""
     assert settings.learner is not None
     learner = load_learner(settings.learner, device)
@@ -121,7 +116,7 @@ def _evaluate_learner(
 
 
 def _zero(
-    settings: RunSettings,
+    settings: Job,
     ground: Ground,
     sources: dict[str, TaskSource],
     split: str,
@@ -147,7 +142,7 @@ class _Zero(NamedTuple):
 
 
 def _finish(
-    settings: RunSettings,
+    settings: Job,
     ground: Ground,
     split: str,
     sources: dict[str, TaskSource],
@@ -158,7 +153,6 @@ def _finish(
     reporter: Reporter,
 ) -> Result:
     """Evaluate, write the results, then what decorates them, and show the table."""
-    assert settings.out is not None
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
     guide = program.guide
     last = len(guide.iterates(guide.sees(source.episodes(torch.arange(1))))) - 1 if isinstance(guide, Guide) else 0
@@ -293,8 +287,7 @@ def _table(result: Result) -> Table:
 
 def main() -> int:
     """`python -m experiments.run`."""
-    settings = tyro.cli(RunSettings, prog="python -m experiments.run")
-    return run_command(lambda: run(settings))
+    return run_command(run, from_command_line(RunSettings, "run"))
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@
 import sys
 from typing import Any
 
-import tyro
 from rich.table import Table
 
 from pyro_sib.experiments.drawing.style import save_figure
 from pyro_sib.experiments.job.records import of_this_version, read_object
 from pyro_sib.experiments.job.results import claim_folder, commit, config_of, versions
 from pyro_sib.experiments.sampling.sbc_figure import sbc_figure
-from pyro_sib.experiments.sampling.sbc_settings import SBCSettings
+from pyro_sib.experiments.sampling.sbc_settings import SBCJob, SBCSettings
 from pyro_sib.experiments.sampling.simulation import Places, Simulation
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json
@@ -31,7 +31,6 @@ def run(settings: SBCSettings, reporter: Reporter | None = None) -> dict[str, An
         InputError: what the user can mend.
     """
     settings, reporter = settings.resolved(), reporter or Reporter()
-    assert settings.out is not None
     claim_folder(settings.out, settings)
     done = settings.out / "result.json"
     if done.exists():
@@ -73,7 +72,7 @@ def _row(u: Uniformity) -> dict[str, float]:
     return {"p_uniform": u.p_uniform, "p_symmetric": u.p_symmetric, "spread": u.spread}
 
 
-def _compute(settings: SBCSettings, reporter: Reporter) -> tuple[dict[str, Any], dict[str, Places]]:
+def _compute(settings: SBCJob, reporter: Reporter) -> tuple[dict[str, Any], dict[str, Places]]:
     simulation = Simulation(settings)
     places: dict[str, Places] = {}
     divergences = 0
@@ -97,8 +96,7 @@ def _compute(settings: SBCSettings, reporter: Reporter) -> tuple[dict[str, Any],
     return result, places
 
 
-def _draw(settings: SBCSettings, places: dict[str, Places], judged: dict[str, Any]) -> None:
-    assert settings.out is not None
+def _draw(settings: SBCJob, places: dict[str, Places], judged: dict[str, Any]) -> None:
     title = f"{settings.model} model, {settings.replications} tasks simulated by it"
     if settings.narrow != 1:
         title += f", posteriors narrowed to {settings.narrow:g} of their width"
@@ -120,9 +118,9 @@ def _show(result: dict[str, Any], reporter: Reporter) -> None:
 
 def main() -> int:
     """`python -m experiments.sbc`: 0 where every method is calibrated, 1 where one is not, 2 for bad input."""
-    settings = tyro.cli(SBCSettings, prog="python -m experiments.sbc")
+    settings = from_command_line(SBCSettings, "sbc")
     results: list[dict[str, Any]] = []
-    code = run_command(lambda: results.append(run(settings)))
+    code = run_command(lambda said: results.append(run(said)), settings)
     if results and not all(row["calibrated"] for row in results[0]["judged"].values()):
         return FAILED
     return code

@@ -10,6 +10,7 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.method import FORM, exact, method_of
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.tables import markdown_table, result_files
 
@@ -110,8 +111,8 @@ def _row(result: Result) -> list[str] | None:
 
 def main() -> int:
     """`python -m experiments.sweep RUNS...`."""
-    settings = tyro.cli(SweepSettings, prog="python -m experiments.sweep")
-    return run_command(lambda: print(sweep(list(settings.runs)), end=""))
+    settings = from_command_line(SweepSettings, "sweep")
+    return run_command(lambda said: print(sweep(list(said.runs)), end=""), settings)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from pyro_sib.experiments.options.names import lines
 from pyro_sib.inference import BASELINES, GUIDES
 from pyro_sib.inference.initializers import INITIALIZERS
 from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
@@ -19,12 +20,7 @@ KINDS: dict[str, Mapping[str, object]] = {
 def catalogue() -> str:
     """One line for each name, the first of its docstring."""
     width = max(len(name) for parts in KINDS.values() for name in parts)
-    lines = []
+    found = []
     for kind, parts in KINDS.items():
-        lines += [kind, *(f"  {name:{width}}  {_summary(part)}" for name, part in parts.items()), ""]
-    return "\n".join(lines)
-
-
-def _summary(part: object) -> str:
-    oracle = " [oracle: sees the queries' labels]" if getattr(part, "oracle", False) else ""
-    return (part.__doc__ or "").strip().split("\n")[0].rstrip(".") + oracle
+        found += [kind, *(f"  {name:{width}}  {line}" for name, line in lines(parts)), ""]
+    return "\n".join(found)

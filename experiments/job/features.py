@@ -24,7 +24,7 @@ from pyro_sib.data.formats.mini_imagenet import NAME as MINI_IMAGENET
 from pyro_sib.data.pictures.skipped import HIDDEN
 from pyro_sib.data.worlds.synthetic import synthetic_world
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
@@ -54,34 +54,23 @@ class Ground:
     base_accuracy: float | None
 
 
-def choose_device(name: str) -> torch.device:
-    """The named device; auto is a GPU where there is one.
+def load_data(settings: Job, reporter: Reporter) -> DataSet:
+    """The data set that the settings name.
 
     Raises:
-        InputError: cuda asked for and not there.
+        InputError: it cannot be read, has too few classes to hold out, or is not what its name says.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda, but torch sees no GPU; pass --device cpu")
-    return torch.device(name)
-
-
-def load_data(settings: RunSettings, reporter: Reporter) -> DataSet:
-    """The data set that the settings name."""
     with reporter.stage("data", f"data: {settings.source}") as advance:
         data = _read(settings, advance)
         if settings.hold_out_classes:
             with renamed(count="hold_out_classes"):
                 data = hold_out_classes(data, settings.hold_out_classes)
-    _say(data, settings, reporter)
+    _say(data, reporter)
     return data
 
 
-def _say(data: DataSet, settings: RunSettings, reporter: Reporter) -> None:
+def _say(data: DataSet, reporter: Reporter) -> None:
     """What the reader did not read, scaled or guessed."""
-    if settings.source == MINI_IMAGENET and data.name != MINI_IMAGENET:
-        reporter.warn(f"these are not mini-ImageNet's classes; results call the data {data.name}")
     for skipped in data.skipped:
         if skipped.reason != HIDDEN:
             reporter.warn(skipped.in_words())
@@ -89,21 +78,26 @@ def _say(data: DataSet, settings: RunSettings, reporter: Reporter) -> None:
         reporter.warn(note)
 
 
-def _read(settings: RunSettings, advance: Advance) -> DataSet:
-    assert settings.image_size is not None
+def _read(settings: Job, advance: Advance) -> DataSet:
     if settings.features:
         return read_features(settings.features)
     if settings.data == "synthetic":
         return synthetic_world(settings.data_seed, settings.image_size)
-    assert settings.data_root is not None
+    assert settings.data_root is not None, "checked by the settings"
     images = settings.cache_dir / "images"
     if not any(images.glob("*.safetensors")):  # one that holds the images may be read-only
         check_writable(images, "--cache-dir")
     with renamed(root="data_root"):
-        return read_images(settings.data_root, settings.image_size, images, advance)
+        data = read_images(settings.data_root, settings.image_size, images, advance)
+    if settings.data == MINI_IMAGENET and data.name != MINI_IMAGENET:
+        raise InputError(
+            f"--data {settings.data}, but {settings.data_root} holds {data.name}: these are not mini-ImageNet's "
+            f"classes; say --data folders"
+        )
+    return data
 
 
-def choose_split(data: DataSet, settings: RunSettings) -> str:
+def choose_split(data: DataSet, settings: Job) -> str:
     """The split asked for, or test where the data has it.
 
     Raises:
@@ -115,7 +109,7 @@ def choose_split(data: DataSet, settings: RunSettings) -> str:
     return split
 
 
-def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.device, reporter: Reporter) -> Ground:
+def prepare(data: DataSet, settings: Job, split: str, device: torch.device, reporter: Reporter) -> Ground:
     """Stage 1 and the feature bank, from the cache where they are there."""
     base_split = BASE_VAL if split == VAL else BASE_TEST
     if not data.is_images:
@@ -147,7 +141,7 @@ def prepare(data: DataSet, settings: RunSettings, split: str, device: torch.devi
 
 
 def ground_of_learner(
-    learner: TrainedLearner, data: DataSet, settings: RunSettings, device: torch.device, reporter: Reporter
+    learner: TrainedLearner, data: DataSet, settings: Job, device: torch.device, reporter: Reporter
 ) -> Ground:
     """The data under a trained learner's feature network.
 
@@ -199,9 +193,8 @@ def refuse_known(what: str, classes: Iterable[str], data: DataSet, split: str) -
         )
 
 
-def _stage1(data: DataSet, settings: RunSettings, device: torch.device, reporter: Reporter) -> Pretrained:
+def _stage1(data: DataSet, settings: Job, device: torch.device, reporter: Reporter) -> Pretrained:
     """Train the feature network on the base classes, or take it from the cache."""
-    assert settings.out is not None
     recipe, train_split = settings.pretrain_settings(device), data.split(BASE_TRAIN)
     scalars = Scalars(settings.out / "tensorboard", reporter.warn)
     checkpoint = settings.cache_dir / "backbones" / checkpoint_name(train_split, recipe)
@@ -233,6 +226,6 @@ def _check_cache(cache: Path, checkpoint: Path, epochs: int) -> None:
             raise
 
 
-def eval_tasks(settings: RunSettings, split: str) -> int:
+def eval_tasks(settings: Job, split: str) -> int:
     """How many tasks to evaluate on: the paper's 2000 of validation and 600 of test, unless said."""
     return settings.eval_tasks or (2000 if split == VAL else 600)

@@ -5,7 +5,7 @@ from pathlib import Path
 from pyro_sib.experiments.job.features import Ground
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.results import commit, versions
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job
 from pyro_sib.inference.learner_file import (
     LearnerCard,
     Measured,
@@ -20,9 +20,7 @@ LEARNER = "learner.safetensors"
 """In a run's folder."""
 
 
-def learner_of(
-    settings: RunSettings, ground: Ground, split: str, program: Program, result: Result
-) -> TrainedLearner:
+def learner_of(settings: Job, ground: Ground, split: str, program: Program, result: Result) -> TrainedLearner:
     """The trained program with all that it needs to classify new tasks.
 
     Args:
@@ -33,7 +31,6 @@ def learner_of(
         result: what it scored there.
     """
     features = ground.bank.split("base_train")
-    assert settings.train_query_balance is not None
     name = f"{settings.setting} {settings.ways}-way {settings.shots}-shot on {ground.bank.name}"
     card = LearnerCard(
         name=name,
@@ -53,10 +50,9 @@ def learner_of(
     return TrainedLearner(program, backbone, ground.base_weights, card)
 
 
-def _pictures(settings: RunSettings, ground: Ground) -> PictureSettings | None:
+def _pictures(settings: Job, ground: Ground) -> PictureSettings | None:
     if ground.network is None:
         return None
-    assert settings.image_size is not None
     return PictureSettings(settings.backbone, settings.image_size, settings.flip_features)
 
 

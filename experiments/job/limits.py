@@ -171,7 +171,8 @@ def limit_of(settings: type, name: str) -> Limit:
     Raises:
         KeyError: nobody has decided on it.
     """
-    return SPECIAL.get((settings.__name__, name)) or LIMITS[name]
+    own = (SPECIAL[kind.__name__, name] for kind in settings.__mro__ if (kind.__name__, name) in SPECIAL)
+    return next(own, None) or LIMITS[name]
 
 
 def check_numbers(settings: "DataclassInstance") -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from pyro_sib.cosine import unit
 from pyro_sib.data import DataSet
 from pyro_sib.experiments.job.result import Result
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.inference import Guide
@@ -18,7 +18,7 @@ from pyro_sib.tasks.source import TaskSource
 
 
 def draw_pictures(
-    settings: RunSettings,
+    settings: Job,
     images: DataSet | None,
     result: Result,
     source: TaskSource,
@@ -40,7 +40,6 @@ def draw_pictures(
     # Here, since matplotlib takes a second to import, and a run needs it at its end alone.
     from pyro_sib.experiments.drawing import style as figures
 
-    assert settings.out is not None
     what = _words(settings, one_line(result.data.name), split)
     pictures = {"accuracy_against_K": lambda: _accuracy(settings, result, what)}
     if result.train_log:
@@ -52,7 +51,7 @@ def draw_pictures(
             figures.save_figure(draw(), settings.out / f"{name}.png")
 
 
-def _accuracy(settings: RunSettings, result: Result, what: str) -> Any:
+def _accuracy(settings: Job, result: Result, what: str) -> Any:
     """At the mean of q, after each step, beside K = 0."""
     from pyro_sib.experiments.drawing import style as figures
 
@@ -73,7 +72,7 @@ def _training(result: Result, what: str) -> Any:
     return figures.training_curve(iterations, losses, accuracies, what)
 
 
-def _words(settings: RunSettings, data: str, split: str) -> str:
+def _words(settings: Job, data: str, split: str) -> str:
     """What the tasks are, with whatever makes them others than usual."""
     words = [f"{settings.ways}-way {settings.shots}-shot", f"{data} {split}", str(settings.setting)]
     words += [f"queries {settings.query_balance}"] if settings.query_balance != "balanced" else []
@@ -81,9 +80,7 @@ def _words(settings: RunSettings, data: str, split: str) -> str:
     return ", ".join(words)
 
 
-def _task(
-    settings: RunSettings, images: DataSet | None, source: TaskSource, guide: Learner, split: str, what: str
-) -> Any:
+def _task(settings: Job, images: DataSet | None, source: TaskSource, guide: Learner, split: str, what: str) -> Any:
     """Task 0: its support, its queries before and after the K steps."""
     from pyro_sib.experiments.drawing import style as figures
 

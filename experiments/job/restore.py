@@ -7,12 +7,14 @@ from typing import get_type_hints
 import torch
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.features import Ground, choose_device, choose_split, ground_of_learner, load_data
+from pyro_sib.experiments.job.features import Ground, choose_split, ground_of_learner, load_data
 from pyro_sib.experiments.job.learner import LEARNER
 from pyro_sib.experiments.job.limits import fits
 from pyro_sib.experiments.job.result import Result
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job, RunSettings, said
 from pyro_sib.experiments.job.tasks import make_sources
+from pyro_sib.experiments.options.data import reader_of
+from pyro_sib.experiments.options.machine import choose_device
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import read_json
 from pyro_sib.inference.learner_file import learner_path, load_learner
@@ -34,7 +36,7 @@ class Restored:
         device: where the program is.
     """
 
-    settings: RunSettings
+    settings: Job
     ground: Ground
     split: str
     sources: dict[str, TaskSource]
@@ -64,12 +66,15 @@ def restore(
     Raises:
         InputError: no run there, not finished training, or of other data.
     """
-    settings = replace(read_settings(folder), out=folder, cache_dir=cache_dir, device=device)
-    if data_root is not None:
-        settings = replace(settings, data_root=data_root)
-    if features is not None:
-        settings = replace(settings, features=features)
-    settings = settings.resolved()
+    own = read_settings(folder)
+    settings = replace(
+        own,
+        out=folder,
+        cache_dir=cache_dir,
+        data_root=said(data_root, own.data_root),
+        features=said(features, own.features),
+        device=device,
+    ).resolved()
     done = folder / "result.json"
     where = folder / LEARNER if settings.learner is None else learner_path(settings.learner)
     for path in (where, done):
@@ -112,6 +117,8 @@ def read_settings(folder: Path) -> RunSettings:
     for name in ("data_root", "features"):
         if isinstance(held.get(name), str):
             held[name] = Path(held[name])
+    if "data" in held:
+        held["data"] = reader_of(held["data"])  # whether they are the run's own, their fingerprint says
     for name, hint in get_type_hints(RunSettings).items():
         if name in held and not fits(held[name], hint):
             raise InputError(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.options.data import reader_of
 from pyro_sib.experiments.terminal.escape import in_csv
 from pyro_sib.files import check_writable, read_json, write_json, write_text
 from pyro_sib.scores.metrics import TaskScores
@@ -25,7 +26,12 @@ _WHERE_NOT_WHAT = ("out", "cache_dir", "device", "threads", "posterior_tasks")
 
 def config_of(settings: "DataclassInstance") -> dict[str, Any]:
     """The settings that determine the result, JSON-able."""
-    return {name: _plain(value) for name, value in asdict(settings).items() if name not in _WHERE_NOT_WHAT}
+    return _read_alike({n: _plain(value) for n, value in asdict(settings).items() if n not in _WHERE_NOT_WHAT})
+
+
+def _read_alike(config: dict[str, Any]) -> dict[str, Any]:
+    """The same for all names under which the same data are read."""
+    return {name: reader_of(value) if name == "data" else value for name, value in config.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -49,7 +55,7 @@ def claim_folder(out: Path, settings: "DataclassInstance") -> None:
     written = read_json(path)
     if not isinstance(written, dict):
         raise InputError(f"{path} is no run's configuration; choose another --out or delete the folder")
-    held = {**_defaults(settings), **written}
+    held = _read_alike({**_defaults(settings), **written})
     differing = sorted(k for k in config.keys() | held.keys() if held.get(k) != config.get(k))
     if differing:
         raise InputError(

@@ -3,7 +3,7 @@
 import torch
 
 from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
 from pyro_sib.tasks.source import TaskSource
@@ -14,7 +14,7 @@ def selection_split(data: DataSet) -> str:
     return VAL if VAL in data.splits else BASE_TRAIN
 
 
-def make_sources(data: DataSet, settings: RunSettings, split: str, device: torch.device) -> dict[str, TaskSource]:
+def make_sources(data: DataSet, settings: Job, split: str, device: torch.device) -> dict[str, TaskSource]:
     """Sources of the training, selection and evaluation tasks, by purpose: train, select, evaluate [, second].
 
     `second` holds evaluation tasks of the second query balance, where one is asked for.

@@ -7,7 +7,7 @@ import torch
 
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
 from pyro_sib.experiments.job.features import Ground
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.job.tasks import make_sources, selection_split
 from pyro_sib.experiments.job.train_warnings import Start, training_warnings
 from pyro_sib.experiments.terminal.options import renamed
@@ -27,7 +27,7 @@ _COSINE_TASKS = 100
 
 
 def train(
-    settings: RunSettings,
+    settings: Job,
     ground: Ground,
     sources: dict[str, TaskSource],
     device: torch.device,
@@ -39,7 +39,6 @@ def train(
     Returns:
         The program, its trainer, and warnings of what went wrong, which have been said.
     """
-    assert settings.out is not None
     features = ground.bank.split(BASE_TRAIN).x.shape[1]
     pretrained = {} if ground.network is None else ground.network.backbone.state_dict()
     identity = digest(ground.bank.fingerprint, digest_state(pretrained))
@@ -98,7 +97,7 @@ def train(
     return program, trainer, warnings
 
 
-def _start(guide: Guide | Baseline, selection: TaskSource, settings: RunSettings, metric: str) -> Start | None:
+def _start(guide: Guide | Baseline, selection: TaskSource, settings: Job, metric: str) -> Start | None:
     """Where the steps of the trained guide start; None where it takes none."""
     if not isinstance(guide, Guide) or guide.fixed_steps is not None or not settings.steps:
         return None
@@ -121,7 +120,7 @@ def say_selection(data: DataSet, reporter: Reporter) -> None:
         reporter.warn("no validation classes found: the best epoch is chosen on tasks of the training classes")
 
 
-def _embedded(ground: Ground, backbone: torch.nn.Module, settings: RunSettings, device: torch.device) -> TaskSource:
+def _embedded(ground: Ground, backbone: torch.nn.Module, settings: Job, device: torch.device) -> TaskSource:
     """The selection tasks under the present f."""
     assert ground.images is not None
     chosen = selection_split(ground.images)
@@ -131,6 +130,6 @@ def _embedded(ground: Ground, backbone: torch.nn.Module, settings: RunSettings, 
     return make_sources(bank, settings, VAL if VAL in splits else BASE_TRAIN, device)["select"]
 
 
-def _image_tasks(images: DataSet, settings: RunSettings, device: torch.device) -> TaskSource:
+def _image_tasks(images: DataSet, settings: Job, device: torch.device) -> TaskSource:
     """Training tasks of images."""
     return make_sources(images, settings, VAL if VAL in images.splits else TEST, device)["train"]

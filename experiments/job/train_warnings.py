@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job
 from pyro_sib.inference.training import EpochRecord, has_diverged
 from pyro_sib.scores.metrics import MeanInterval, mean_interval
 
@@ -43,7 +43,7 @@ def below(difference: MeanInterval) -> bool:
     return difference.mean < -1 and difference.mean + difference.ci95 < 0
 
 
-def training_warnings(log: Sequence[EpochRecord], settings: RunSettings, start: Start | None) -> list[str]:
+def training_warnings(log: Sequence[EpochRecord], settings: Job, start: Start | None) -> list[str]:
     """What is to be said of a training.
 
     Args:
@@ -78,7 +78,7 @@ def training_warnings(log: Sequence[EpochRecord], settings: RunSettings, start: 
     return found
 
 
-def _at_chance(best: float, chance: float, settings: RunSettings, start: Start | None) -> str:
+def _at_chance(best: float, chance: float, settings: Job, start: Start | None) -> str:
     """The likely cause: the steps, where theta^0 does better; the KL, where there is one; else the features."""
     what = f"{best:.1f}% on the selection tasks, where chance is {chance:.1f}%: "
     if start is not None and start.accuracy >= CHANCE * chance:

@@ -16,7 +16,7 @@ from torch import Tensor
 from pyro_sib.counter_rng import make_key
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.results import commit, config_of, versions
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.posterior.netcdf import Array, GroupedFile
 from pyro_sib.experiments.posterior.schema import Plan, bytes_of, schema, sizes_of
 from pyro_sib.files import digest_state, write_atomically
@@ -41,7 +41,7 @@ class Subject:
         guide: trained.
     """
 
-    settings: RunSettings
+    settings: Job
     fingerprint: str
     split: str
     source: TaskSource
@@ -126,7 +126,6 @@ def _check_space(path: Path, sizes: dict[str, int], plan: Plan) -> None:
 
 def _attributes(subject: Subject, tasks: int, draws: int) -> dict[str, str | int | float]:
     settings, guide = subject.settings, subject.guide
-    assert settings.kl_weight is not None
     return {
         "commit": commit() or "unknown",
         "config": json.dumps(config_of(settings)),

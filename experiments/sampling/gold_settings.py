@@ -9,7 +9,8 @@ import tyro
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.restore import read_settings
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job
+from pyro_sib.experiments.options.data import MovedOptions
 from pyro_sib.inference import BASELINES
 from pyro_sib.inference.exact.nuts import ChainSettings
 from pyro_sib.inference.exact.task_posterior import objective_power
@@ -20,7 +21,7 @@ LARGEST_POWER = 1e6
 
 
 @dataclass(frozen=True)
-class GoldSettings:
+class GoldSettings(MovedOptions):
     """NUTS on the weights of a finished run's evaluation tasks, and the guide's posterior beside it.
 
     In LwoF both have the base classes' weights at the means of their posteriors.
@@ -43,12 +44,6 @@ class GoldSettings:
     """Draws of the guide, and of the evidence's estimate."""
     seed: int = 0
     """Of all draws."""
-    cache_dir: Path = Path("runs/cache")
-    """Where decoded images, trained backbones and features are kept, by content."""
-    data_root: Path | None = None
-    """Where the run's images are now, if they have moved."""
-    features: Path | None = None
-    """Where the run's features are now, if they have moved."""
     out: Path | None = None
     """Where results go; RUN/gold, unless said."""
 
@@ -57,7 +52,7 @@ class GoldSettings:
         """Where results go."""
         return self.out or self.run / "gold"
 
-    def check(self) -> RunSettings:
+    def check(self) -> Job:
         """Refuse what cannot be done, before anything is read but the run's configuration, which is returned.
 
         Raises:
@@ -85,7 +80,7 @@ class GoldSettings:
         return {name: getattr(self, name) for name in ("chains", "warmup", "samples", "draws", "seed")}
 
 
-def power_of(target: str, run: RunSettings, observed: int) -> float:
+def power_of(target: str, run: Job, observed: int) -> float:
     """The likelihood's power under a target, for a number of observed labels.
 
     Raises:

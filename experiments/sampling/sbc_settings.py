@@ -1,11 +1,14 @@
 """The settings of simulation-based calibration: one typed dataclass, which is the command line as well."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.options.names import listed
 from pyro_sib.inference.exact.nuts import ChainSettings
 from pyro_sib.scores.uniformity import SIMULATIONS
 
@@ -20,8 +23,7 @@ class SBCSettings:
     model: Literal["linear", "cosine"] = "cosine"
     """linear: a Gaussian likelihood over orthogonal features, whose posterior is a diagonal Gaussian; cosine: the
     few-shot classifier's likelihood, whose posterior is none."""
-    methods: tuple[str, ...] = METHODS
-    """nuts, mean-field-oracle, exact-gradient."""
+    methods: Annotated[tuple[str, ...], tyro.conf.arg(help=f"{listed(METHODS)}, or several.")] = METHODS
     replications: int = 200
     """Simulated tasks, each with a w of its own from the prior."""
     features: int = 6
@@ -50,7 +52,7 @@ class SBCSettings:
     out: Path | None = None
     """Where results go; runs/sbc-..., unless said."""
 
-    def resolved(self) -> "SBCSettings":
+    def resolved(self) -> "SBCJob":
         """All defaults filled in, everything checked.
 
         Raises:
@@ -75,7 +77,7 @@ class SBCSettings:
             raise InputError(f"--points {self.points}: at least --ways {self.ways} are needed")
         self.chains()
         name = f"sbc-{self.model}-{self.replications}-narrow{self.narrow:g}-seed{self.seed}"
-        return replace(self, out=self.out or Path("runs") / name)
+        return SBCJob(**vars(self) | {"out": self.out or Path("runs") / name})
 
     @property
     def quantities(self) -> int:
@@ -85,3 +87,10 @@ class SBCSettings:
     def chains(self) -> ChainSettings:
         """NUTS's, in one chain."""
         return ChainSettings(1, self.warmup, self.draws * self.thin, seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SBCJob(SBCSettings):
+    """With nothing left open."""
+
+    out: Path = field()

@@ -1,6 +1,6 @@
 """The settings of few-shot regression: one typed dataclass, which is the command line as well."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -61,7 +61,7 @@ class RegressionSettings:
     out: Path | None = None
     """Where results go; runs/regression-..., unless said."""
 
-    def resolved(self) -> "RegressionSettings":
+    def resolved(self) -> "RegressionJob":
         """All defaults filled in, everything checked.
 
         Raises:
@@ -78,16 +78,11 @@ class RegressionSettings:
         with renamed(kl="kl_weight"):
             ObjectiveWeights(weight)
         name = f"regression-{self.shots}shot-K{self.steps}-{self.initializer}-seed{self.seed}"
-        return replace(self, kl_weight=weight, out=self.out or Path("runs") / name)
+        return RegressionJob(**vars(self) | {"kl_weight": weight, "out": self.out or Path("runs") / name})
 
     def shape(self) -> SinusoidShape:
         """Of training and held-out tasks alike."""
         return SinusoidShape(self.shots, self.queries)
-
-    def weights(self) -> ObjectiveWeights:
-        """Of the ELBO's two terms."""
-        assert self.kl_weight is not None
-        return ObjectiveWeights(self.kl_weight)
 
     def guide_settings(self) -> GuideSettings:
         """Inside phi."""
@@ -109,3 +104,15 @@ class RegressionSettings:
             schedule="cosine",
             seed=self.seed,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionJob(RegressionSettings):
+    """With nothing left open."""
+
+    kl_weight: float = field()
+    out: Path = field()
+
+    def weights(self) -> ObjectiveWeights:
+        """Of the ELBO's two terms."""
+        return ObjectiveWeights(self.kl_weight)

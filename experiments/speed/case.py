@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyro_sib.cosine import unit
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, VAL, DataSet, Split
-from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.settings import Job, RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
 from pyro_sib.inference.program import Program, build_program
 from pyro_sib.tasks.source import TaskSource
@@ -40,7 +40,7 @@ class TaskCase:
         found = asdict(self)
         return {letter: found[name] for name, letter in letters.items()}
 
-    def settings(self) -> RunSettings:
+    def settings(self) -> Job:
         """Of a run with these sizes and all else at its default."""
         per_class = -(-self.queries // self.ways)
         setting = RunSettings(

@@ -5,25 +5,28 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
+from typing import TypeVar
 
 from pyro_sib.errors import InputError, storage_error
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.options import options_of
 from pyro_sib.experiments.terminal.signals import Terminated, stopped_by_signals
 
+Settings = TypeVar("Settings")
 
-def run_command(command: Callable[[], object]) -> int:
-    """Run `command`; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM.
+
+def run_command(command: Callable[[Settings], object], settings: Settings) -> int:
+    """Run `command` on its settings; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM.
 
     Bad input is also a disk that is full or cannot be written, whoever met it. Where an error names an argument
-    that is an option of the command, the option is named instead.
+    that is a field of the settings, the option is named instead.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         with stopped_by_signals():
-            command()
+            command(settings)
     except BrokenPipeError:
         # Whoever read the output has gone; nothing more can be said to them.
         with suppress(OSError, ValueError):
@@ -31,7 +34,7 @@ def run_command(command: Callable[[], object]) -> int:
         return 141
     except (InputError, OSError) as error:
         known = storage_error(error, doing="used") if isinstance(error, OSError) else error
-        print(f"error: {one_line(known.said_with(options_of(command)))}", file=sys.stderr)
+        print(f"error: {one_line(known.said_with(options_of(settings)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last finished epoch", file=sys.stderr)

@@ -1,8 +1,8 @@
 """What the command line calls the arguments of the library."""
 
-import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 
 from pyro_sib.errors import InputError
 
@@ -21,10 +21,7 @@ def renamed(**names: str) -> Iterator[None]:
         raise
 
 
-def options_of(command: Callable[[], object]) -> dict[str, str]:
-    """A command's options by the names of its settings: the fields of every dataclass that it closes over."""
-    cells = getattr(command, "__closure__", None) or ()
-    held = (cell.cell_contents for cell in cells)
-    settings = (one for one in held if dataclasses.is_dataclass(one))
-    names = (field.name for one in settings for field in dataclasses.fields(one))
+def options_of(settings: object) -> dict[str, str]:
+    """A command's options by the names of its settings; none without a dataclass."""
+    names = [field.name for field in fields(settings)] if is_dataclass(settings) else []
     return {name: f"--{name.replace('_', '-')}" for name in names}

@@ -10,11 +10,13 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.restore import read_settings
 from pyro_sib.experiments.job.results import config_of
+from pyro_sib.experiments.options.data import MovedOptions
+from pyro_sib.experiments.options.machine import DeviceOptions
 from pyro_sib.inference import Guide, learner_named
 
 
 @dataclass(frozen=True)
-class CalibrateSettings:
+class CalibrateSettings(DeviceOptions, MovedOptions):
     """Put the point guide, the posterior and their tempered versions side by side, for each run given.
 
     Temperatures and widths are fitted on tasks of the training classes, never on those evaluated. Since f
@@ -32,16 +34,8 @@ class CalibrateSettings:
     fit_on: tuple[Path, ...] = ()
     """Fit on these runs instead, one for each of `runs` in their order: the same settings with --hold-out-classes,
     so that the classes fitted on are training classes and yet new to the features."""
-    data_root: Path | None = None
-    """Where the images are now, if they have moved."""
-    features: Path | None = None
-    """Where the features are now, if they have moved."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
     out: Path = Path("runs/calibration")
     """For table.md, result.json and the figures."""
-    cache_dir: Path = Path("runs/cache")
-    """Of images, backbones and features."""
 
     def check(self) -> None:
         """What can be known before long work.

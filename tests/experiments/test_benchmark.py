@@ -219,7 +219,7 @@ def test_bad_input_is_one_line(wrong, word, capsys):
     settings = BenchmarkSettings(**{"device": "cpu", **wrong})
     with pytest.raises(InputError, match=word):
         settings.checked()
-    assert run_command(lambda: benchmark(settings)) == 2
+    assert run_command(benchmark, settings) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

@@ -188,7 +188,7 @@ def test_chains_that_do_not_agree_are_told(tmp_path, shift):
 
 
 def _refused(settings, capsys) -> str:
-    assert run_command(lambda: diagnose(settings)) == 2
+    assert run_command(diagnose, settings) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     return lines[0]

@@ -43,11 +43,11 @@ def files_of_at_most(size: int):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_whatever_a_disk_says_is_one_line_and_exit_code_2(name, capsys):
-    def fail():
+    def fail(_):
         number = getattr(errno, name)
         raise OSError(number, os.strerror(number), "some/file\nof mine")
 
-    assert run_command(fail) == 2
+    assert run_command(fail, None) == 2
     line = capsys.readouterr().err
     assert line.startswith("error: some/file\\nof mine cannot be used (")
     assert line.count("\n") == 1
@@ -195,7 +195,7 @@ def test_a_disk_that_fills_up_keeps_what_was_written(small, monkeypatch, capsys)
 
     with monkeypatch.context() as patched:
         patched.setattr(run_module, "write_json", full)
-        assert run_command(lambda: run(one)) == 2
+        assert run_command(run, one) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "result.json cannot be written (No space left on device); free some space" in error

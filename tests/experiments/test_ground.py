@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.features import Ground, load_data
 from pyro_sib.experiments.job.result import Data
 from pyro_sib.experiments.job.settings import RunSettings
@@ -67,11 +68,15 @@ def test_what_was_read_is_said_and_kept(root):
     assert selected_on(data) == "validation classes"
 
 
-def test_data_that_are_not_mini_imagenet_and_have_no_validation_classes(root):
+def test_other_data_are_refused_where_mini_imagenet_is_named(root):
+    with pytest.raises(InputError, match=r"these are not mini-ImageNet's classes; say --data folders$"):
+        loaded(root, "mini-imagenet")
+
+
+def test_data_without_validation_classes(root):
     (root / "Validation").rename(root / "Test")
-    data, _, warnings, _ = loaded(root, "mini-imagenet")
+    data, _, warnings, _ = loaded(root, "folders")
     assert data.name == "folders"
-    assert warnings[0] == "these are not mini-ImageNet's classes; results call the data folders"
     assert warnings[-1] == (
         "no validation classes found: the best epoch is chosen on tasks of the training classes"
     )

@@ -97,7 +97,7 @@ def test_every_number_out_of_its_bounds_is_one_line(command, name):
     ],
 )
 def test_a_run_of_impossible_numbers_ends_before_it_begins(change, capsys):
-    assert run_command(lambda: replace(RunSettings(setting="standard"), **change).resolved()) == 2
+    assert run_command(RunSettings.resolved, replace(RunSettings(setting="standard"), **change)) == 2
     stderr = capsys.readouterr().err
     assert stderr.startswith("error: ")
     assert stderr.count("\n") == 1

@@ -21,24 +21,23 @@ def _raise(settings: object) -> None:
 
 def test_options_of_the_running_command_alone_are_named(capsys):
     settings = RunSettings(setting="standard")
-    assert run_command(lambda: _raise(settings)) == 2
+    assert run_command(_raise, settings) == 2
     assert capsys.readouterr().err == "error: `steps` --steps 1, --data-root x, other y\n"
     other = SweepSettings(runs=())
-    assert run_command(lambda: _raise(other)) == 2
+    assert run_command(_raise, other) == 2
     assert capsys.readouterr().err == "error: `steps` steps 1, data_root x, other y\n"
-    assert run_command(lambda: GuideSettings(step_size=-1.0)) == 2
+    assert run_command(lambda _: GuideSettings(step_size=-1.0), None) == 2
     assert capsys.readouterr().err.startswith("error: step_size -1.0: ")
 
 
 def test_arguments_are_named_as_the_settings_they_came_from(capsys):
     settings = RunSettings(setting="standard")
 
-    def learn():
-        assert settings
+    def learn(_):
         with renamed(learning_rate="pretrain_learning_rate"):
             PretrainSettings(learning_rate=-1.0)
 
-    assert run_command(learn) == 2
+    assert run_command(learn, settings) == 2
     assert capsys.readouterr().err.startswith("error: --pretrain-learning-rate -1.0: ")
 
 

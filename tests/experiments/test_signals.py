@@ -26,7 +26,7 @@ def test_a_signal_whose_exception_is_lost_still_ends_the_work(signum, code, caps
         def __del__(self):
             os.kill(os.getpid(), signum)
 
-    def work():
+    def work(_):
         with Reporter(Console(file=io.StringIO())).stage("work", "work") as advance:
             for step in range(5):
                 advance(step, 5)
@@ -36,11 +36,11 @@ def test_a_signal_whose_exception_is_lost_still_ends_the_work(signum, code, caps
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     handlers = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
     try:
-        assert run_command(work) == code
+        assert run_command(work, None) == code
         assert steps == [0]
         assert "the same command goes on" in capsys.readouterr().err
         assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == handlers
-        assert run_command(lambda: None) == 0
+        assert run_command(lambda _: None, None) == 0
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -50,6 +50,6 @@ def test_what_a_shell_ignores_stays_ignored():
     script = (
         "import os, signal, sys\nfrom pyro_sib.experiments.terminal.command import run_command\n"
         "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "sys.exit(run_command(lambda: os.kill(os.getpid(), signal.SIGINT)))"
+        "sys.exit(run_command(lambda _: os.kill(os.getpid(), signal.SIGINT), None))"
     )
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=120).returncode == 0

@@ -1,0 +1,69 @@
+"""What a trained learner has decided on of a run's settings."""
+
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from pyro_sib.errors import InputError
+from pyro_sib.inference.learner_file import LearnerCard
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def decided(settings: "DataclassInstance", name: str, card: LearnerCard) -> dict[str, Any]:
+    """The settings of a run that come with the learner, by name.
+
+    Args:
+        settings: of the run.
+        name: of the learner, as `--learner` has it.
+        card: of the learner.
+
+    Raises:
+        InputError: an option that says otherwise, or that is for training.
+    """
+    own, defaults = _of(card), {f.name: f.default for f in fields(settings)}
+    for field, value in own.items():
+        if getattr(settings, field) not in (defaults[field], value):
+            raise InputError(
+                f"--{field.replace('_', '-')} {getattr(settings, field)} with --learner {name}, which has {value}; "
+                f"leave it out"
+            )
+    for field in ("network", "tune_features"):
+        if getattr(settings, field) != defaults[field]:
+            option = f"--{field.replace('_', '-')}"
+            raise InputError(f"{option} is for training, and --learner trains nothing; leave it out")
+    return own
+
+
+def _of(card: LearnerCard) -> dict[str, Any]:
+    """All that the card says, under the names of a run's settings."""
+    learner, inside, pictures = card.learner, card.learner.inside, card.pictures
+    found = {
+        "setting": "lwof" if learner.joint else "standard",
+        "guide": learner.guide,
+        "prior": learner.prior,
+        "steps": inside.steps,
+        "initializer": inside.initializer,
+        "synthetic_gradient": inside.synthetic_gradient,
+        "support_gradient": inside.support_gradient,
+        "step_size": inside.step_size,
+        "learn_step_size": inside.learn_step_size,
+        "step_samples": inside.step_samples,
+        "initial_scale": inside.initial_scale,
+        "kl_step": inside.kl_step,
+        "fit_steps": inside.fit_steps,
+        "predictor_scale": learner.predictor_scale,
+        "kl_weight": learner.weights.kl,
+        "psi_from_base": learner.weights.base_to_psi,
+        "propagation": card.propagation,
+        "train_ways": card.tasks.ways,
+        "train_query_balance": card.tasks.balance,
+        **asdict(card.training),
+    }
+    if pictures is not None:
+        found |= {
+            "backbone": pictures.backbone,
+            "image_size": pictures.image_size,
+            "flip_features": pictures.flips,
+        }
+    return found

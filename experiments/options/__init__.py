@@ -1,0 +1,1 @@
+"""Options that commands share: a file for each subject, whose classes a command's settings inherit as they need."""

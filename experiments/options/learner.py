@@ -1,0 +1,128 @@
+"""The learner: the guide, what is inside it, and the prior."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+import tyro
+
+from pyro_sib.errors import InputError
+from pyro_sib.experiments.options.names import explained, listed
+from pyro_sib.inference import BASELINES, GUIDES, LEARNERS, GuideSettings, SIBGuide, learner_named
+from pyro_sib.inference.initializers import INITIALIZERS
+from pyro_sib.inference.learner_file import SHIPPED
+from pyro_sib.inference.settings import first_scale
+from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
+from pyro_sib.models import PRIORS
+
+_SHIPPED = f" or one that comes with the project ({listed(SHIPPED)})" if SHIPPED else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuideOptions:
+    """What q(w) comes from."""
+
+    group: ClassVar[str] = "learner"
+    learner: Annotated[
+        str | None,
+        tyro.conf.arg(
+            help=f"A trained learner to evaluate, the learner.safetensors of a run{_SHIPPED}; nothing is trained "
+            "then."
+        ),
+    ] = None
+    guide: Annotated[str, explained("q(w), or a baseline without a posterior.", GUIDES, BASELINES)] = "sib"
+    steps: int = 3
+    """Steps (K), where the guide takes any."""
+    initializer: Annotated[str, explained("lambda, where the steps start.", INITIALIZERS)] = "support"
+
+
+@dataclass(frozen=True, kw_only=True)
+class XiOptions:
+    """Of commands that choose a synthetic gradient."""
+
+    group: ClassVar[str] = "learner"
+    synthetic_gradient: Annotated[str, explained("xi.", SYNTHETIC_GRADIENTS)] = "mlp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What the steps descend beside the queries' synthetic gradient."""
+
+    group: ClassVar[str] = "learner"
+    support_gradient: bool = False
+    """Let sib's steps descend the labeled examples' loss too, with a learned weight."""
+    kl_weight: float | None = None
+    """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, unless said. With 0 q
+    is a point, and the prior learns nothing but the base classes' weights, in lwof."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerOptions(StepOptions, XiOptions, GuideOptions):
+    """Of a run."""
+
+    step_size: float = 1.0
+    """First value of eta."""
+    learn_step_size: bool = True
+    """Train eta, one for each step."""
+    step_samples: int = 0
+    """Draws of w inside a step; 0 takes the gradient at q's mean."""
+    fit_steps: int = 200
+    """Adam steps by which the mean-field guides fit each task."""
+    initial_scale: float | None = None
+    """First standard deviation of q; 0.01, or D^-1/2, the first width of a mixture's components, under that prior
+    with its KL counted, unless said."""
+    predictor_scale: float = 10.0
+    """First scale of the cosine predictor."""
+    kl_step: Literal["explicit", "implicit"] = "implicit"
+    """The KL's part of a step: eq. (9) to the letter, or at its end point (stable at any weight)."""
+    prior: Annotated[
+        str | None, explained("p(w); mixture in lwof and diagonal otherwise, unless said.", PRIORS)
+    ] = None
+    psi_from_base: bool = True
+    """In lwof, let the base classes' weights learn from the queries, through their draws: the ELBO's whole
+    gradient. Without it a mixture's stay as stage 1 made them, and psi learns from the KL alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedLearner(LearnerOptions):
+    """With the prior and the KL's weight that are meant."""
+
+    prior: str = field()
+    kl_weight: float = field()
+
+    def check_any_ways(self, ways: int, train_ways: int) -> None:
+        """Refuse parts that are made for the training tasks' number of classes alone.
+
+        Raises:
+            InputError: naming the part and those that serve any number.
+        """
+        parts: list[tuple[str, str, Mapping[str, object]]] = [("guide", self.guide, LEARNERS)]
+        learner = learner_named(self.guide)
+        if learner.takes_initializer:
+            parts.append(("initializer", self.initializer, INITIALIZERS))
+        if issubclass(learner, SIBGuide) and self.steps:
+            parts.append(("synthetic-gradient", self.synthetic_gradient, SYNTHETIC_GRADIENTS))
+        for option, name, known in parts:
+            if getattr(known[name], "fixed_ways", False):
+                able = ", ".join(n for n, part in known.items() if not getattr(part, "fixed_ways", False))
+                raise InputError(
+                    f"--train-ways {train_ways} with --ways {ways}: --{option} {name} serves one number of "
+                    f"classes; choose one of {able}"
+                )
+
+    def guide_settings(self, features: int) -> GuideSettings:
+        """Inside phi, for features of that many dimensions."""
+        given = self.initial_scale
+        settings = GuideSettings(
+            steps=self.steps,
+            initializer=self.initializer,
+            synthetic_gradient=self.synthetic_gradient,
+            step_size=self.step_size,
+            learn_step_size=self.learn_step_size,
+            step_samples=self.step_samples,
+            initial_scale=GuideSettings.initial_scale if given is None else given,
+            kl_step=self.kl_step,
+            support_gradient=self.support_gradient,
+            fit_steps=self.fit_steps,
+        )
+        return first_scale(settings, self.prior, self.kl_weight, features) if given is None else settings
