@@ -35,7 +35,7 @@ def options(command: str) -> frozenset[str]:
         patch.setenv("COLUMNS", "300")
         with pytest.raises(SystemExit):
             module.main()
-    heads = re.findall(r"^\W*(--[^{\n]*)", said.getvalue(), re.MULTILINE)
+    heads = re.findall(r"^\W{1,3}(--[^{\n]*)", said.getvalue(), re.MULTILINE)
     return frozenset({"--help", *(option for head in heads for option in _OPTION.findall(head.split("  ")[0]))})
 
 
