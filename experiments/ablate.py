@@ -19,6 +19,7 @@ from pyro_sib.experiments.comparison.table import markdown, table_rows
 from pyro_sib.experiments.drawing.style import save_figure
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.data import OwnDataOptions
 from pyro_sib.experiments.options.learner import StepOptions
 from pyro_sib.experiments.options.machine import CacheOptions
@@ -100,7 +101,8 @@ def cells(settings: AblateSettings) -> list[RunSettings]:
     """
     check_numbers(settings)
     images = settings.data_root is not None
-    common = RunSettings.like(
+    common = alike(
+        RunSettings,
         settings,
         *("shots", "steps", "support_gradient", "out"),
         setting="standard",

@@ -24,6 +24,7 @@ from pyro_sib.experiments.job.result import Chosen, Result, Second
 from pyro_sib.experiments.job.results import claim_folder, provenance, write_tasks
 from pyro_sib.experiments.job.settings import Job, RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
+from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.data import SourceOptions
 from pyro_sib.experiments.options.machine import MachineOptions, choose_device
 from pyro_sib.experiments.options.network import Stage1Options
@@ -66,7 +67,7 @@ class CompareSettings(MachineOptions, Stage1Options, SourceOptions, OneSizeTasks
             InputError: what is wrong, what would be right.
         """
         check_numbers(self)
-        return RunSettings.like(self, setting="standard").resolved()
+        return alike(RunSettings, self, setting="standard").resolved()
 
 
 @plain_torch()

@@ -8,6 +8,7 @@ from typing import Literal
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.settings import RunSettings, said
+from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.data import ImageOptions
 from pyro_sib.experiments.options.learner import XiOptions
 from pyro_sib.experiments.options.machine import MachineOptions
@@ -101,7 +102,8 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
         InputError: no row is left.
     """
     settings = settings.filled()
-    common = RunSettings.like(
+    common = alike(
+        RunSettings,
         settings,
         *("steps", "shots", "out"),
         setting="standard",

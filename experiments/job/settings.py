@@ -1,16 +1,14 @@
 """The settings of a run: what the command line says, and the job that it comes to."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.trained import decided
-from pyro_sib.experiments.options.data import DataOptions, ResolvedData
+from pyro_sib.experiments.options.data import DataOptions
 from pyro_sib.experiments.options.evaluation import EvaluationOptions
 from pyro_sib.experiments.options.learner import LearnerOptions, ResolvedLearner
 from pyro_sib.experiments.options.machine import MachineOptions, check_device
@@ -19,7 +17,6 @@ from pyro_sib.experiments.options.tasks import ResolvedTasks, TaskOptions
 from pyro_sib.experiments.options.training import ResolvedTraining, TrainingOptions
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.features.network_file import NetworkCard, read_card
-from pyro_sib.features.pretrain import PretrainSettings
 from pyro_sib.inference import LEARNERS, Baseline, learner_named
 from pyro_sib.inference.initializers import INITIALIZERS
 from pyro_sib.inference.learner_file import LearnerCard, read_learner_card
@@ -29,7 +26,7 @@ from pyro_sib.models import PRIORS
 from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+    pass
 
 Value = TypeVar("Value")
 
@@ -47,12 +44,6 @@ class RunSettings(
 
     out: Path | None = None
     """Where results go; runs/SETTING-DATA-..., unless said."""
-
-    @classmethod
-    def like(cls, others: "DataclassInstance", *but: str, **own: Any) -> Self:
-        """With whatever another command's settings have under the same names, but for some, and with `own`."""
-        shared = {f.name for f in fields(others)} & {f.name for f in fields(cls)} - {*but}
-        return cls(**{name: getattr(others, name) for name in shared} | own)
 
     def resolved(self) -> "Job":
         """All defaults filled in, all names and sizes checked, before anything is read.
@@ -124,7 +115,7 @@ class RunSettings(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedData, ResolvedTasks, RunSettings):
+class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, RunSettings):
     """The settings of a run with nothing left open, as `RunSettings.resolved` gives them."""
 
     out: Path = field()
@@ -175,10 +166,6 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedData, Reso
         """Of the ELBO's two terms."""
         with renamed(kl="kl_weight"):
             return ObjectiveWeights(self.kl_weight, self.psi_from_base, self.iterations * self.batch_size)
-
-    def pretrain_settings(self, device: torch.device) -> PretrainSettings:
-        """Stage 1 on that device."""
-        return self.stage_1(self.image_size, device)
 
     def learner_settings(self, features: int) -> LearnerSettings:
         """Of the program, for features of that many dimensions."""

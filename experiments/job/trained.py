@@ -37,21 +37,13 @@ def decided(settings: "DataclassInstance", name: str, card: LearnerCard) -> dict
 
 def _of(card: LearnerCard) -> dict[str, Any]:
     """All that the card says, under the names of a run's settings."""
-    learner, inside, pictures = card.learner, card.learner.inside, card.pictures
+    learner, pictures = card.learner, card.pictures
+    inside = {name: value for name, value in asdict(learner.inside).items() if name != "psi_through_steps"}
     found = {
+        **inside,
         "setting": "lwof" if learner.joint else "standard",
         "guide": learner.guide,
         "prior": learner.prior,
-        "steps": inside.steps,
-        "initializer": inside.initializer,
-        "synthetic_gradient": inside.synthetic_gradient,
-        "support_gradient": inside.support_gradient,
-        "step_size": inside.step_size,
-        "learn_step_size": inside.learn_step_size,
-        "step_samples": inside.step_samples,
-        "initial_scale": inside.initial_scale,
-        "kl_step": inside.kl_step,
-        "fit_steps": inside.fit_steps,
         "predictor_scale": learner.predictor_scale,
         "kl_weight": learner.weights.kl,
         "psi_from_base": learner.weights.base_to_psi,

@@ -1,6 +1,6 @@
 """Which data, and which of their classes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -86,13 +86,6 @@ class DataOptions(SourceOptions):
             raise InputError(f"--data {self.data} needs --data-root, the folder with its images or pickles")
         if self.data == "synthetic" and self.data_root:
             raise InputError(f"--data-root {self.data_root} given with --data synthetic; add --data folders")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResolvedData(DataOptions):
-    """With the size of images that is meant."""
-
-    image_size: int = field()
 
 
 @dataclass(frozen=True, kw_only=True)

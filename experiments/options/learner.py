@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.names import explained, listed
 from pyro_sib.inference import BASELINES, GUIDES, LEARNERS, GuideSettings, SIBGuide, learner_named
 from pyro_sib.inference.initializers import INITIALIZERS
@@ -112,17 +113,6 @@ class ResolvedLearner(LearnerOptions):
 
     def guide_settings(self, features: int) -> GuideSettings:
         """Inside phi, for features of that many dimensions."""
-        given = self.initial_scale
-        settings = GuideSettings(
-            steps=self.steps,
-            initializer=self.initializer,
-            synthetic_gradient=self.synthetic_gradient,
-            step_size=self.step_size,
-            learn_step_size=self.learn_step_size,
-            step_samples=self.step_samples,
-            initial_scale=GuideSettings.initial_scale if given is None else given,
-            kl_step=self.kl_step,
-            support_gradient=self.support_gradient,
-            fit_steps=self.fit_steps,
-        )
-        return first_scale(settings, self.prior, self.kl_weight, features) if given is None else settings
+        if self.initial_scale is not None:
+            return alike(GuideSettings, self)
+        return first_scale(alike(GuideSettings, self, "initial_scale"), self.prior, self.kl_weight, features)

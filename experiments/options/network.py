@@ -1,19 +1,17 @@
 """The feature network f: which one, how stage 1 trains it, and what is done with its features."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, ClassVar, Literal
 
 import torch
 import tyro
 
 from pyro_sib.backbones import BACKBONES
+from pyro_sib.experiments.options.data import DataOptions
 from pyro_sib.experiments.options.names import listed
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.features.network_file import SHIPPED
 from pyro_sib.features.pretrain import PretrainSettings, choose_precision
-
-_CHECKED = ("epochs", "batch_size", "learning_rate", "weight_decay")
-"""Settings of stage 1 that it checks; here their names begin with pretrain_."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,29 +75,19 @@ class NetworkOptions(Stage1Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResolvedNetwork(NetworkOptions):
-    """With the epochs of stage 1 that are meant."""
+class ResolvedNetwork(NetworkOptions, DataOptions):
+    """With the size of images and the epochs of stage 1 that are meant."""
 
+    image_size: int = field()
     pretrain_epochs: int = field()
 
-    def stage_1(self, image_size: int, device: torch.device) -> PretrainSettings:
-        """Stage 1 on images of that size, on that device."""
-        with renamed(**{name: f"pretrain_{name}" for name in _CHECKED}):
+    def pretrain_settings(self, device: torch.device) -> PretrainSettings:
+        """Stage 1 on that device."""
+        own = [f.name for f in fields(PretrainSettings) if hasattr(self, f"pretrain_{f.name}")]
+        with renamed(**{name: f"pretrain_{name}" for name in own}):
             return PretrainSettings(
                 backbone=self.backbone,
-                image_size=image_size,
-                epochs=self.pretrain_epochs,
-                batch_size=self.pretrain_batch_size,
-                learning_rate=self.pretrain_learning_rate,
-                schedule=self.pretrain_schedule,
-                weight_decay=self.pretrain_weight_decay,
-                seed=self.pretrain_seed,
-                label_smoothing=self.pretrain_label_smoothing,
-                mixup=self.pretrain_mixup,
-                colour=self.pretrain_colour,
-                crop=self.pretrain_crop,
-                rotation=self.pretrain_rotation,
-                averaging=self.pretrain_averaging,
-                head_scale=self.pretrain_head_scale,
-                precision=choose_precision(self.precision, device, image_size),
+                image_size=self.image_size,
+                precision=choose_precision(self.precision, device, self.image_size),
+                **{name: getattr(self, f"pretrain_{name}") for name in own},
             )

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.names import listed
 from pyro_sib.inference.optimizer import SCHEDULES
 from pyro_sib.inference.training import OBJECTIVES, TrainSettings
@@ -74,13 +75,4 @@ class ResolvedTraining(TrainingOptions):
 
     def train_settings(self) -> TrainSettings:
         """Stage 2."""
-        return TrainSettings(
-            iterations=self.iterations,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            objective=self.objective,
-            particles=self.particles,
-            seed=self.seed,
-        )
+        return alike(TrainSettings, self)

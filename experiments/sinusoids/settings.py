@@ -7,6 +7,7 @@ from typing import Literal
 from pyro_sib.data.worlds.sinusoids import SinusoidShape
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
+from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.features.fourier import plain_features
 from pyro_sib.inference import GuideSettings
@@ -86,24 +87,11 @@ class RegressionSettings:
 
     def guide_settings(self) -> GuideSettings:
         """Inside phi."""
-        return GuideSettings(
-            steps=self.steps,
-            initializer=self.initializer,
-            step_size=self.step_size,
-            step_samples=self.step_samples,
-            initial_scale=self.initial_scale,
-        )
+        return alike(GuideSettings, self)
 
     def train_settings(self) -> TrainSettings:
         """The budget of SVI."""
-        return TrainSettings(
-            iterations=self.iterations,
-            epochs=min(EPOCHS, max(self.iterations, 1)),
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule="cosine",
-            seed=self.seed,
-        )
+        return alike(TrainSettings, self, epochs=min(EPOCHS, max(self.iterations, 1)), schedule="cosine")
 
 
 @dataclass(frozen=True, kw_only=True)

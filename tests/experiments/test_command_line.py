@@ -22,6 +22,7 @@ from pyro_sib.experiments.job.limits import limit_of
 from pyro_sib.experiments.job.restore import read_settings
 from pyro_sib.experiments.job.results import claim_folder, config_of
 from pyro_sib.experiments.job.settings import Job, RunSettings
+from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.machine import choose_device
 from pyro_sib.experiments.options.names import explained, lines, listed
 from pyro_sib.experiments.reproduce import ReproduceSettings, rows
@@ -206,7 +207,7 @@ def test_a_command_keeps_its_limits_once_it_is_resolved():
 
 
 def test_settings_alike_are_taken_over():
-    like = RunSettings.like(AblateSettings(ways=7, shots="1,2"), "shots", "steps", "support_gradient", seed=3)
+    like = alike(RunSettings, AblateSettings(ways=7, shots="1,2"), "shots", "steps", "support_gradient", seed=3)
     assert (like.ways, like.shots, like.seed, like.image_size) == (7, 1, 3, 42)
 
 

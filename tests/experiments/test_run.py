@@ -519,7 +519,7 @@ def test_bad_images_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, 
         )
         for split in ("train", "val"):
             (root / f"mini-imagenet-cache-{split}.pkl").write_bytes(content)
-    options = f"--setting standard --data mini-imagenet --data-root {root} --image-size 20 --out {tmp_path}/out"
+    options = f"--setting standard --data folders --data-root {root} --image-size 20 --out {tmp_path}/out"
     code, stderr = _main(monkeypatch, capsys, *options.split(), "--cache-dir", str(tmp_path / "cache"))
     assert code == 2
     assert stderr.count("\n") == 1
