@@ -80,7 +80,8 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> Result:
     split = choose_split(data, settings)
     make_sources(data, settings, split, torch.device("cpu"))  # refuses impossible sizes before long work
     done = settings.out / "result.json"
-    say_selection(data, reporter)
+    if settings.learner is None:
+        say_selection(data, reporter)
     whole = not settings.posterior_tasks or exported_tasks(settings.out / POSTERIOR) == settings.posterior_tasks
     whole = whole and (settings.learner is not None or (settings.out / LEARNER).is_file())
     held = Result.read(done) if done.exists() else None
@@ -202,7 +203,7 @@ def _finish(
         second=None if second is None else Second.of(second, query_balance=settings.second_balance),
         novel_share_scores=tuple(Shared.of(found, strength=strength) for strength, found in shares.items()),
         tasks=tasks,
-        selected_on=selected_on(ground.bank),
+        selected_on=None if settings.learner is not None else selected_on(ground.bank),
         steps=last,
         warnings=tuple(warnings),
         oracle=guide.oracle,
