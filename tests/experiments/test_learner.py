@@ -36,7 +36,7 @@ def test_a_saved_learner_is_evaluated_to_the_same_numbers(small, tmp_path, setti
     assert again.calibration == trained.calibration
     assert again.train_log == ()
     assert (again.iterations, again.guide) == (24, "sib")
-    assert again.options["kl_weight"] == trained.options["kl_weight"]
+    assert again.kl_weight == trained.kl_weight
     assert not (tmp_path / "again" / "sib.safetensors").exists()
     assert not (tmp_path / "again" / "learner.safetensors").exists()
     assert run(RunSettings(learner=str(file), out=tmp_path / "again", **options)) == again
