@@ -1,6 +1,6 @@
 """The calibrate command from end to end on small features."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -66,8 +66,8 @@ def test_a_joint_run_is_measured_by_part(small):
     found = calibrate(settings_for(small.out, draws=small.draws))
     posterior = found["rows"][1]
     for name in ("metrics", "joint"):
-        assert posterior[name] == result[name]
-    assert posterior["accuracy"]["mean"] == pytest.approx(result["metrics"]["both"]["mean"], abs=1e-3)
+        assert posterior[name] == asdict(result)[name]
+    assert posterior["accuracy"]["mean"] == pytest.approx(result.metrics["both"].mean, abs=1e-3)
     assert sum(posterior["joint"]["errors"].values()) == pytest.approx(100, abs=0.01)
     text = (small.out.parent / "calibration" / "table.md").read_text()
     for word in ("AUROC, base or novel", "novel taken for base", "base, together"):

@@ -201,7 +201,7 @@ def test_a_disk_that_fills_up_keeps_what_was_written(small, monkeypatch, capsys)
     assert "result.json cannot be written (No space left on device); free some space" in error
     assert {"tasks.csv", "sib.safetensors", "config.json"} <= {path.name for path in small.out.iterdir()}
     assert whole is run_module.write_json
-    assert run(one)["decoration_warnings"] == []
+    assert run(one).decoration_warnings == ()
 
 
 DAMAGED = (
