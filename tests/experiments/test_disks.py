@@ -217,7 +217,7 @@ DAMAGED = (
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-@pytest.mark.parametrize("name", ["config.json", "result.json", "sib.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "result.json", "learner.safetensors"])
 def test_a_damaged_run_is_one_line(finished, tmp_path, monkeypatch, capsys, name, content):
     folder = tmp_path / "out"
     folder.mkdir()
