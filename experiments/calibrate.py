@@ -31,7 +31,7 @@ from pyro_sib.files import check_writable, write_json, write_text
 from pyro_sib.inference import Guide
 from pyro_sib.scores.calibration import area_under_risk, auroc, entropy, mutual_information, reliability
 from pyro_sib.scores.metrics import MeanInterval, TaskScores, mean_interval, score
-from pyro_sib.tasks.open_set import stranger_rows, with_strangers
+from pyro_sib.tasks.open_set import unknown_rows, with_unknown
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
 
@@ -172,8 +172,8 @@ def _predict(
         episode = source.episodes(indices)
         own = source.sampler.novel.y[source.sampler.sample(indices).support[:, :: source.sampler.shape.shots]]
         shape, ids = source.sampler.shape, episode.evidence.joint_base_ids
-        rows = stranger_rows(source.sampler.novel, own, indices, shape.ways * shape.queries)
-        mixed = with_strangers(bare.episodes(indices), source.novel[rows.to(source.novel.device)])
+        rows = unknown_rows(source.sampler.novel, own, indices, shape.ways * shape.queries)
+        mixed = with_unknown(bare.episodes(indices), source.novel[rows.to(source.novel.device)])
         mixed = mixed if source.propagation is None else source.propagation(mixed)
         queries = episode.evidence.queries
         for i, predictor in enumerate(predictors):

@@ -77,7 +77,8 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> Result:
     split = choose_split(data, job)
     make_sources(data, job, split, torch.device("cpu"))  # refuses impossible sizes before long work
     done = job.out / "result.json"
-    say_selection(data, reporter)
+    if job.learner is None:
+        say_selection(data, reporter)
     whole = not job.posterior_tasks or exported_tasks(job.out / POSTERIOR) == job.posterior_tasks
     whole = whole and (job.learner is not None or (job.out / LEARNER).is_file())
     held = Result.read(done) if done.exists() else None
@@ -196,7 +197,7 @@ def _finish(
         second=None if second is None else Second.of(second, query_balance=settings.second_balance),
         novel_share_scores=tuple(Shared.of(found, strength=strength) for strength, found in shares.items()),
         tasks=tasks,
-        selected_on=selected_on(ground.bank),
+        selected_on=None if settings.learner is not None else selected_on(ground.bank),
         steps=last,
         warnings=tuple(warnings),
         oracle=guide.oracle,

@@ -30,9 +30,9 @@ def gradient_cosine(guide: SIBGuide, episode: Episode) -> Tensor:
     points = guide.look(evidence, constant)
     cosines = []
     for theta in guide.iterates(evidence)[:-1]:
-        outputs, pull_back = guide.likelihood.pull_back(theta.loc, points.x)
+        outputs, vjp = guide.likelihood.vjp(theta.loc, points.x)
         synthetic, true = (
-            pull_back(towards).flatten(1)
+            vjp(towards).flatten(1)
             for towards in (
                 guide.output_gradient(outputs, points.base, evidence),
                 guide.likelihood.output_gradient(outputs, labels, points.base),

@@ -73,7 +73,7 @@ class Guide(Learner):
         return [sum(each) / count for each in found]  # type: ignore[misc]
 
     def fit(self, evidence: Evidence, prior: PriorLike) -> tuple[GaussianParameters, Tensor | None]:
-        """theta^K, and (T,) zeros that carry a gradient of the KL to psi beyond that of log p_psi(w), or None.
+        """theta^K, and (T,) a zero-valued term whose gradient is dKL/dtheta^K . dtheta^K/dpsi, or None.
 
         Args:
             evidence: the tasks.

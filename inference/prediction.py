@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.counter_rng import make_key, normal
+from pyro_sib.readable import readable
 from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
 _DRAW_KEY = make_key("posterior draws")
@@ -63,7 +64,7 @@ class PosteriorWeights:
     def __init__(self, prior: PriorLike, evidence: Evidence, theta: GaussianParameters):
         self.task_ids, self.loc, self.scale = evidence.task_ids, theta.loc, theta.log_scale.exp()
         ids = evidence.joint_base_ids
-        if ids is not None and bool((ids == ids[:1]).all()):
+        if ids is not None and _one_row(ids):
             ids = ids[:1]
         self.base_loc = None if ids is None else prior.base_locs(ids)
         self.base_scale = None if ids is None else prior.base_posterior(ids).variance.sqrt()
@@ -80,6 +81,11 @@ class PosteriorWeights:
         if self.base_loc is None or self.base_scale is None:
             return w, None
         return w, base_draw(draw, self.base_loc, self.base_scale)
+
+
+def _one_row(ids: Tensor) -> bool:
+    """Whether all rows are one, as a sampler's are by their form; others' are told by values that are at hand."""
+    return ids.stride(0) == 0 or (readable(ids) and bool((ids == ids[:1]).all()))
 
 
 def base_draw(draw: int, loc: Tensor, scale: Tensor) -> Tensor:

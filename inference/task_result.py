@@ -47,7 +47,7 @@ class Prediction:
     """
 
     classes: tuple[str, ...]
-    labels: NDArray[np.str_]
+    labels: NDArray[Any]
     probabilities: Floats
     entropy: Floats
     mutual_information: Floats

@@ -6,7 +6,7 @@ import torch
 from pyro.distributions import Categorical
 from torch import Tensor, nn
 
-from pyro_sib.cosine import CosineTape, cosine_pull_back, unit, unit_logits
+from pyro_sib.cosine import CosineTape, cosine_vjp, unit, unit_logits
 from pyro_sib.types import Evidence, Tape
 
 
@@ -53,12 +53,12 @@ class CosineCategorical(nn.Module):
         """Cosine logits of unit features, (..., T, P, N); the scale is a constant (footnote 3)."""
         return unit_logits(points, w, self.scale.detach())
 
-    def pull_back(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def vjp(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """`step_outputs` and, in closed form, gradients in them -> in w, (..., T, P, N) -> (..., T, N, D)."""
-        return cosine_pull_back(points, w, self.scale.detach())
+        return cosine_vjp(points, w, self.scale.detach())
 
     def tape(self, w: Tensor, points: Tensor) -> Tape:
-        """`step_outputs` and the ways back, (T, N, D), (T, P, D)."""
+        """`step_outputs` and their vector-Jacobian products, (T, N, D), (T, P, D)."""
         return CosineTape(points, w, self.scale.detach())
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:

@@ -51,12 +51,12 @@ class LinearGaussian(nn.Module):
         """The means, (..., T, P, 1)."""
         return self.logits(w, points)
 
-    def pull_back(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def vjp(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The means, and gradients in them -> in w: the sum over points of gradient . f(x), (..., T, 1, D)."""
         return self.step_outputs(w, points), lambda output_gradient: output_gradient.transpose(-1, -2) @ points
 
     def tape(self, w: Tensor, points: Tensor) -> Tape:
-        """`step_outputs` and the ways back, (T, 1, D), (T, P, D)."""
+        """`step_outputs` and their vector-Jacobian products, (T, 1, D), (T, P, D)."""
         return LinearTape(points, w)
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
@@ -71,7 +71,7 @@ class LinearGaussian(nn.Module):
 
 
 class LinearTape:
-    """The means at one w with both ways back, for C cotangents side by side (`pyro_sib.types.Tape`).
+    """The means at one w with its vector-Jacobian products, for C cotangents side by side (`pyro_sib.types.Tape`).
 
     Args:
         x: (T, P, D).
@@ -81,14 +81,14 @@ class LinearTape:
     def __init__(self, x: Tensor, w: Tensor):
         self.x, self.outputs = x, x @ w.transpose(1, 2)
 
-    def pull_back(self, gradient: Tensor) -> Tensor:
+    def vjp(self, gradient: Tensor) -> Tensor:
         """A gradient in the means -> in w: (T, P, 1) -> (T, 1, D)."""
         return gradient.transpose(1, 2) @ self.x
 
-    def pull(self, cotangents: Tensor) -> Tensor:
+    def vjp_many(self, cotangents: Tensor) -> Tensor:
         """Cotangents of the means -> of w: (C, T, P, 1) -> (C, T, 1, D)."""
         return cotangents.transpose(-1, -2) @ self.x
 
-    def pull_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what `pull_back` gave, (C, T, 1, D) -> of its gradient, (C, T, P, 1), and of w: none, it is linear."""
+    def vjp_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what `vjp` gave, (C, T, 1, D) -> of its gradient, (C, T, P, 1), and of w: none, it is linear."""
         return self.x @ cotangents.transpose(-1, -2), torch.zeros_like(cotangents)

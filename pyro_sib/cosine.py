@@ -65,7 +65,7 @@ def unit_logits(unit_x: Tensor, w: Tensor, scale: Tensor) -> Tensor:
     return logits
 
 
-def cosine_pull_back(unit_x: Tensor, w: Tensor, scale: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+def cosine_vjp(unit_x: Tensor, w: Tensor, scale: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Logits, and their vector-Jacobian product in closed form: what eq. (9) needs without a second backward pass.
 
     With v = w / |w|: d logits_qn / d w_n = scale / |w_n| * (x_q - (x_q . v_n) v_n). The sum over queries of
@@ -83,11 +83,11 @@ def cosine_pull_back(unit_x: Tensor, w: Tensor, scale: Tensor) -> tuple[Tensor, 
     norms = _norms(w, scale)
     logits: Tensor = _Logits.apply(unit_x, w, scale, *norms)
 
-    def pull_back(grad_logits: Tensor) -> Tensor:
-        pulled: Tensor = _PullBack.apply(unit_x, w, scale, grad_logits, logits.detach(), *norms)
+    def vjp(grad_logits: Tensor) -> Tensor:
+        pulled: Tensor = _VectorJacobian.apply(unit_x, w, scale, grad_logits, logits.detach(), *norms)
         return pulled
 
-    return logits, pull_back
+    return logits, vjp
 
 
 @torch.no_grad()
@@ -131,13 +131,13 @@ class _Logits(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_x = _product(grad, slope * w).sum_to_size(unit_x.shape)
         if ctx.needs_input_grad[1]:
-            of_w = _pull_back(unit_x, w, grad, logits, inverse_square, slope)[0].sum_to_size(w.shape)
+            of_w = _vjp(unit_x, w, grad, logits, inverse_square, slope)[0].sum_to_size(w.shape)
         if ctx.needs_input_grad[2]:
             of_scale = ((grad * logits).sum() / scale).sum_to_size(scale.shape)
         return of_x, of_w, of_scale, None, None
 
 
-class _PullBack(torch.autograd.Function):
+class _VectorJacobian(torch.autograd.Function):
     """The vector-Jacobian product of `_Logits`, and its own.
 
     With h = grad^T x, a = v . h and the cotangent c, b = v . c: the product is s r (h - a v) where r = 1 / |w| and
@@ -155,7 +155,7 @@ class _PullBack(torch.autograd.Function):
         inverse_square: Tensor,
         slope: Tensor,
     ) -> Tensor:
-        pulled, met, along = _pull_back(unit_x, w, grad, logits, inverse_square, slope)
+        pulled, met, along = _vjp(unit_x, w, grad, logits, inverse_square, slope)
         ctx.save_for_backward(unit_x, w, scale, grad, met, along, inverse_square, slope, pulled)
         return pulled
 
@@ -164,7 +164,7 @@ class _PullBack(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         unit_x, w, scale, grad, met, along, inverse_square, slope, pulled = ctx.saved_tensors
         of_x = of_scale = None
-        of_met, of_w = _pull_twice(cotangent, w, met, along, inverse_square, slope)
+        of_met, of_w = _vjp_twice(cotangent, w, met, along, inverse_square, slope)
         if ctx.needs_input_grad[0]:
             of_x = _product(grad, of_met).sum_to_size(unit_x.shape)
         if ctx.needs_input_grad[2]:
@@ -173,10 +173,10 @@ class _PullBack(torch.autograd.Function):
         return of_x, of_w.sum_to_size(w.shape), of_scale, of_grad, None, None, None
 
 
-def _pull_twice(
+def _vjp_twice(
     cotangent: Tensor, w: Tensor, met: Tensor, along: Tensor, inverse_square: Tensor, slope: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The derivatives of `_pull_back` in grad^T x and in w."""
+    """The derivatives of `_vjp` in grad^T x and in w."""
     # b v = share w
     share = inverse_square * (w * cotangent).sum(-1, keepdim=True)
     against = torch.sub(slope * (met * cotangent).sum(-1, keepdim=True), along * share, alpha=3)
@@ -185,7 +185,7 @@ def _pull_twice(
     return of_met, of_w.addcmul(slope * share, met, value=-1)
 
 
-def _pull_back(
+def _vjp(
     unit_x: Tensor, w: Tensor, grad: Tensor, logits: Tensor, inverse_square: Tensor, slope: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The product, grad^T x, and the sum over q of grad_qn logits_qn, (..., N, 1)."""
@@ -195,7 +195,7 @@ def _pull_back(
 
 
 class CosineTape:
-    """`cosine_pull_back` at one w with both ways back, for C cotangents side by side (`pyro_sib.types.Tape`).
+    """`cosine_vjp` at one w, differentiable for C cotangents side by side (`pyro_sib.types.Tape`).
 
     Args:
         unit_x: (T, Q, D) normalized features.
@@ -207,14 +207,12 @@ class CosineTape:
         self.x, self.w, (self.inverse_square, self.slope) = unit_x, w, _norms(w, scale)
         self.outputs = torch.bmm(unit_x, (self.slope * w).transpose(1, 2))
 
-    def pull_back(self, gradient: Tensor) -> Tensor:
+    def vjp(self, gradient: Tensor) -> Tensor:
         """A gradient in the logits -> in w: (T, Q, N) -> (T, N, D)."""
-        pulled, self.met, self.along = _pull_back(
-            self.x, self.w, gradient, self.outputs, self.inverse_square, self.slope
-        )
+        pulled, self.met, self.along = _vjp(self.x, self.w, gradient, self.outputs, self.inverse_square, self.slope)
         return pulled
 
-    def pull(self, cotangents: Tensor) -> Tensor:
+    def vjp_many(self, cotangents: Tensor) -> Tensor:
         """Cotangents of the logits -> of w: (C, T, Q, N) -> (C, T, N, D)."""
         many, tasks, queries, ways = cotangents.shape
         rows = cotangents.permute(1, 0, 3, 2).reshape(tasks, many * ways, queries)
@@ -222,10 +220,10 @@ class CosineTape:
         along = (cotangents * self.outputs).sum(-2).unsqueeze(-1)
         return torch.addcmul(self.slope * met, along * self.inverse_square, self.w, value=-1)
 
-    def pull_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what `pull_back` gave last, (C, T, N, D) -> of its gradient, (C, T, Q, N), and of w, (C, T, N, D)."""
+    def vjp_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what `vjp` gave last, (C, T, N, D) -> of its gradient, (C, T, Q, N), and of w, (C, T, N, D)."""
         many, tasks, ways, features = cotangents.shape
-        of_met, of_w = _pull_twice(cotangents, self.w, self.met, self.along, self.inverse_square, self.slope)
+        of_met, of_w = _vjp_twice(cotangents, self.w, self.met, self.along, self.inverse_square, self.slope)
         rows = of_met.transpose(0, 1).reshape(tasks, many * ways, features)
         # Rows first is twice as fast as queries first.
         of_gradient = torch.bmm(rows, self.x.transpose(1, 2)).view(tasks, many, ways, -1)

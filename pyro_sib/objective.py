@@ -43,7 +43,7 @@ class ObjectiveWeights:
         return log_likelihood - self.kl * (kl + base_kl / self.tasks_in_all)
 
     def counted(self, distribution: TorchDistribution) -> TorchDistribution:
-        """The distribution for a latent's site: with a KL of weight 0, one whose density nobody computes."""
+        """The distribution for a latent's site, its density masked where kl = 0, so that Pyro skips it."""
         return distribution.mask(False) if self.kl == 0 else distribution
 
     def latent(self, tasks: int) -> AbstractContextManager:

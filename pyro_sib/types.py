@@ -227,19 +227,19 @@ class PriorLike(Protocol):
 
 
 class Tape(Protocol):
-    """Outputs at one w, (T, N, D), and the ways back through them for C cotangents side by side."""
+    """Outputs at one w, (T, N, D), and their vector-Jacobian products for C cotangents side by side."""
 
     outputs: Tensor
     """(T, P, N)."""
 
-    def pull_back(self, gradient: Tensor) -> Tensor:
+    def vjp(self, gradient: Tensor) -> Tensor:
         """A gradient in the outputs -> in w: (T, P, N) -> (T, N, D)."""
 
-    def pull(self, cotangents: Tensor) -> Tensor:
+    def vjp_many(self, cotangents: Tensor) -> Tensor:
         """Cotangents of the outputs -> of w: (C, T, P, N) -> (C, T, N, D)."""
 
-    def pull_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what `pull_back` gave last, (C, T, N, D) -> of its gradient, (C, T, P, N), and of w, (C, T, N, D)."""
+    def vjp_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
+        """Of what `vjp` gave last, (C, T, N, D) -> of its gradient, (C, T, P, N), and of w, (C, T, N, D)."""
 
 
 class LikelihoodLike(Protocol):
@@ -260,11 +260,11 @@ class LikelihoodLike(Protocol):
     def step_outputs(self, w: Tensor, points: Tensor) -> Tensor:
         """(..., T, N, D), (T, P, D) -> (..., T, P, N); the likelihood's own parameters are constants."""
 
-    def pull_back(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def vjp(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """`step_outputs`, and what takes a gradient in them to one in w: (..., T, P, N) -> (..., T, N, D)."""
 
     def tape(self, w: Tensor, points: Tensor) -> Tape:
-        """`step_outputs` and the ways back, (T, N, D), (T, P, D)."""
+        """`step_outputs` and their vector-Jacobian products, (T, N, D), (T, P, D)."""
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """Gradient of -log p(y | outputs) in the outputs, (..., T, P, N).

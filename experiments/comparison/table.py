@@ -16,7 +16,7 @@ USUAL = {
     **dict.fromkeys(("learn_step_size", "psi_from_base"), True),
     **{"propagation": 0.0, "step_samples": 0},
 }
-"""Of METHOD, what goes without saying in a label."""
+"""Defaults of METHOD that labels leave out."""
 WORDS = {
     "steps": "K=",
     "kl_weight": "kl ",

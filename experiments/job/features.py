@@ -105,7 +105,8 @@ def choose_split(data: DataSet, settings: Job) -> str:
     """
     split = settings.split or (TEST if TEST in data.splits else VAL)
     data.split(split)
-    data.split(BASE_TRAIN)
+    if settings.learner is None:
+        data.split(BASE_TRAIN)
     return split
 
 

@@ -17,7 +17,8 @@ def selection_split(data: DataSet) -> str:
 def make_sources(data: DataSet, settings: Job, split: str, device: torch.device) -> dict[str, TaskSource]:
     """Sources of the training, selection and evaluation tasks, by purpose: train, select, evaluate [, second].
 
-    `second` holds evaluation tasks of the second query balance, where one is asked for.
+    `second` holds evaluation tasks of the second query balance, where one is asked for. Where a saved learner is
+    evaluated there are no training and selection tasks, and the data need no base classes for them.
 
     Raises:
         InputError: a missing split, or one too small for these tasks.
@@ -33,14 +34,15 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
         rows = None if base_split is None or not settings.joint else base_split.x.to(device)
         return TaskSource(sampler, sampler.novel.x.to(device), rows, settings.propagator())
 
-    chosen_by = selection_split(data)
     held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}
     trained_on, evaluated_on = settings.train_shape(), settings.shape()
     found = {
-        "train": source("train", BASE_TRAIN, BASE_TRAIN, settings.seed, trained_on),
-        "select": source("select", chosen_by, held_out[chosen_by], 0, trained_on),
         "evaluate": source(f"evaluate {split}", split, held_out[split], 0, evaluated_on),
     }
+    if settings.learner is None:
+        chosen_by = selection_split(data)
+        found["train"] = source("train", BASE_TRAIN, BASE_TRAIN, settings.seed, trained_on)
+        found["select"] = source("select", chosen_by, held_out[chosen_by], 0, trained_on)
     if settings.second_balance is not None:
         second = settings.shape(settings.second_balance)
         found["second"] = source(f"evaluate {split}", split, held_out[split], 0, second)

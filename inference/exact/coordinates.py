@@ -110,13 +110,13 @@ def _curvature(posterior: TaskPosterior, w: Tensor, scale: Tensor) -> tuple[Tens
     likelihood, evidence = posterior.likelihood, posterior.episode.evidence
     weights = w.unflatten(-1, posterior.shape[1:])
     points = likelihood.query_points(evidence)
-    outputs, pull_back = likelihood.pull_back(weights, points)
-    gradient = pull_back(posterior.output_gradient(outputs)).flatten(2)
+    outputs, vjp = likelihood.vjp(weights, points)
+    gradient = vjp(posterior.output_gradient(outputs)).flatten(2)
     values, vectors = torch.linalg.eigh(_second_derivative(posterior, outputs[0]))
     roots = (values.clamp_min(0).sqrt()[..., None] * vectors.mT) * posterior.power**0.5
-    # Row (i, p) of B: the pull-back of root i of point p alone.
+    # Row (i, p) of B: the vector-Jacobian product of root i of point p alone.
     rows = torch.diag_embed(roots.permute(2, 0, 3, 1)).permute(0, 3, 1, 4, 2)
-    jacobian = likelihood.pull_back(weights[0], points)[1](rows.flatten(0, 1)).flatten(2)
+    jacobian = likelihood.vjp(weights[0], points)[1](rows.flatten(0, 1)).flatten(2)
     return posterior.power * scale * gradient, jacobian.transpose(0, 1) * scale[:, None]
 
 

@@ -91,10 +91,10 @@ class TaskPosterior:
         """
         evidence = self.episode.evidence
         points = self.likelihood.query_points(evidence)
-        outputs, pull_back = self.likelihood.pull_back(w, points)
+        outputs, vjp = self.likelihood.vjp(w, points)
         prior = self.prior.distribution(evidence.base_ids).log_prob(w).sum(-1)
         value = prior + self.power * self._log_likelihood(outputs)
-        pull = pull_back(self.output_gradient(outputs))
+        pull = vjp(self.output_gradient(outputs))
         point = GaussianParameters(w, torch.full_like(w, _POINT))
         precision, shift = self.prior.kl_gradient(point, evidence.base_ids, detach=True)
         return value, shift - precision * w - self.power * pull

@@ -59,9 +59,9 @@ class MeanFieldGuide(Guide):
         """Of the objective in theta, estimated from this step's draws."""
         noise = self._noise(theta, evidence, step)
         w = theta.loc + noise
-        outputs, pull_back = self.likelihood.pull_back(w, points)
+        outputs, vjp = self.likelihood.vjp(w, points)
         given = None if base is None else base.expand(*outputs.shape[:-1], 1)
-        in_w = pull_back(self.likelihood.output_gradient(outputs, y, given) / points.shape[-2])
+        in_w = vjp(self.likelihood.output_gradient(outputs, y, given) / points.shape[-2])
         loc, log_scale = in_w.mean(0), (in_w * noise).mean(0)
         if self.weights.kl == 0:
             return GaussianParameters(loc, log_scale)

@@ -66,8 +66,8 @@ class MetaLSTMGuide(Guide):
         self, w: Tensor, evidence: Evidence, points: Tensor, base: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Gradient, (T, N, D), and value, (T,), of the labeled examples' mean loss; base classes count as one."""
-        (outputs, pull_back), y = self.likelihood.pull_back(w, points), evidence.support_y
-        gradient = pull_back(self.likelihood.output_gradient(outputs, y, base) / points.shape[-2])
+        (outputs, vjp), y = self.likelihood.vjp(w, points), evidence.support_y
+        gradient = vjp(self.likelihood.output_gradient(outputs, y, base) / points.shape[-2])
         if base is not None:
             outputs, y = torch.cat([base, outputs], dim=-1), y + 1
         return gradient, -self.likelihood.distribution(outputs).log_prob(y).mean(-1)

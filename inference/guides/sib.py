@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_sib.inference.settings import GuideSettings, TaskForm
-from pyro_sib.inference.steps.closed_form import WayBack
+from pyro_sib.inference.steps.closed_form import Backward
 from pyro_sib.inference.steps.psi_taps import PsiEnters
 from pyro_sib.inference.steps.synthetic_gradients import MLPGradient, make_synthetic_gradient
 from pyro_sib.inference.steps.unrolled import Points, UnrolledGuide, walked
@@ -61,9 +61,9 @@ class SIBGuide(UnrolledGuide):
 
     def taped_output_gradient(
         self, outputs: Tensor, base: Tensor | None, evidence: Evidence
-    ) -> tuple[Tensor, WayBack]:
+    ) -> tuple[Tensor, Backward]:
         """That of xi, in closed form where it has one."""
-        if self._plain and isinstance(self.xi, MLPGradient) and self.xi.has_way_back:
+        if self._plain and isinstance(self.xi, MLPGradient) and self.xi.has_backward:
             return self.xi.taped(outputs, base)
         return super().taped_output_gradient(outputs, base, evidence)
 
@@ -80,10 +80,10 @@ class SIBGuide(UnrolledGuide):
         gradient = super().gradient(w, points, evidence, k)
         if (labeled := points.labeled) is None:
             return gradient
-        outputs, pull_back = self.likelihood.pull_back(w, labeled.x)
+        outputs, vjp = self.likelihood.vjp(w, labeled.x)
         base = None if labeled.base is None else labeled.base.expand(*outputs.shape[:-1], 1)
         towards = self.likelihood.output_gradient(outputs, evidence.support_y, base)
-        return gradient + self.log_support_weight[k].exp() * pull_back(towards / labeled.x.shape[-2])
+        return gradient + self.log_support_weight[k].exp() * vjp(towards / labeled.x.shape[-2])
 
     def output_gradient(self, outputs: Tensor, base: Tensor | None, evidence: Evidence) -> Tensor:
         """xi(outputs), (..., T, Q, N)."""

@@ -16,7 +16,7 @@ from pyro_sib.cosine import once_differentiable
 from pyro_sib.inference.steps.kl_step import loc_step, relaxed_precision, shares
 from pyro_sib.types import GaussianParameters, Tape
 
-WayBack = Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
+Backward = Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
 """(C, T, P, N) cotangents of what stands for d loss / d outputs -> those of the outputs, (C, T, P, N), and of phi's
 parameters for the first of the C."""
 
@@ -27,14 +27,14 @@ class Walk:
 
     Attributes:
         tape: w -> the likelihood's outputs there.
-        gradient: (T, P, N) outputs -> what stands for d loss / d outputs, and its way back.
+        gradient: (T, P, N) outputs -> what stands for d loss / d outputs, and its vector-Jacobian product.
         points: P, over which the loss is a mean.
         kl_weight: of the KL, where the steps descend it.
         kl_cotangent: theta^K -> the KL's gradient there; None where psi learns nothing from the steps.
     """
 
     tape: Callable[[Tensor], Tape]
-    gradient: Callable[[Tensor], tuple[Tensor, WayBack]]
+    gradient: Callable[[Tensor], tuple[Tensor, Backward]]
     points: int
     kl_weight: float
     kl_cotangent: Callable[[GaussianParameters], GaussianParameters] | None
@@ -68,23 +68,23 @@ def walk(
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step leaves for the way back.
+    """What a step leaves for the backward pass.
 
     Attributes:
         tape: of the likelihood, at the step's start.
-        way_back: through what stands for d loss / d outputs.
+        backward: through what stands for d loss / d outputs.
         rate: of the loss: the step size over P.
         shrinkage: d end / d start, by the KL alone; None where the step leaves it out.
     """
 
     tape: Tape
-    way_back: WayBack
+    backward: Backward
     rate: Tensor
     shrinkage: Tensor | None
 
 
 class _Scale:
-    """`relaxed_log_scale` over all steps at once, and its way back.
+    """`relaxed_log_scale` over all steps at once, and its vector-Jacobian product.
 
     Args:
         log_scale: q's first one.
@@ -102,7 +102,7 @@ class _Scale:
         """Q's last one."""
         return self.precision.log().mul_(-0.5)
 
-    def way_back(self, of_log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(self, of_log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Of the last log_scale -> of the first one, and of pull."""
         shared = of_log_scale / self.precision * self.kept
         return shared * self.own, (shared * self.above).sum()
@@ -114,6 +114,8 @@ class _Scale:
 
 
 class _Walk(torch.autograd.Function):
+    """K steps of eq. (9) and their derivatives, as `UnrolledGuide.unroll` defines them."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -126,19 +128,19 @@ class _Walk(torch.autograd.Function):
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.how, ctx.steps, ctx.locs = how, [], [loc]
-        # Kept so that autograd notices when one is changed in place before the way back.
+        # Kept so that autograd notices when one is changed in place before the backward pass.
         ctx.save_for_backward(log_scale, precision, shift, *parameters)
         step_sizes = log_step_size.exp()
         ctx.pulls = step_sizes * how.kl_weight
         for rate, pull in zip((step_sizes / how.points).unbind(), ctx.pulls.unbind(), strict=True):
             tape = how.tape(loc)
-            towards, way_back = how.gradient(tape.outputs)
-            pulled, shrinkage = tape.pull_back(towards), None
+            towards, backward = how.gradient(tape.outputs)
+            pulled, shrinkage = tape.vjp(towards), None
             if precision is None or shift is None:
                 loc = torch.addcmul(loc, rate, pulled, value=-1)
             else:
                 loc, shrinkage = loc_step(loc, rate, pulled, pull, precision, shift)
-            ctx.steps.append(_Step(tape, way_back, rate, shrinkage))
+            ctx.steps.append(_Step(tape, backward, rate, shrinkage))
             ctx.locs.append(loc)
         ctx.scale = None if precision is None else _Scale(log_scale, ctx.pulls.sum(), precision)
         # Others than the tensors kept above: an output that its own node keeps would never be freed.
@@ -157,16 +159,16 @@ class _Walk(torch.autograd.Function):
             if step.shrinkage is not None:
                 of_loc = of_loc * step.shrinkage
             of_ends.append(of_loc)
-            of_towards, of_w = step.tape.pull_twice(of_loc * -step.rate)
-            of_outputs, found = step.way_back(of_towards)
+            of_towards, of_w = step.tape.vjp_twice(of_loc * -step.rate)
+            of_outputs, found = step.backward(of_towards)
             of_parameters.append(found)
-            of_loc = of_w.add_(of_loc).add_(step.tape.pull(of_outputs))
+            of_loc = of_w.add_(of_loc).add_(step.tape.vjp_many(of_outputs))
         # By step from here on: (K, C, T, N, D), (K, T, N, D), (K,).
         of_end, locs = torch.stack(of_ends[::-1]), torch.stack(ctx.locs)
         of_log_step_size = (of_end[:, 0] * (locs[1:] - locs[:-1])).flatten(1).sum(1)
         of_precision = of_shift = None
         if ctx.scale is not None:
-            of_log_scale, of_pull = ctx.scale.way_back(of_log_scale)
+            of_log_scale, of_pull = ctx.scale.backward(of_log_scale)
             of_log_scale = of_log_scale.sum_to_size(log_scale.shape)
             of_log_step_size.add_(of_pull * ctx.pulls)
         if both:
@@ -180,8 +182,8 @@ class _Walk(torch.autograd.Function):
 
 def by_autograd(
     function: Callable[[Tensor], Tensor], outputs: Tensor, parameters: Sequence[Tensor]
-) -> tuple[Tensor, WayBack]:
-    """A function of the outputs, and its way back by a graph of its own.
+) -> tuple[Tensor, Backward]:
+    """A function of the outputs, and its vector-Jacobian product by a graph of its own.
 
     Args:
         function: (T, P, N) -> (T, P, N).
@@ -196,7 +198,7 @@ def by_autograd(
     if not value.requires_grad:
         value = value + 0 * leaf  # a constant
 
-    def way_back(cotangents: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+    def backward(cotangents: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         first, *rest = cotangents.unbind()
         of_leaf, *found = torch.autograd.grad(
             value, [leaf, *trained], first, retain_graph=True, materialize_grads=True
@@ -205,4 +207,4 @@ def by_autograd(
         more = [torch.autograd.grad(value, leaf, c, retain_graph=True, materialize_grads=True)[0] for c in rest]
         return torch.stack([of_leaf, *more]), of_parameters
 
-    return value.detach(), way_back
+    return value.detach(), backward

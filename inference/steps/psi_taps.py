@@ -1,4 +1,4 @@
-"""How psi enters the unrolled steps: as a constant, or so that the KL's gradient finds its way back."""
+"""How psi enters the unrolled steps: as a constant, or so that the KL's gradient through the steps is known."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,10 +25,10 @@ def constant(function: OfPsi, *arguments: Tensor) -> tuple[Tensor, ...]:
 
 
 class Taps:
-    """Psi a constant, with a tap at each place where it enters: zeros whose gradient is that of the value there.
+    """Detach psi and add, wherever it enters, a zero-valued leaf whose gradient is that of the value there.
 
-    So that one unrolling serves phi and psi: what flows back from theta^K to the taps for one cotangent is carried
-    on to psi alone, while another cotangent flows back to phi through the same graph.
+    One unrolling then serves phi and psi: the gradient of one cotangent in the leaves goes on to psi alone, while
+    another cotangent's gradient goes to phi through the same graph.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Taps:
         self.again: list[Callable[[], tuple[Tensor, ...]]] = []
 
     def __call__(self, function: OfPsi, *arguments: Tensor) -> tuple[Tensor, ...]:
-        """The values, tapped."""
+        """The values, each plus its zero-valued leaf."""
         values = function(*arguments, detach=True)
         leaves = [torch.zeros_like(v, requires_grad=True) for v in values]
         self.leaves += leaves
@@ -46,8 +46,8 @@ class Taps:
     def carry(self, outputs: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor:
         """A scalar whose gradient in psi is cotangents . d outputs / d psi, and zero in all else."""
         given = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
-        ends, pulls = zip(*given, strict=True)
-        found = torch.autograd.grad(ends, self.leaves, pulls, retain_graph=True, allow_unused=True)
+        ends, given_cotangents = zip(*given, strict=True)
+        found = torch.autograd.grad(ends, self.leaves, given_cotangents, retain_graph=True, allow_unused=True)
         live = [v for compute in self.again for v in compute()]
         parts = [(v * g).sum() for v, g in zip(live, found, strict=True) if g is not None and v.requires_grad]
         return torch.stack(parts).sum() if parts else outputs[0].new_zeros(())

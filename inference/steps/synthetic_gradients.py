@@ -8,7 +8,7 @@ from torch.nn.functional import linear
 
 from pyro_sib.errors import InputError
 from pyro_sib.inference.settings import check_ways
-from pyro_sib.inference.steps.closed_form import WayBack
+from pyro_sib.inference.steps.closed_form import Backward
 
 
 class MLPGradient(nn.Module):
@@ -49,13 +49,13 @@ class MLPGradient(nn.Module):
         return gradient.view_as(logits)
 
     @property
-    def has_way_back(self) -> bool:
+    def has_backward(self) -> bool:
         """Whether `taped` is of what `forward` computes: not in a subclass, nor with other layers put in."""
         kinds = [type(layer) for layer in self.layers]
         return type(self) is MLPGradient and kinds == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
 
-    def taped(self, logits: Tensor, base: Tensor | None) -> tuple[Tensor, WayBack]:
-        """`forward` without a graph, and its way back in closed form."""
+    def taped(self, logits: Tensor, base: Tensor | None) -> tuple[Tensor, Backward]:
+        """`forward` without a graph, and its vector-Jacobian product in closed form."""
         check_ways("xi mlp", self.ways, logits.shape[-1])
         first, second, third = (layer for layer in self.layers if isinstance(layer, nn.Linear))
         inputs = (logits if base is None else torch.cat([logits, base], dim=-1)).flatten(0, -2)
@@ -63,7 +63,7 @@ class MLPGradient(nn.Module):
         twice = torch.addmm(second.bias, once, second.weight.mT).relu_()
         gradient = torch.addmm(third.bias, twice, third.weight.mT)
 
-        def way_back(cotangents: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        def backward(cotangents: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
             of_third = cotangents.flatten(1, -2)
             # A rectifier's slope is the sign of what it let through.
             of_second = (of_third @ third.weight).mul_(twice.sign())
@@ -73,7 +73,7 @@ class MLPGradient(nn.Module):
             of_parameters = [of for cot, x in parts for of in (cot[0].mT @ x, cot[0].sum(0))]
             return of_logits.view_as(cotangents), of_parameters
 
-        return gradient.view_as(logits), way_back
+        return gradient.view_as(logits), backward
 
 
 class EquivariantGradient(nn.Module):
@@ -170,7 +170,7 @@ class MarginalGradient(EquivariantGradient):
 
 
 class ContextGradient(EquivariantGradient):
-    """The equivariant network that also sees what it made of the class's, the query's and the task's logits."""
+    """The equivariant network that also gets the means of its hidden units over query, class and task."""
 
     def __init__(self, ways: int, joint: bool):
         super().__init__(ways, joint, marginal=True, context=True)

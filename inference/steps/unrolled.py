@@ -12,7 +12,7 @@ from pyro_sib.inference.guide import Guide
 from pyro_sib.inference.initializers import make_initializer
 from pyro_sib.inference.noise import standard_normal
 from pyro_sib.inference.settings import GuideSettings, TaskForm
-from pyro_sib.inference.steps.closed_form import Walk, WayBack, by_autograd, walk
+from pyro_sib.inference.steps.closed_form import Backward, Walk, by_autograd, walk
 from pyro_sib.inference.steps.kl_step import implicit_loc, relaxed_log_scale
 from pyro_sib.inference.steps.psi_taps import PsiEnters, Taps, constant
 from pyro_sib.objective import ObjectiveWeights
@@ -35,11 +35,11 @@ class Points(NamedTuple):
 
 
 _WALKED = ("gradient", "unroll", "_step", "_draw")
-"""What the closed form takes the place of."""
+"""The methods that the fast path computes."""
 
 
 def walked(method: Method) -> Method:
-    """Mark a method as one that `inference.closed_form` gives the numbers of, wherever `closed_form` says so."""
+    """Declare that the fast path computes exactly this method, wherever `closed_form` says that it is taken."""
     method.walked = True  # type: ignore[attr-defined]
     return method
 
@@ -49,7 +49,7 @@ KLGradient = Callable[[GaussianParameters], tuple[Tensor, ...]]
 
 
 class UnrolledGuide(Guide):
-    """q with parameters theta^K, where theta^{k+1} = theta^k - eta (d loss / d theta + kl d KL / d theta).
+    """q with parameters theta^K, where theta^{k+1} = theta^k - eta (d loss / d theta + kl d KL / d theta) (eq. 9).
 
     Args:
         settings: the choices inside phi.
@@ -94,8 +94,8 @@ class UnrolledGuide(Guide):
 
     def taped_output_gradient(
         self, outputs: Tensor, base: Tensor | None, evidence: Evidence
-    ) -> tuple[Tensor, WayBack]:
-        """`output_gradient`, and its way back to the outputs and to `step_parameters`."""
+    ) -> tuple[Tensor, Backward]:
+        """`output_gradient`, and its vector-Jacobian product, to the outputs and to `step_parameters`."""
         return by_autograd(lambda o: self.output_gradient(o, base, evidence), outputs, self.step_parameters)
 
     @property
@@ -116,9 +116,9 @@ class UnrolledGuide(Guide):
     @walked
     def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
         """Step k's gradient of the loss at w, (..., T, N, D): the mean over the points."""
-        outputs, pull_back = self.likelihood.pull_back(w, points.x)
+        outputs, vjp = self.likelihood.vjp(w, points.x)
         base = None if points.base is None else points.base.expand(*outputs.shape[:-1], 1)
-        return pull_back(self.output_gradient(outputs, base, evidence) / points.x.shape[-2])
+        return vjp(self.output_gradient(outputs, base, evidence) / points.x.shape[-2])
 
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0 .. theta^K; psi is a constant inside the steps."""
@@ -206,7 +206,7 @@ class UnrolledGuide(Guide):
         noise: Tensor | None,
         kl_gradient: KLGradient | None,
     ) -> GaussianParameters:
-        """theta^{k+1}."""
+        """theta^{k+1} by eq. (9); its KL part explicit, or implicit as `kl_step` describes."""
         loc, log_scale = theta
         if noise is None:
             loc_gradient, loss_log_scale = gradient, log_scale

@@ -232,11 +232,18 @@ def gather(index: EpisodeIndex, novel: Tensor, base: Tensor | None, shape: Episo
         support_y=support_y.expand(len(index.support), -1),
         query_x=query,
         ways=shape.ways,
-        base_ids=None if index.base_ids is None else index.base_ids.to(device, copy=True),
+        base_ids=None if index.base_ids is None else _moved(index.base_ids, device),
         task_ids=index.task_ids.to(device, copy=True),
         joint=shape.base_queries > 0,
     )
     return Episode.trusted(evidence, index.query_y.to(device, copy=True))
+
+
+def _moved(ids: Tensor, device: torch.device) -> Tensor:
+    """A copy; rows that are one row by their form stay so, which tells that all tasks have the same."""
+    if ids.stride(0) == 0:
+        return ids[:1].to(device, copy=True).expand(len(ids), -1)
+    return ids.to(device, copy=True)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:

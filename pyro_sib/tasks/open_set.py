@@ -14,7 +14,7 @@ _KEY = make_key("strangers")
 _CLASSES, _IMAGES = 0, 1
 
 
-def stranger_rows(split: Split, task_classes: Tensor, task_ids: Tensor, count: int) -> Tensor:
+def unknown_rows(split: Split, task_classes: Tensor, task_ids: Tensor, count: int) -> Tensor:
     """(T, count) rows of classes that are not among the task's, a class by chance for each, no row twice.
 
     Args:
@@ -42,7 +42,7 @@ def stranger_rows(split: Split, task_classes: Tensor, task_ids: Tensor, count: i
     return distinct_integers(_KEY, task_ids, _IMAGES, split.offsets[chosen], split.counts[chosen])
 
 
-def with_strangers(episode: Episode, x: Tensor) -> Episode:
+def with_unknown(episode: Episode, x: Tensor) -> Episode:
     """The tasks with further queries, (T, U, D), behind their own; those have no label: -1."""
     evidence = replace(episode.evidence, query_x=torch.cat([episode.evidence.query_x, x], dim=1))
     unknown = episode.query_y.new_full(x.shape[:2], -1)

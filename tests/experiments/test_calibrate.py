@@ -1,6 +1,6 @@
 """The calibrate command from end to end on small features."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from pyro_sib.features.pretrain import extract
 from pyro_sib.files import read_tensors
 from pyro_sib.inference.draws import draw_probabilities
 from pyro_sib.inference.evaluation import evaluate
+from pyro_sib.inference.learner_file import load_learner
 from tests.experiments.test_run import small
 
 __all__ = ["small"]
@@ -66,8 +67,8 @@ def test_a_joint_run_is_measured_by_part(small):
     found = calibrate(settings_for(small.out, draws=small.draws))
     posterior = found["rows"][1]
     for name in ("metrics", "joint"):
-        assert posterior[name] == result[name]
-    assert posterior["accuracy"]["mean"] == pytest.approx(result["metrics"]["both"]["mean"], abs=1e-3)
+        assert posterior[name] == asdict(result)[name]
+    assert posterior["accuracy"]["mean"] == pytest.approx(result.metrics["both"].mean, abs=1e-3)
     assert sum(posterior["joint"]["errors"].values()) == pytest.approx(100, abs=0.01)
     text = (small.out.parent / "calibration" / "table.md").read_text()
     for word in ("AUROC, base or novel", "novel taken for base", "base, together"):
@@ -182,10 +183,10 @@ def test_what_is_fitted_has_the_features_that_stage_2_left(tuned, monkeypatch):
     settings, result = tuned
     assert result.comparison.features == "stage 1"
     back = restore(settings.out, Reporter(), settings.cache_dir)
-    network, images = back.ground.network, back.ground.images
+    backbone, images = load_learner(settings.out / "learner.safetensors").backbone, back.ground.images
     stage_1 = [read_tensors(path)[0] for path in (settings.cache_dir / "banks").glob("*.safetensors")]
     for name, split in images.splits.items():
-        features = extract(network.backbone, split.x, back.device)
+        features = extract(backbone, split.x, back.device)
         torch.testing.assert_close(back.ground.bank.split(name).x, features)
         assert sum(torch.allclose(bank[name], features, atol=1e-4) for bank in stage_1) == 1
     for purpose in ("evaluate", "second"):

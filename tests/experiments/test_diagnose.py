@@ -209,7 +209,7 @@ def test_bad_input_is_one_line(made, small, tmp_path, capsys):
         assert f"is a run of {guide}, which has no density" in _refused(replace(good, run=out), capsys)
     claim_folder(tmp_path / "unfinished", small.resolved())
     words = _refused(replace(good, run=tmp_path / "unfinished", cache_dir=small.cache_dir), capsys)
-    assert "sib.safetensors is missing; finish the run" in words
+    assert "learner.safetensors is missing; finish the run" in words
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.4])

@@ -201,7 +201,7 @@ def test_a_disk_that_fills_up_keeps_what_was_written(small, monkeypatch, capsys)
     assert "result.json cannot be written (No space left on device); free some space" in error
     assert {"tasks.csv", "sib.safetensors", "config.json"} <= {path.name for path in small.out.iterdir()}
     assert whole is run_module.write_json
-    assert run(one)["decoration_warnings"] == []
+    assert run(one).decoration_warnings == ()
 
 
 DAMAGED = (
@@ -217,7 +217,7 @@ DAMAGED = (
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-@pytest.mark.parametrize("name", ["config.json", "result.json", "sib.safetensors"])
+@pytest.mark.parametrize("name", ["config.json", "result.json", "learner.safetensors"])
 def test_a_damaged_run_is_one_line(finished, tmp_path, monkeypatch, capsys, name, content):
     folder = tmp_path / "out"
     folder.mkdir()

@@ -125,7 +125,7 @@ def test_runs_without_a_posterior_are_refused(small, tmp_path):
     run(replace(plain, guide="prototypical", out=tmp_path / "baseline"))
     with pytest.raises(InputError, match="has no weights w to sample"):
         gold(settings_for(tmp_path / "baseline"))
-    (tmp_path / "point" / "sib.safetensors").unlink()
+    (tmp_path / "point" / "learner.safetensors").unlink()
     with pytest.raises(InputError, match="is missing; finish the run"):
         gold(settings_for(tmp_path / "point"))
 

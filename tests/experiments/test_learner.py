@@ -6,11 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pyro_sib import FewShotClassifier, InputError
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.run import run
+from pyro_sib.features.pretrain import PretrainSettings
+from pyro_sib.inference import GuideSettings
+from pyro_sib.inference.fit_learner import FitSettings
 from pyro_sib.inference.learner_file import read_learner_card
+from pyro_sib.inference.training import TrainSettings
 from tests.experiments.test_run import small
 
 __all__ = ["small"]
@@ -30,8 +35,8 @@ def test_a_saved_learner_is_evaluated_to_the_same_numbers(small, tmp_path, setti
     assert again.metrics == trained.metrics
     assert again.calibration == trained.calibration
     assert again.train_log == ()
-    assert (again.options["iterations"], again.guide) == (24, "sib")
-    assert again.options["kl_weight"] == trained.options["kl_weight"]
+    assert (again.iterations, again.guide) == (24, "sib")
+    assert again.kl_weight == trained.kl_weight
     assert not (tmp_path / "again" / "sib.safetensors").exists()
     assert not (tmp_path / "again" / "learner.safetensors").exists()
     assert run(RunSettings(learner=str(file), out=tmp_path / "again", **options)) == again
@@ -72,3 +77,32 @@ def test_an_interrupted_finish_writes_the_learner_before_the_result(small):
     (small.out / "learner.safetensors").unlink()
     run(replace(small, compare=False))
     assert (small.out / "learner.safetensors").is_file()
+
+
+def test_a_learner_is_evaluated_on_pictures_of_new_classes_alone(tmp_path):
+    """Its own classes, which only its training needed, are nowhere."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (32, 16, 16, 3), dtype=np.uint8)
+    settings = FitSettings(
+        ways=3,
+        queries=3,
+        inside=GuideSettings(steps=1, synthetic_gradient="context"),
+        training=TrainSettings(2, 1),
+        pretrain=PretrainSettings(image_size=16, epochs=1, batch_size=16),
+        select_tasks=2,
+    )
+    FewShotClassifier.fit(pixels, [f"own {n % 4}" for n in range(32)], settings).save(tmp_path / "l.safetensors")
+    for name in ("heron", "ibis", "crane"):
+        (tmp_path / "data" / "test" / name).mkdir(parents=True)
+        for row in range(6):
+            picture = rng.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(picture).save(tmp_path / "data" / "test" / name / f"{row}.png")
+    options = {"ways": 3, "queries": 4, "eval_tasks": 3, "cache_dir": tmp_path / "cache", "out": tmp_path / "out"}
+    where = {"data": "folders", "data_root": tmp_path / "data"}
+    result = run(RunSettings(learner=str(tmp_path / "l.safetensors"), **where, **options))
+    assert result.split == "test"
+    assert result.selected_on is None
+    assert {p.name for p in (tmp_path / "out").glob("*.png")} == {"accuracy_against_K.png", "task.png"}
+    (tmp_path / "data" / "test" / "ibis").rename(tmp_path / "data" / "test" / "own 1")
+    with pytest.raises(InputError, match=r"was trained on 1 of the test classes .own 1 is one"):
+        run(RunSettings(learner=str(tmp_path / "l.safetensors"), **where, **{**options, "out": tmp_path / "other"}))

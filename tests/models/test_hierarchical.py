@@ -134,5 +134,5 @@ def test_the_steps_and_evaluation_have_psi_at_its_mean():
 
 
 def test_weights_refuse_no_tasks():
-    with pytest.raises(InputError, match="0 training tasks in all"):
+    with pytest.raises(InputError, match="tasks_in_all 0"):
         ObjectiveWeights(tasks_in_all=0)

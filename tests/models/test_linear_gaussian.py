@@ -48,15 +48,15 @@ def test_output_gradient_equals_autograd():
 
 
 @pytest.mark.parametrize("samples", [(), (5,)])
-def test_pull_back_equals_autograd(samples):
+def test_vjp_equals_autograd(samples):
     likelihood = LinearGaussian().to(D64)
     w = torch.randn(*samples, T, 1, D, dtype=D64, requires_grad=True)
     points = likelihood.points(torch.randn(T, Q, D, dtype=D64))
     towards = torch.randn(*samples, T, Q, 1, dtype=D64)
-    outputs, pull_back = likelihood.pull_back(w, points)
+    outputs, vjp = likelihood.vjp(w, points)
     assert torch.equal(outputs, likelihood.step_outputs(w, points))
     (expected,) = torch.autograd.grad((outputs * towards).sum(), w)
-    torch.testing.assert_close(pull_back(towards), expected)
+    torch.testing.assert_close(vjp(towards), expected)
 
 
 def test_base_classes_are_refused():

@@ -3,7 +3,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck
 
-from pyro_sib.cosine import cosine_logits, cosine_pull_back, unit, unit_logits
+from pyro_sib.cosine import cosine_logits, cosine_vjp, unit, unit_logits
 
 SHAPES = [((3, 6, 5), (3, 4, 5)), ((3, 6, 5), (2, 3, 4, 5)), ((3, 6, 5), (1, 4, 5)), ((6, 5), (4, 5))]
 """Of x and w: as in a step, with draws, with weights that tasks share, with no tasks."""
@@ -23,12 +23,12 @@ def test_the_closed_forms_equal_autograd(shapes):
     x, w, scale = arguments(*shapes)
     logits = plain(x, w, scale)
     grad = torch.randn_like(logits)
-    ours, pull_back = cosine_pull_back(unit(x), w, scale)
+    ours, vjp = cosine_vjp(unit(x), w, scale)
     torch.testing.assert_close(ours, logits)
     of_all = torch.autograd.grad(ours, (x, w, scale), grad, retain_graph=True)
     expected = torch.autograd.grad(logits, (x, w, scale), grad)
     torch.testing.assert_close(of_all, expected)
-    torch.testing.assert_close(pull_back(grad).sum_to_size(w.shape), expected[1])
+    torch.testing.assert_close(vjp(grad).sum_to_size(w.shape), expected[1])
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
@@ -36,7 +36,7 @@ def test_the_derivatives_of_both_are_those_of_finite_differences(shapes):
     x, w, scale = arguments(*shapes)
     grad = torch.randn_like(plain(x, w, scale)).requires_grad_()
     assert gradcheck(lambda x, w, scale: unit_logits(unit(x), w, scale), (x, w, scale))
-    assert gradcheck(lambda x, w, scale, g: cosine_pull_back(unit(x), w, scale)[1](g), (x, w, scale, grad))
+    assert gradcheck(lambda x, w, scale, g: cosine_vjp(unit(x), w, scale)[1](g), (x, w, scale, grad))
 
 
 def test_a_second_derivative_is_refused():
