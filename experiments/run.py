@@ -90,7 +90,7 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> Result:
         return held
     check_writable(job.out, "--out")
     if job.learner is not None:
-        return _evaluate_learner(job, data, split, device, reporter)
+        return _evaluate_learner(job.learner, job, data, split, device, reporter)
     ground = prepare(data, job, split, device, reporter)
     sources = make_sources(ground.bank, job, split, device)
     program, trainer, warnings = train(job, ground, sources, device, reporter)
@@ -106,11 +106,12 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> Result:
     return _finish(job, ground, split, sources, program, zero, trainer.log, warnings, reporter)
 
 
-def _evaluate_learner(settings: Job, data: DataSet, split: str, device: torch.device, reporter: Reporter) -> Result:
+def _evaluate_learner(
+    name: str, settings: Job, data: DataSet, split: str, device: torch.device, reporter: Reporter
+) -> Result:
     """What is left to do where nothing is to be trained."""
-    assert settings.learner is not None
-    learner = load_learner(settings.learner, device)
-    refuse_known(f"--learner {settings.learner}", learner.card.base_classes, data, split)
+    learner = load_learner(name, device)
+    refuse_known(f"--learner {name}", learner.card.base_classes, data, split)
     ground = ground_of_learner(learner, data, settings, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
     return _finish(settings, ground, split, sources, learner.program, None, [], [], reporter)

@@ -81,9 +81,8 @@ def _say(data: DataSet, reporter: Reporter) -> None:
 def _read(settings: Job, advance: Advance) -> DataSet:
     if settings.features:
         return read_features(settings.features)
-    if settings.data == "synthetic":
+    if settings.data_root is None:
         return synthetic_world(settings.data_seed, settings.image_size)
-    assert settings.data_root is not None, "checked by the settings"
     images = settings.cache_dir / "images"
     if not any(images.glob("*.safetensors")):  # one that holds the images may be read-only
         check_writable(images, "--cache-dir")
