@@ -56,11 +56,11 @@ class BenchmarkSettings(DeviceOptions):
     stages: str = ",".join(STAGES)
     """Which, separated by commas."""
     backbones: str | None = None
-    """For pretrain and extract, separated by commas; c64f, and on a GPU c128f and wrn-28-10 too, unless said."""
+    """For pretrain and extract, separated by commas; c64f, and on a GPU c128f and wrn-28-10 too, unless given."""
     seconds: float | None = None
-    """To spend on the repetitions of one case; 0.5 with --quick and 5 without, unless said."""
+    """To spend on the repetitions of one case; 0.5 with --quick and 5 without, unless given."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """CPU threads; 2, or torch's choice beside a GPU, unless said."""
+    """CPU threads; 2, or torch's choice beside a GPU, unless given."""
 
     def checked(self) -> tuple[list[str], tuple[str, ...]]:
         """The stages, and the backbones.

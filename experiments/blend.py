@@ -48,7 +48,7 @@ class BlendSettings(DeviceOptions, MovedOptions):
     fit_on: tuple[str, str]
     """Runs like these two, in their order and as many, with --hold-out-classes."""
     tasks: int | None = None
-    """Evaluation tasks; as many as the runs had, unless said."""
+    """Evaluation tasks; as many as the runs had, unless given."""
     fit_tasks: int = 500
     """Tasks of each balance to fit the gate on."""
     false_alarms: float | None = None

@@ -67,7 +67,7 @@ class DiagnoseSettings(MachineOptions, MovedOptions):
     chains: Path | None = None
     """Another file of draws with several chains (as an MCMC sampler leaves them): its ESS and R-hat."""
     out: Path | None = None
-    """Where to write; RUN/diagnostics, unless said."""
+    """Where to write; RUN/diagnostics, unless given."""
 
     def check(self) -> None:
         """Whatever can be known before the run is read.

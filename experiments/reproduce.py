@@ -42,11 +42,11 @@ class ReproduceSettings(MachineOptions, XiOptions, BackboneOptions, ImageOptions
     data_root: Path | None = None
     """Folder of the images, mini-ImageNet's for --table; without it the synthetic world serves."""
     image_size: int | None = None
-    """Pixels a side; 84 with --table and 42 otherwise, unless said."""
+    """Pixels a side; 84 with --table and 42 otherwise, unless given."""
     pretrain_epochs: int | None = None
-    """Epochs of stage 1; 60 with --table and 25 otherwise, unless said."""
+    """Epochs of stage 1; 60 with --table and 25 otherwise, unless given."""
     iterations: int | None = None
-    """SVI steps of each row; the paper's 60000 with --table and 3000 otherwise, unless said."""
+    """SVI steps of each row; the paper's 60000 with --table and 3000 otherwise, unless given."""
     split: Literal["val", "test"] | None = None
     """Classes to evaluate on; those of the table, or val."""
     steps: tuple[int, ...] = (0, 1, 3, 5)
@@ -56,9 +56,9 @@ class ReproduceSettings(MachineOptions, XiOptions, BackboneOptions, ImageOptions
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of K = 3; the other K have the first one only, or all of them with --table."""
     parts: tuple[Part, ...] | None = None
-    """Which rows; standard and lwof with --table and all otherwise, unless said."""
+    """Which rows; standard and lwof with --table and all otherwise, unless given."""
     out: Path | None = None
-    """One folder below it for each row; runs/results or runs/table-TABLE-BACKBONE, unless said."""
+    """One folder below it for each row; runs/results or runs/table-TABLE-BACKBONE, unless given."""
 
     def filled(self) -> "Reproduction":
         """All defaults filled in.

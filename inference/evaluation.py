@@ -45,7 +45,7 @@ def evaluate(
         tasks: how many.
         draws: posterior draws averaged in a prediction; 0 predicts at q's mean.
         iterates: which theta^k to score, -1 being the last.
-        batch_size: tasks at a time, which changes speed and memory only; what the cache holds, unless said.
+        batch_size: tasks at a time, which changes speed and memory only; what the cache holds, unless given.
         on_tasks: told (tasks done, tasks in all).
 
     Returns:

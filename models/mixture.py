@@ -24,7 +24,7 @@ class GaussianMixture(dist.TorchDistribution):
     Args:
         locs: (..., C, D) component means.
         scales: (..., C, D) component standard deviations.
-        known: (..., C) which components take part, at least one; all of them unless said. Its batch shape is the
+        known: (..., C) which components take part, at least one; all of them unless given. Its batch shape is the
             mixture's, so that one table of components serves tasks that know different ones.
     """
 

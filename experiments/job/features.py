@@ -227,5 +227,5 @@ def _check_cache(cache: Path, checkpoint: Path, epochs: int) -> None:
 
 
 def eval_tasks(settings: Job, split: str) -> int:
-    """How many tasks to evaluate on: the paper's 2000 of validation and 600 of test, unless said."""
+    """How many tasks to evaluate on: the paper's 2000 of validation and 600 of test, unless given."""
     return settings.eval_tasks or (2000 if split == VAL else 600)

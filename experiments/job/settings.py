@@ -43,7 +43,7 @@ class RunSettings(
     # The fields of the last of the classes above come first.
 
     out: Path | None = None
-    """Where results go; runs/SETTING-DATA-..., unless said."""
+    """Where results go; runs/SETTING-DATA-..., unless given."""
 
     def resolved(self) -> "Job":
         """All defaults filled in, all names and sizes checked, before anything is read.

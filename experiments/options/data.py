@@ -24,9 +24,9 @@ class ImageOptions:
     data_root: Path | None = None
     """Folder of the images: csv lists with images/, pickles, or class folders."""
     image_size: int | None = None
-    """Pixels a side; 84 for images from --data-root and 32 for the synthetic world, unless said."""
+    """Pixels a side; 84 for images from --data-root and 32 for the synthetic world, unless given."""
     split: Literal["val", "test"] | None = None
-    """Classes to evaluate on; test where the data has it, unless said."""
+    """Classes to evaluate on; test where the data has it, unless given."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,8 +53,8 @@ class StepOptions:
     support_gradient: bool = False
     """Let sib's steps descend the labeled examples' loss too, with a learned weight."""
     kl_weight: float | None = None
-    """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, unless said. With 0 q
-    is a point, and the prior learns nothing but the base classes' weights, in lwof."""
+    """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, unless given. With 0
+    q is a point, and the prior learns nothing but the base classes' weights, in lwof."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +71,13 @@ class LearnerOptions(StepOptions, XiOptions, GuideOptions):
     """Adam steps by which the mean-field guides fit each task."""
     initial_scale: float | None = None
     """First standard deviation of q; 0.01, or D^-1/2, the first width of a mixture's components, under that prior
-    with its KL counted, unless said."""
+    with its KL counted, unless given."""
     predictor_scale: float = 10.0
     """First scale of the cosine predictor."""
     kl_step: Literal["explicit", "implicit"] = "implicit"
     """The KL's part of a step: eq. (9) to the letter, or at its end point (stable at any weight)."""
     prior: Annotated[
-        str | None, explained("p(w); mixture in lwof and diagonal otherwise, unless said.", PRIORS)
+        str | None, explained("p(w); mixture in lwof and diagonal otherwise, unless given.", PRIORS)
     ] = None
     psi_from_base: bool = True
     """In lwof, let the base classes' weights learn from the queries, through their draws: the ELBO's whole

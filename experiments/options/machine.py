@@ -59,7 +59,7 @@ class MachineOptions(CacheOptions, DeviceOptions):
     """Of commands that train or evaluate."""
 
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """CPU threads; torch's choice, unless said."""
+    """CPU threads; torch's choice, unless given."""
 
     def use_threads(self) -> None:
         """Let torch have that many, from here on."""

@@ -29,7 +29,7 @@ class BackboneOptions:
         ),
     ] = None
     pretrain_epochs: int | None = None
-    """Epochs of stage 1; 60 for images from --data-root, 10 for the synthetic world, unless said."""
+    """Epochs of stage 1; 60 for images from --data-root, 10 for the synthetic world, unless given."""
 
 
 @dataclass(frozen=True, kw_only=True)

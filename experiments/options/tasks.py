@@ -36,7 +36,7 @@ class EvaluationTasks:
     second_balance: str | None = None
     """Evaluate on tasks of this balance as well."""
     eval_tasks: int | None = None
-    """Tasks to evaluate on; 2000 on val and 600 on test, unless said."""
+    """Tasks to evaluate on; 2000 on val and 600 on test, unless given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class TrainedTasks(EvaluationTasks):
     """Of commands that train on tasks."""
 
     train_ways: int | None = None
-    """Novel classes in a training or selection task; as many as in the evaluation's, unless said. With others, xi
+    """Novel classes in a training or selection task; as many as in the evaluation's, unless given. With others, xi
     and lambda must be ones that serve any number of classes."""
 
 
@@ -69,7 +69,7 @@ class TaskOptions(TrainedTasks, OneSizeTasks, FormOptions):
     """Of a run."""
 
     train_query_balance: str | None = None
-    """The query balance of training and selection tasks; that of the evaluation, unless said."""
+    """The query balance of training and selection tasks; that of the evaluation, unless given."""
 
     @property
     def joint(self) -> bool:

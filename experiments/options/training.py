@@ -20,7 +20,7 @@ class BudgetOptions:
 
     group: ClassVar[str] = "training"
     iterations: int | None = None
-    """SVI steps; the paper's 60000, or 1500 on the synthetic world, unless said."""
+    """SVI steps; the paper's 60000, or 1500 on the synthetic world, unless given."""
     batch_size: int = 8
     """Tasks a step."""
     learning_rate: float | None = None
@@ -34,12 +34,12 @@ class TrainingOptions(BudgetOptions):
     """Of a run."""
 
     epochs: int | None = None
-    """How often to validate and save; the paper's 60, or 12 in runs under 20000 iterations, unless said."""
+    """How often to validate and save; the paper's 60, or 12 in runs under 20000 iterations, unless given."""
     schedule: Annotated[
         str | None,
         tyro.conf.arg(
             help=f"Of the learning rate, {listed(SCHEDULES)}; the paper's step, or cosine in runs under 20000 "
-            "iterations, unless said."
+            "iterations, unless given."
         ),
     ] = None
     objective: Annotated[

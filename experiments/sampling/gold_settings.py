@@ -45,7 +45,7 @@ class GoldSettings(MovedOptions):
     seed: int = 0
     """Of all draws."""
     out: Path | None = None
-    """Where results go; RUN/gold, unless said."""
+    """Where results go; RUN/gold, unless given."""
 
     @property
     def folder(self) -> Path:

@@ -50,7 +50,7 @@ class SBCSettings:
     seed: int = 0
     """Of everything that is drawn."""
     out: Path | None = None
-    """Where results go; runs/sbc-..., unless said."""
+    """Where results go; runs/sbc-..., unless given."""
 
     def resolved(self) -> "SBCJob":
         """All defaults filled in, everything checked.

@@ -42,7 +42,7 @@ class RegressionSettings:
     initial_scale: float = 0.1
     """First standard deviation of q."""
     kl_weight: float | None = None
-    """Weight of the KL against a query's mean log likelihood; 1 / queries, the literal eq. (4), unless said."""
+    """Weight of the KL against a query's mean log likelihood; 1 / queries, the literal eq. (4), unless given."""
     frequencies: int = 10
     """Of the features' sines and cosines."""
     gains: bool = True
@@ -60,7 +60,7 @@ class RegressionSettings:
     seed: int = 0
     """Of training tasks, weights and draws; f and the held-out tasks are the same for every seed."""
     out: Path | None = None
-    """Where results go; runs/regression-..., unless said."""
+    """Where results go; runs/regression-..., unless given."""
 
     def resolved(self) -> "RegressionJob":
         """All defaults filled in, everything checked.

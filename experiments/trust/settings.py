@@ -26,7 +26,7 @@ class CalibrateSettings(DeviceOptions, MovedOptions):
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders that experiments.run wrote, of the same data and task size."""
     tasks: int | None = None
-    """Evaluation tasks; as many as the run had, unless said."""
+    """Evaluation tasks; as many as the run had, unless given."""
     draws: int = 20
     """Of w."""
     fit_tasks: int = 200
