@@ -133,13 +133,25 @@ def test_the_within_class_covariance_is_pooled_row_by_row():
 def test_the_order_of_labeled_examples_and_of_queries_does_not_matter(name):
     evidence = _evidence()
     labeled, queries = torch.tensor([4, 1, 5, 0, 3, 2]), torch.tensor([3, 7, 0, 5, 1, 2, 6, 4])
-    moved = replace(
+    moved = _ordered(evidence, labeled, queries)
+    torch.testing.assert_close(_predicted(name, moved), _predicted(name, evidence)[:, queries])
+
+
+def test_more_dimensions_than_a_task_has_take_no_notice_of_directions_without_rows():
+    evidence, base = _evidence(features=20, queries=1), _base(20)
+    moved = _ordered(evidence, torch.tensor([4, 1, 5, 0, 3, 2]), torch.tensor([0]))
+    method = _method("variational-bayes", base, dimensions=10.0)
+    (one,), (other,) = (method.probabilities(each, 0) for each in (evidence, moved))
+    torch.testing.assert_close(one, other)
+
+
+def _ordered(evidence: Evidence, labeled: Tensor, queries: Tensor) -> Evidence:
+    return replace(
         evidence,
         support_x=evidence.support_x[:, labeled],
         support_y=evidence.support_y[:, labeled],
         query_x=evidence.query_x[:, queries],
     )
-    torch.testing.assert_close(_predicted(name, moved), _predicted(name, evidence)[:, queries])
 
 
 @pytest.mark.parametrize("name", OURS)
