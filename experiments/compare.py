@@ -1,4 +1,4 @@
-"""Published transductive methods, evaluated on the features and the tasks of `experiments.run`."""
+"""Published transductive methods and simple ones, evaluated on the features and the tasks of `experiments.run`."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from rich.table import Table
-from torch import Tensor
 
 from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet
+from pyro_sib.experiments.comparison.base_classes import BaseClasses
 from pyro_sib.experiments.comparison.comparators import COMPARATORS, Comparator, choose, comparators_named
 from pyro_sib.experiments.job.features import (
     Ground,
@@ -47,7 +47,10 @@ _SHARED = (
 
 @dataclass(frozen=True)
 class CompareSettings(MachineOptions, Stage1Options, SourceOptions, OneSizeTasks):
-    """Evaluate BD-CSPN, LaplacianShot, TIM and PT-MAP beside `experiments.run --setting standard`.
+    """Evaluate other transductive methods beside `experiments.run --setting standard`.
+
+    BD-CSPN, LaplacianShot, TIM and PT-MAP are those of the package easyfsl, which they need (`uv sync --extra
+    comparators`); soft k-means and the variational Bayesian mixture are our own and need no other package.
 
     The same options give the same features (those of stage 1) and evaluation tasks as there, so that results are
     paired by task. What a method is not published with is chosen on tasks of the base classes.
@@ -90,8 +93,8 @@ def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list
     ground = prepare(data, like, split, device, reporter)
     sources = make_sources(ground.bank, like, split, device)
     sources["choose"] = base_tasks(ground.bank, like, device)
-    mean = ground.bank.split(BASE_TRAIN).x.mean(0).to(device)
-    results = [_one(name, settings, like, ground, split, sources, mean, reporter) for name in names]
+    base = BaseClasses(ground.bank.split(BASE_TRAIN), device)
+    results = [_one(name, settings, like, ground, split, sources, base, reporter) for name in names]
     _show(results, settings.out, reporter)
     return results
 
@@ -129,7 +132,7 @@ def _one(
     ground: Ground,
     split: str,
     sources: dict[str, TaskSource],
-    base_mean: Tensor,
+    base: BaseClasses,
     reporter: Reporter,
 ) -> Result:
     """Choose what is to be chosen, evaluate, write result.json and tasks.csv."""
@@ -142,7 +145,7 @@ def _one(
     check_writable(out, "--out")
     clock = Reporter(reporter.console)
     with clock.stage("choose", f"{name}: settings, on {settings.choose_tasks} tasks of base classes"):
-        comparator, tried = choose(name, base_mean, sources["choose"], settings.choose_tasks)
+        comparator, tried = choose(name, base, sources["choose"], settings.choose_tasks)
     with clock.stage("predict", f"{name}: {tasks} tasks of {split}") as advance:
         scores = {"posterior": _evaluate(comparator, sources["evaluate"], tasks, advance)}
     second, balance = None, settings.second_balance
@@ -161,10 +164,10 @@ def _one(
         second=second,
         settings=comparator.settings,
         chosen=Chosen(settings.choose_tasks, tuple(tried)),
-        **provenance(base_mean.device, clock.seconds, "predict", tasks),
+        **provenance(base.device, clock.seconds, "predict", tasks),
     )
-    versions = {**result.versions, "easyfsl": version("easyfsl")}
-    result = replace(result, versions=versions)
+    if COMPARATORS[name].needs_easyfsl:
+        result = replace(result, versions={**result.versions, "easyfsl": version("easyfsl")})
     write_json(done, result.to_json())
     return result
 

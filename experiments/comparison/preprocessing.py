@@ -23,6 +23,16 @@ def centred_and_shifted(support: Tensor, query: Tensor, base_mean: Tensor) -> tu
     return support, query + support.mean(1, keepdim=True) - query.mean(1, keepdim=True)
 
 
+def centred_on_base(x: Tensor, base_centre: Tensor) -> Tensor:
+    """Unit features around the mean of the base classes' unit features, made unit again: (..., D) -> (..., D).
+
+    Args:
+        x: (..., D).
+        base_centre: (D,) mean of the base classes' unit features.
+    """
+    return unit(unit(x) - base_centre)
+
+
 def power_centred(support: Tensor, query: Tensor, power: float) -> tuple[Tensor, Tensor]:
     """PT-MAP's features: power transform, unit norm, support and queries centred each by itself, unit norm.
 
@@ -44,3 +54,15 @@ def power_centred(support: Tensor, query: Tensor, power: float) -> tuple[Tensor,
 
 def _power(x: Tensor, power: float) -> Tensor:
     return x if power == 1 else torch.relu(x).add(1e-6).pow(power)
+
+
+def centred_on_task(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit features around the mean of the task's rows, labeled or not, made unit again (soft k-means).
+
+    Args:
+        support: (T, M, D).
+        query: (T, Q, D).
+    """
+    rows = unit(torch.cat([support, query], 1))
+    rows = unit(rows - rows.mean(1, keepdim=True))
+    return rows[:, : support.shape[1]], rows[:, support.shape[1] :]

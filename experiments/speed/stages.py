@@ -10,7 +10,7 @@ from statistics import median
 
 import torch
 
-from pyro_sib.cosine import unit
+from pyro_sib.experiments.comparison.base_classes import BaseClasses
 from pyro_sib.experiments.comparison.comparators import Comparator
 from pyro_sib.experiments.comparison.easyfsl_peer import EasyfslPrototypes
 from pyro_sib.experiments.speed.case import TaskCase
@@ -148,19 +148,19 @@ def time_evaluation(case: TaskCase, bench: Bench, with_peers: bool) -> tuple[dic
     if with_peers:
         learners["double_backward_loop"] = (DoubleBackwardLearner(program), min(case.tasks, 100))
         if not case.joint:
-            learners |= easyfsl_peers(bench, case, source.novel.mean(0))
+            learners |= easyfsl_peers(bench, case, BaseClasses(source.sampler.novel, source.novel.device))
     works = {name: partial(evaluate, learner, source, tasks) for name, (learner, tasks) in learners.items()}
     medians = interleaved(works, Clock(bench.device), bench.seconds)
     counts = {name: tasks for name, (_, tasks) in learners.items()}
     return {name: seconds * case.tasks / counts[name] for name, seconds in medians.items()}, counts
 
 
-def easyfsl_peers(bench: Bench, case: TaskCase, mean: torch.Tensor) -> dict[str, tuple[Learner, int]]:
+def easyfsl_peers(bench: Bench, case: TaskCase, base: BaseClasses) -> dict[str, tuple[Learner, int]]:
     """By name, with how many tasks to time each on; none where easyfsl is missing, which is said."""
     if find_spec("easyfsl") is None:
         bench.say("  easyfsl is not here, so its rows are left out; `uv sync --extra comparators` brings it")
         return {}
-    tim = Comparator("tim", unit(mean), {"temperature": 10.0})
+    tim = Comparator("tim", base, {"temperature": 10.0})
     return {
         "easyfsl_protonet": (EasyfslPrototypes(), min(case.tasks, 500)),
         "easyfsl_tim": (tim, min(case.tasks, 2 if bench.quick else 10)),
