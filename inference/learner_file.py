@@ -24,7 +24,10 @@ from pyro_sib.typed_json import from_json
 FORMAT = 1
 """Of the file; one of another number is refused."""
 SUFFIX = ".safetensors"
-SHIPPED: dict[str, str] = {}
+SHIPPED: dict[str, str] = {
+    "mini-imagenet-c128f-1shot": "3acca2339f554700819fe18733ec1d12b218484e7c5c97ca303fb62a98ada340",
+    "mini-imagenet-c128f-5shot": "47a71cba254a8b05bed0544a0c3ed942178b00cc6ba50097b19956c43b695195",
+}
 """Name -> SHA-256 of the learner of that name in `pyro_sib/weights/learners/`."""
 
 _FOLDER = WEIGHTS / "learners"

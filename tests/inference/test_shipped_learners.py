@@ -1,0 +1,50 @@
+"""The learners that come with the project are what their cards say, and serve pictures of any classes."""
+
+import numpy as np
+import pytest
+
+from pyro_sib import FewShotClassifier, InputError
+from pyro_sib.inference import learner_file
+from pyro_sib.inference.learner_file import SHIPPED, load_learner, read_learner_card
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_its_card_says_what_it_is(name):
+    card = read_learner_card(name)
+    assert card.name == name
+    assert name.endswith(f"-{card.tasks.shots}shot")
+    assert {"command", "commit", "hardware", "hours", "versions", "calibration"} <= card.made.keys()
+    assert "Not to be used" in card.licence
+    assert card.data["fingerprint"]
+    assert len(card.base_classes) == 64
+    (measured,) = card.measured
+    assert (measured.what, measured.tasks) == ("novel, val", 2000)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_tells_pictures_apart_that_it_has_never_seen(name):
+    """Of any number of classes, here a red disc, green stripes and a blue square on noise."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:60, :60]
+
+    def picture(kind: int) -> np.ndarray:
+        phase, edge = random.integers(12), random.integers(10, 20)
+        disc = (rows - 30) ** 2 + (columns - 30) ** 2 < (50 - edge) ** 2 / 4
+        square = (abs(rows - 30) < edge) & (abs(columns - 30) < edge)
+        shape = (disc, ((rows + phase) // 6) % 2, square)[kind]
+        return (120 * shape[..., None] * np.eye(3)[kind] + random.integers(60, 120, (60, 60, 3))).astype(np.uint8)
+
+    support = {"disc": [picture(0)], "stripes": [picture(1), picture(1)], "square": [picture(2)]}
+    truth = [("disc", "stripes", "square")[kind % 3] for kind in range(9)]
+    result = FewShotClassifier.pretrained(name).predict(support, [picture(kind % 3) for kind in range(9)])
+    assert list(result.labels) == truth
+
+
+def test_a_file_that_was_changed_is_refused(tmp_path, monkeypatch):
+    name = next(iter(SHIPPED))
+    content = bytearray(learner_file.learner_path(name).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / f"{name}.safetensors").write_bytes(content)
+    monkeypatch.setattr(learner_file, "_FOLDER", tmp_path)
+    with pytest.raises(InputError, match="is not the file that came with this version"):
+        load_learner(name)
