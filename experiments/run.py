@@ -265,8 +265,9 @@ def _scales(program: Program, source: TaskSource) -> Scales | None:
 def show(result: Result, out: Path, reporter: Reporter) -> None:
     """The small table and where everything is."""
     reporter.show(_table(result))
-    pictures = ", ".join(sorted(p.name for p in out.glob("*.png")))
-    reporter.say(f"{out}/: result.json, tasks.csv, config.json, {LEARNER}, {pictures}")
+    files = ["result.json", "tasks.csv", "config.json", *[LEARNER] * (out / LEARNER).is_file()]
+    files += sorted(p.name for p in out.glob("*.png"))
+    reporter.say(f"{out}/: {', '.join(files)}")
 
 
 def _table(result: Result) -> Table:
