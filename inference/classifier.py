@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyro_sib.errors import InputError
 from pyro_sib.features.augment import normalize
+from pyro_sib.features.pretrain import features_of
 from pyro_sib.inference import Baseline, Guide
 from pyro_sib.inference.fit_learner import FitSettings, OnProgress, fit_learner
 from pyro_sib.inference.guide import as_distribution
@@ -236,7 +237,5 @@ class FewShotClassifier:
         rows = []
         for first in range(0, len(pictures), _BATCH):
             pixels = to_pixels(pictures[first : first + _BATCH], how.image_size)
-            x = normalize(pixels.to(self.device), how.pixels)
-            seen = backbone(x)
-            rows.append(((seen + backbone(x.flip(-1))) / 2 if how.flips else seen).cpu())
+            rows.append(features_of(backbone, normalize(pixels.to(self.device), how.pixels), how.flips).cpu())
         return torch.cat(rows) if rows else torch.empty(0, self.card.features)

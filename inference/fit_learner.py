@@ -1,7 +1,7 @@
 """A learner trained from labeled pictures or features, without files, data sets or a command line."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +16,16 @@ from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.errors import InputError
 from pyro_sib.features.bank import fit_base_classifier
 from pyro_sib.features.network_file import load_network, read_card
-from pyro_sib.features.pretrain import Pretrained, PretrainSettings, choose_precision, extract, pretrain
+from pyro_sib.features.pretrain import (
+    Pretrained,
+    PretrainSettings,
+    checkpoint_name,
+    choose_precision,
+    extract,
+    pretrain,
+)
+from pyro_sib.files import digest
+from pyro_sib.inference import learner_named
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.inputs import Examples, sort_examples, to_pixels
 from pyro_sib.inference.learner_file import LearnerCard, Measured, PictureSettings, TaskSettings, TrainedLearner
@@ -99,6 +108,7 @@ def fit_learner(
     Raises:
         InputError: too few examples or classes for tasks of this shape, or labels that do not fit the examples.
     """
+    _check(settings)
     given = sort_examples(examples, "examples")
     names, order, y = _classes(labels, len(given))
     if given.features is not None:
@@ -114,6 +124,30 @@ def fit_learner(
     base = _base_weights(rows, network, settings)
     backbone = None if network is None else network.backbone
     return _trained(rows, base, backbone, pictures, settings, device, checkpoints, on_progress)
+
+
+def _check(settings: FitSettings) -> None:
+    """Refuse before long work what could not be built or used after it."""
+    kind = learner_named(settings.guide)
+    if kind.oracle:
+        raise InputError(f"guide {settings.guide} looks at the queries' labels, so it can classify nothing new")
+    if settings.joint and not kind.serves_joint:
+        raise InputError(f"guide {settings.guide} cannot classify among base and new classes; leave joint out")
+    build_program(_learner(settings, features=2), 2, torch.eye(2), torch.device("cpu"))
+
+
+def _learner(settings: FitSettings, features: int) -> LearnerSettings:
+    """What builds the program, for features of that many dimensions."""
+    prior, training = settings.prior or ("mixture" if settings.joint else "diagonal"), settings.training
+    return LearnerSettings(
+        guide=settings.guide,
+        prior=prior,
+        ways=settings.ways,
+        joint=settings.joint,
+        inside=first_scale(settings.inside, prior, settings.kl_weight, features),
+        weights=ObjectiveWeights(settings.kl_weight, True, training.iterations * training.batch_size),
+        seed=training.seed,
+    )
 
 
 def _classes(labels: Sequence[Any], count: int) -> tuple[tuple[str, ...], Tensor, Tensor]:
@@ -143,7 +177,7 @@ def _network(
     recipe = settings.pretrain
     recipe = replace(recipe, precision=choose_precision(recipe.precision, device, recipe.image_size))
     told = lambda done, total: on_progress("feature network", done, total)  # noqa: E731
-    return pretrain(images, None, recipe, device, folder / "network.safetensors", told)
+    return pretrain(images, None, recipe, device, folder / checkpoint_name(images, recipe), told)
 
 
 def _base_weights(rows: Split, network: Pretrained | None, settings: FitSettings) -> Tensor:
@@ -171,17 +205,7 @@ def _trained(
 ) -> TrainedLearner:
     """Stage 2."""
     features, training = rows.x.shape[1], settings.training
-    prior = settings.prior or ("mixture" if settings.joint else "diagonal")
-    tasks_in_all = training.iterations * training.batch_size
-    learner = LearnerSettings(
-        guide=settings.guide,
-        prior=prior,
-        ways=settings.ways,
-        joint=settings.joint,
-        inside=first_scale(settings.inside, prior, settings.kl_weight, features),
-        weights=ObjectiveWeights(settings.kl_weight, True, tasks_in_all),
-        seed=training.seed,
-    )
+    learner = _learner(settings, features)
     program = build_program(learner, features, base, device)
     content = fingerprint({BASE_TRAIN: rows})
     x = rows.x.to(device)
@@ -195,7 +219,8 @@ def _trained(
 
     with TemporaryDirectory() as temporary:
         checkpoint = (checkpoints or Path(temporary)) / "learner-training.safetensors"
-        trainer = Trainer(program.model, program.guide, program.modules(), training, checkpoint, content)
+        identity = digest(content, asdict(learner), asdict(settings.shape))
+        trainer = Trainer(program.model, program.guide, program.modules(), training, checkpoint, identity)
         trainer.run(
             lambda iteration: train.batch(iteration, training.batch_size),
             validate,

@@ -236,7 +236,7 @@ class Trainer:
         if meta["settings"] != asdict(self.settings):
             raise InputError(f"{self.checkpoint} is of other settings; {_MEND}")
         if meta.get("identity") != self.identity:
-            raise InputError(f"{self.checkpoint} was trained on other data or features; {_MEND}")
+            raise InputError(f"{self.checkpoint} was trained on other data, features or settings; {_MEND}")
         try:
             self._fill(tensors, meta["log"])
         except InputError:

@@ -165,12 +165,13 @@ def extract(
     backbone.eval()
     with torch.backends.cudnn.flags(allow_tf32=False):
         batches = (normalize(x.to(device), pixels) for x in images.split(batch_size))
-        features = [_features(backbone, x, flips).cpu() for x in batches]
+        features = [features_of(backbone, x, flips).cpu() for x in batches]
     backbone.train(was_training)
     return torch.cat(features)
 
 
-def _features(backbone: nn.Module, x: Tensor, flips: bool) -> Tensor:
+def features_of(backbone: nn.Module, x: Tensor, flips: bool) -> Tensor:
+    """(n, 3, S, S) normalized pixels -> (n, D); with `flips`, the mean with the mirror images' features."""
     features: Tensor = backbone(x)
     return (features + backbone(x.flip(-1))) / 2 if flips else features
 

@@ -82,6 +82,35 @@ def test_what_cannot_be_trained_on_is_one_clear_line():
         FewShotClassifier.fit(np.zeros((4, 8, 8, 3), np.uint8), [1, 1, 2, 2], replace(SMALL, network="nowhere"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"guide": "exact-gradient"}, "looks at the queries' labels"),
+        ({"guide": "matching", "joint": True}, "cannot classify among base and new classes"),
+        ({"guide": "nobody"}, "unknown guide 'nobody'"),
+        ({"prior": "nobody"}, "unknown prior 'nobody'"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_any_training(monkeypatch, changes, message):
+    monkeypatch.setattr("pyro_sib.inference.fit_learner.pretrain", lambda *args: pytest.fail("trained"))
+    pixels = np.zeros((36, 16, 16, 3), np.uint8)
+    with pytest.raises(InputError, match=message):
+        FewShotClassifier.fit(pixels, np.arange(36) % 4, replace(SMALL, **changes))
+
+
+def test_another_training_does_not_go_on_from_these_checkpoints(tmp_path):
+    x, names = labeled()
+    FewShotClassifier.fit(x, names, SMALL, checkpoints=tmp_path)
+    with pytest.raises(InputError, match="trained on other data, features or settings"):
+        FewShotClassifier.fit(x, names, replace(SMALL, kl_weight=0.1), checkpoints=tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 36, 16, 16, 3), dtype=np.uint8)
+    (tmp_path / "learner-training.safetensors").unlink()
+    for content in pixels:
+        FewShotClassifier.fit(content, np.arange(36) % 4, SMALL, checkpoints=tmp_path)
+        (tmp_path / "learner-training.safetensors").unlink()
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2, "each set of pictures has a network of its own"
+
+
 def test_a_network_that_comes_with_the_project_is_taken(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (16, 20, 20, 3), dtype=np.uint8)
     learner = FewShotClassifier.fit(pixels, np.arange(16) % 4, replace(SMALL, network="mini-imagenet-c64f"))
