@@ -45,6 +45,10 @@ class Guide(Learner):
         # In a tuple, so that torch does not count their parameters as the guide's.
         self._generative = (prior, likelihood)
         self.weights = weights
+        self.build()
+
+    def build(self) -> None:
+        """Make the modules and parameters of a guide, which a subclass adds to those of the class it extends."""
 
     @property
     def prior(self) -> PriorLike:

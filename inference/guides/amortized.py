@@ -7,41 +7,25 @@ from torch import Tensor, nn
 
 from pyro_sib.cosine import unit
 from pyro_sib.inference.guide import Guide
-from pyro_sib.inference.settings import GuideSettings, TaskForm
-from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
+from pyro_sib.types import Evidence, GaussianParameters
 
 WIDTH = 128
 """Units of every layer, as in Garnelo et al. (2018) and Kim et al. (2019)."""
 
 
 class AmortizedGuide(Guide):
-    """q's parameters are decoded from an embedding of each class, from scratch: no class means enter.
-
-    Args:
-        settings: the choices inside phi.
-        form: of the tasks.
-        prior: p_psi.
-        likelihood: p_f.
-        weights: of the ELBO's two terms.
-    """
+    """q's parameters are decoded from an embedding of each class, from scratch: no class means enter."""
 
     fixed_steps = 0
 
-    def __init__(
-        self,
-        settings: GuideSettings,
-        form: TaskForm,
-        prior: PriorLike,
-        likelihood: LikelihoodLike,
-        weights: ObjectiveWeights,
-    ):
-        super().__init__(settings, form, prior, likelihood, weights)
+    def build(self) -> None:
+        """Make the parts of its own."""
+        super().build()
         self.decode = nn.Sequential(mlp(3 * WIDTH, WIDTH), nn.ReLU())
-        self.loc = layer(WIDTH, form.features)
-        self.log_scale = nn.Linear(WIDTH, form.features)
+        self.loc = layer(WIDTH, self.form.features)
+        self.log_scale = nn.Linear(WIDTH, self.form.features)
         nn.init.zeros_(self.log_scale.weight)
-        nn.init.constant_(self.log_scale.bias, log(settings.initial_scale))
+        nn.init.constant_(self.log_scale.bias, log(self.settings.initial_scale))
 
     @abstractmethod
     def embed(self, evidence: Evidence, support: Tensor, queries: Tensor) -> Tensor:

@@ -5,9 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from pyro_sib.inference.guides.amortized import WIDTH, AmortizedGuide, layer, mlp
-from pyro_sib.inference.settings import GuideSettings, TaskForm
-from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.types import Evidence, LikelihoodLike, PriorLike
+from pyro_sib.types import Evidence
 
 _HEADS = 8
 
@@ -20,19 +18,13 @@ class AttentiveNeuralProcessGuide(AmortizedGuide):
     number of classes is served.
     """
 
-    def __init__(
-        self,
-        settings: GuideSettings,
-        form: TaskForm,
-        prior: PriorLike,
-        likelihood: LikelihoodLike,
-        weights: ObjectiveWeights,
-    ):
-        super().__init__(settings, form, prior, likelihood, weights)
-        self.lift = layer(form.features, WIDTH)
+    def build(self) -> None:
+        """Make the parts of its own."""
+        super().build()
+        self.lift = layer(self.form.features, WIDTH)
         self.own = nn.Parameter(torch.randn(WIDTH))
         self.encode_labeled = nn.Sequential(nn.ReLU(), layer(WIDTH, WIDTH), nn.ReLU(), layer(WIDTH, WIDTH))
-        self.encode_query = mlp(form.features, WIDTH)
+        self.encode_query = mlp(self.form.features, WIDTH)
         self.attend_labeled = CrossAttention(WIDTH, _HEADS)
         self.attend_queries = CrossAttention(WIDTH, _HEADS)
 

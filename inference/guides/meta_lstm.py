@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from pyro_sib.inference.guide import Guide
 from pyro_sib.inference.initializers import make_initializer
-from pyro_sib.inference.settings import GuideSettings, TaskForm
-from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
+from pyro_sib.types import Evidence, GaussianParameters
 
 _HIDDEN = 20
 _FORGET_BIAS = 5.0
@@ -35,18 +33,14 @@ class MetaLSTMGuide(Guide):
 
     takes_initializer = True
 
-    def __init__(
-        self,
-        settings: GuideSettings,
-        form: TaskForm,
-        prior: PriorLike,
-        likelihood: LikelihoodLike,
-        weights: ObjectiveWeights,
-    ):
-        super().__init__(settings, form, prior, likelihood, weights)
-        self.initializer = make_initializer(settings.initializer, form, prior, settings.initial_scale)
-        if settings.steps:
-            self.cell = GatedUpdate(settings.step_size)
+    def build(self) -> None:
+        """Make the parts of its own."""
+        super().build()
+        self.initializer = make_initializer(
+            self.settings.initializer, self.form, self.prior, self.settings.initial_scale
+        )
+        if self.settings.steps:
+            self.cell = GatedUpdate(self.settings.step_size)
 
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0 .. theta^K."""

@@ -4,9 +4,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.inference.guides.amortized import WIDTH, AmortizedGuide, mlp
-from pyro_sib.inference.settings import GuideSettings, TaskForm
-from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.types import Evidence, LikelihoodLike, PriorLike
+from pyro_sib.types import Evidence
 
 
 class NeuralProcessGuide(AmortizedGuide):
@@ -16,17 +14,11 @@ class NeuralProcessGuide(AmortizedGuide):
     unlabeled queries. Permuting the classes permutes q; any number of classes is served.
     """
 
-    def __init__(
-        self,
-        settings: GuideSettings,
-        form: TaskForm,
-        prior: PriorLike,
-        likelihood: LikelihoodLike,
-        weights: ObjectiveWeights,
-    ):
-        super().__init__(settings, form, prior, likelihood, weights)
-        self.encode_labeled = mlp(form.features, WIDTH)
-        self.encode_query = mlp(form.features, WIDTH)
+    def build(self) -> None:
+        """Make the parts of its own."""
+        super().build()
+        self.encode_labeled = mlp(self.form.features, WIDTH)
+        self.encode_query = mlp(self.form.features, WIDTH)
 
     def embed(self, evidence: Evidence, support: Tensor, queries: Tensor) -> Tensor:
         """(T, N, 3 WIDTH)."""

@@ -6,43 +6,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyro_sib.inference.settings import GuideSettings, TaskForm
+from pyro_sib.inference.settings import GuideSettings
 from pyro_sib.inference.steps.closed_form import Backward
 from pyro_sib.inference.steps.psi_taps import PsiEnters
 from pyro_sib.inference.steps.synthetic_gradients import MLPGradient, make_synthetic_gradient
 from pyro_sib.inference.steps.unrolled import Points, UnrolledGuide, walked
-from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.types import Evidence, LikelihoodLike, PriorLike
+from pyro_sib.types import Evidence
 
 _SUPPORT_WEIGHT = 0.1
 """First weight of the labeled examples' loss in a step, against the queries' one."""
 
 
 class SIBGuide(UnrolledGuide):
-    """K synthetic-gradient steps over the unlabeled queries, xi in place of d loss / d outputs (eq. 9).
+    """K synthetic-gradient steps over the unlabeled queries, xi in place of d loss / d outputs (eq. 9)."""
 
-    Args:
-        settings: the choices inside phi.
-        form: of the tasks.
-        prior: p_psi.
-        likelihood: p_f.
-        weights: of the ELBO's two terms.
-    """
-
-    def __init__(
-        self,
-        settings: GuideSettings,
-        form: TaskForm,
-        prior: PriorLike,
-        likelihood: LikelihoodLike,
-        weights: ObjectiveWeights,
-    ):
-        super().__init__(settings, form, prior, likelihood, weights)
-        if settings.steps:
-            self.xi = make_synthetic_gradient(settings.synthetic_gradient, form.ways, form.joint)
-
-        if settings.steps and settings.support_gradient:
-            self.log_support_weight = nn.Parameter(torch.full((settings.steps,), _SUPPORT_WEIGHT).log())
+    def build(self) -> None:
+        """Make the parts of its own."""
+        super().build()
+        if self.settings.steps:
+            self.xi = make_synthetic_gradient(self.settings.synthetic_gradient, self.form.ways, self.form.joint)
+        if self.settings.steps and self.settings.support_gradient:
+            self.log_support_weight = nn.Parameter(torch.full((self.settings.steps,), _SUPPORT_WEIGHT).log())
 
     @property
     def closed_form(self) -> bool:

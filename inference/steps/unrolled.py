@@ -11,12 +11,10 @@ from pyro_sib.counter_rng import make_key
 from pyro_sib.inference.guide import Guide
 from pyro_sib.inference.initializers import make_initializer
 from pyro_sib.inference.noise import standard_normal
-from pyro_sib.inference.settings import GuideSettings, TaskForm
 from pyro_sib.inference.steps.closed_form import Backward, Walk, by_autograd, walk
 from pyro_sib.inference.steps.kl_step import implicit_loc, relaxed_log_scale
 from pyro_sib.inference.steps.psi_taps import PsiEnters, Taps, constant
-from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
+from pyro_sib.types import Evidence, GaussianParameters, PriorLike
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -49,15 +47,7 @@ KLGradient = Callable[[GaussianParameters], tuple[Tensor, ...]]
 
 
 class UnrolledGuide(Guide):
-    """q with parameters theta^K, where theta^{k+1} = theta^k - eta (d loss / d theta + kl d KL / d theta) (eq. 9).
-
-    Args:
-        settings: the choices inside phi.
-        form: of the tasks.
-        prior: p_psi.
-        likelihood: p_f.
-        weights: of the ELBO's two terms.
-    """
+    """q with parameters theta^K; theta^{k+1} = theta^k - eta (d loss / d theta + kl d KL / d theta) (eq. 9)."""
 
     takes_initializer = True
     steps_on_queries = True
@@ -65,19 +55,15 @@ class UnrolledGuide(Guide):
     kl_in_steps = True
     """Whether the steps descend the KL as well."""
 
-    def __init__(
-        self,
-        settings: GuideSettings,
-        form: TaskForm,
-        prior: PriorLike,
-        likelihood: LikelihoodLike,
-        weights: ObjectiveWeights,
-    ):
-        super().__init__(settings, form, prior, likelihood, weights)
-        self.initializer = make_initializer(settings.initializer, form, prior, settings.initial_scale)
-        if settings.steps:
-            log_step = torch.full((settings.steps,), float(settings.step_size)).log()
-            self.log_step_size = nn.Parameter(log_step, requires_grad=settings.learn_step_size)
+    def build(self) -> None:
+        """Make the parts of its own."""
+        super().build()
+        self.initializer = make_initializer(
+            self.settings.initializer, self.form, self.prior, self.settings.initial_scale
+        )
+        if self.settings.steps:
+            log_step = torch.full((self.settings.steps,), float(self.settings.step_size)).log()
+            self.log_step_size = nn.Parameter(log_step, requires_grad=self.settings.learn_step_size)
 
     @property
     def closed_form(self) -> bool:
