@@ -19,7 +19,7 @@ from pyro_sib.readable import finite
 from pyro_sib.shipped import WEIGHTS
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.torch_state import plain_torch
-from pyro_sib.typed_json import from_json
+from pyro_sib.typed_json import TypedReader
 
 FORMAT = 1
 """Of the file; one of another number is refused."""
@@ -235,10 +235,13 @@ def _card(path: Path, meta: Mapping[str, Any]) -> LearnerCard:
         raise InputError(
             f"{path} is a learner of format {number!r:.20}, and this version reads {FORMAT}; write it again"
         )
+    reader = TypedReader(str(path), "write it again", exact=True)
     try:
-        return from_json(LearnerCard, meta.get("card"))
+        card: LearnerCard = reader.read(LearnerCard, meta.get("card"))
     except ValueError as error:
-        raise InputError(f"{path}: {error}; write it again") from None
+        said = str(error)
+        raise InputError(said if said.startswith(str(path)) else f"{path}: {said}; write it again") from None
+    return card
 
 
 def _backbone(pictures: PictureSettings, device: torch.device) -> nn.Module:

@@ -1,95 +1,132 @@
-"""Dataclasses from JSON that somebody else may have written: every entry is there and of its type, or an error."""
+"""Values from JSON that somebody else may have written: an entry that is missing or wrong is named."""
 
 import types
-from dataclasses import fields, is_dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-Kind = TypeVar("Kind")
+from pyro_sib.errors import InputError
+
+_WORDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    tuple: "a list",
+}
 
 
-def from_json(kind: type[Kind], value: object, where: str = "") -> Kind:
-    """A dataclass from what `dataclasses.asdict` and JSON made of it.
+@dataclass(frozen=True)
+class TypedReader:
+    """Reads JSON's values as types have them.
 
-    Lists become tuples where the type says so. Whole numbers serve as floats, and null as NaN.
+    Objects become dataclasses or dictionaries, and lists tuples; a whole number serves as a float, null as NaN. A
+    type is a scalar, a literal, a tuple of any or of a fixed length, a dictionary with text for keys (annotated
+    with a key that must be there, if one must), a dataclass, or a union of these.
 
-    Args:
-        kind: the dataclass; its fields are numbers, strings, booleans, literals, tuples, dictionaries, dataclasses
-            or unions of these.
-        value: what JSON holds.
-        where: name of the entry, for errors.
-
-    Raises:
-        ValueError: naming the entry, what it should be, and what was found.
+    Attributes:
+        source: what is read, for errors.
+        mend: what to do about a wrong one, for errors.
+        exact: whether objects hold each field of their dataclass and nothing else; otherwise what has a default may
+            be missing, and what is unknown is left out.
     """
-    if not isinstance(value, dict):
-        raise ValueError(f"{where or 'the content'} should be an object but is {value!r:.60}")
-    hints = get_type_hints(kind)
-    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    if unknown := sorted(set(value) - set(names)):
-        raise ValueError(f"{_entry(where, unknown[0])} is an entry that this version does not know")
-    if missing := sorted(set(names) - set(value)):
-        raise ValueError(f"{_entry(where, missing[0])} is missing")
-    return kind(**{name: _value(hints[name], value[name], _entry(where, name)) for name in names})
 
+    source: str
+    mend: str
+    exact: bool = False
 
-def _entry(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
+    def read(self, hint: Any, value: Any, name: str = "") -> Any:
+        """The value as the type has it.
 
+        Args:
+            hint: the type.
+            value: as JSON gives it.
+            name: of the value in the source, dotted.
 
-def _value(hint: Any, value: object, where: str) -> Any:
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return _of_union(parts, value, where)
-    if origin is tuple:
-        return _tuple(parts, value, where)
-    if is_dataclass(hint):
-        return from_json(hint, value, where)  # type: ignore[arg-type]
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise _wrong(where, "an object", value)
-        return {name: _value(parts[1], part, f"{where}.{name}") for name, part in value.items()}
-    if origin is Literal:
-        if value not in parts:
-            raise _wrong(where, f"one of {', '.join(map(str, parts))}", value)
+        Raises:
+            InputError: an entry is missing, unknown or of another type.
+        """
+        origin, parts = get_origin(hint), get_args(hint)
+        if origin is Annotated:
+            return self._annotated(parts, value, name)
+        if origin in (Union, types.UnionType):
+            return self._union(parts, value, name, hint)
+        if is_dataclass(hint) and isinstance(value, dict):
+            return self._object(hint, value, name)
+        if origin is dict and isinstance(value, dict):
+            return {key: self.read(parts[1], part, _dotted(name, key)) for key, part in value.items()}
+        if origin is tuple and isinstance(value, list | tuple):
+            return self._tuple(parts, value, name)
+        if hint is float and value is None:
+            return float("nan")
+        if not _is(value, hint, origin, parts):
+            raise self._wrong(name, value, _words(hint, origin, parts))
         return value
-    if hint is Any:
-        return value
-    if hint is float:
-        return _number(value, where)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise _wrong(where, {int: "a whole number", str: "text", bool: "true or false"}.get(hint, str(hint)), value)
-    return value
 
+    def _annotated(self, parts: tuple[Any, ...], value: Any, name: str) -> Any:
+        found = self.read(parts[0], value, name)
+        for key in parts[1:]:
+            if isinstance(key, str) and key not in found:
+                raise self._missing(_dotted(name, key))
+        return found
 
-def _of_union(parts: tuple[Any, ...], value: object, where: str) -> Any:
-    if value is None and type(None) in parts:
-        return None
-    errors = []
-    for part in parts:
-        if part is not type(None):
+    def _union(self, parts: tuple[Any, ...], value: Any, name: str, hint: Any) -> Any:
+        if value is None and types.NoneType in parts:
+            return None
+        members = [part for part in parts if part is not types.NoneType]
+        if len(members) == 1:
+            return self.read(members[0], value, name)
+        for member in members:
             try:
-                return _value(part, value, where)
-            except ValueError as error:
-                errors.append(error)
-    raise errors[0]
+                return self.read(member, value, name)
+            except InputError:
+                continue
+        raise self._wrong(name, value, str(hint))
+
+    def _tuple(self, parts: tuple[Any, ...], value: list[Any] | tuple[Any, ...], name: str) -> tuple[Any, ...]:
+        hints = [parts[0]] * len(value) if parts[1:] == (Ellipsis,) else list(parts)
+        if len(hints) != len(value):
+            raise self._wrong(name, value, f"a list of {len(hints)}")
+        return tuple(self.read(h, v, _dotted(name, i)) for i, (h, v) in enumerate(zip(hints, value, strict=True)))
+
+    def _object(self, kind: Any, value: dict[str, Any], name: str) -> Any:
+        hints, own = get_type_hints(kind, include_extras=True), fields(kind)
+        if self.exact and (unknown := sorted(value.keys() - {field.name for field in own})):
+            raise InputError(f"{self.source}: {_dotted(name, unknown[0])} is unknown to this version; {self.mend}")
+        found = {}
+        for field in own:
+            where = _dotted(name, field.name)
+            if field.name in value:
+                found[field.name] = self.read(hints[field.name], value[field.name], where)
+            elif self.exact or (field.default is MISSING and field.default_factory is MISSING):
+                raise self._missing(where)
+        return kind(**found)
+
+    def _missing(self, name: str) -> InputError:
+        return InputError(f"{self.source} has no {name}; {self.mend}")
+
+    def _wrong(self, name: str, value: Any, wanted: str) -> InputError:
+        return InputError(f"{self.source}: {name or 'the content'} is {value!r:.80}, not {wanted}; {self.mend}")
 
 
-def _tuple(parts: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple):
-        raise _wrong(where, "a list", value)
-    hints = [parts[0]] * len(value) if len(parts) == 2 and parts[1] is Ellipsis else list(parts)
-    if len(hints) != len(value):
-        raise _wrong(where, f"a list of {len(hints)}", value)
-    return tuple(_value(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(hints, value, strict=True)))
+def _dotted(name: str, part: object) -> str:
+    return f"{name}.{part}" if name else str(part)
 
 
-def _number(value: object, where: str) -> float:
-    if value is None:
-        return float("nan")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(where, "a number", value)
-    return value
+def _is(value: Any, hint: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
+    """Whether a scalar is of its type; a whole number is a number, and true is neither."""
+    if hint is Any:
+        return True
+    if origin is Literal:
+        return value in parts
+    if origin in (dict, tuple) or is_dataclass(hint):
+        return False
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
-def _wrong(where: str, expected: str, value: object) -> ValueError:
-    return ValueError(f"{where} should be {expected} but is {value!r:.60}")
+def _words(hint: Any, origin: Any, parts: tuple[Any, ...]) -> str:
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    return _WORDS.get(dict if is_dataclass(hint) else origin or hint, getattr(hint, "__name__", str(hint)))

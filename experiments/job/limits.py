@@ -4,7 +4,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pyro_sib.backbones import MIN_IMAGE_SIZE
 from pyro_sib.errors import InputError
@@ -147,22 +147,6 @@ def _kinds(hint: Any) -> Iterator[Any]:
             yield from _kinds(part)
     else:
         yield hint
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a setting's type; a whole number is a number, and true is neither."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(fits(value, part) for part in parts)
-    if origin is Literal:
-        return value in parts
-    if origin is Annotated:
-        return fits(value, parts[0])
-    if origin is tuple:
-        return isinstance(value, tuple) and all(fits(part, parts[0]) for part in value)
-    if hint in (int, float):
-        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-    return isinstance(value, hint)
 
 
 def limit_of(settings: type, name: str) -> Limit:

@@ -1,31 +1,21 @@
 """JSON and tasks.csv that experiments leave, read with every entry checked before it is used."""
 
 import csv
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.limits import fits
 from pyro_sib.files import opened, read_json
+from pyro_sib.typed_json import TypedReader
 
 Scalar = str | int | float | bool | None
 """What JSON holds besides lists and objects."""
 AGAIN = "delete it and run that experiment again"
-_WORDS = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    dict: "an object",
-    tuple: "a list",
-}
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -40,53 +30,9 @@ def read_object(path: Path) -> dict[str, Any]:
     return raw
 
 
-def typed(raw: Any, hint: Any, path: Path, name: str = "") -> Any:
-    """A JSON value as a type has it: objects as dataclasses or dicts, lists as tuples, null as NaN for a float.
-
-    Args:
-        raw: the value.
-        hint: a dataclass, whose fields with defaults may be missing; a dict with text for keys, or one annotated
-            with a key that it must have; a tuple of any length; a scalar, or None besides.
-        path: of the file.
-        name: dotted, of the value in the file.
-
-    Raises:
-        InputError: a value is missing, or of another type.
-    """
-    origin, parts = get_origin(hint), get_args(hint)
-    dot = f"{name}." * bool(name)
-    if isinstance(raw, list):
-        raw = tuple(raw)
-    if origin in (Union, types.UnionType) and types.NoneType in parts and (raw is None or len(parts) == 2):
-        return None if raw is None else typed(raw, parts[parts[0] is types.NoneType], path, name)
-    if origin is Annotated:
-        found = typed(raw, parts[0], path, name)
-        if parts[1] not in found:
-            raise InputError(f"{path} has no {dot}{parts[1]}; {AGAIN}")
-        return found
-    if hint is float and raw is None:
-        return float("nan")
-    if is_dataclass(hint) and isinstance(raw, dict):
-        return _object(raw, hint, path, dot)
-    if origin is dict and isinstance(raw, dict):
-        return {key: typed(value, parts[1], path, f"{dot}{key}") for key, value in raw.items()}
-    if origin is tuple and isinstance(raw, tuple):
-        return tuple(typed(value, parts[0], path, f"{dot}{number}") for number, value in enumerate(raw))
-    if origin in (dict, tuple) or is_dataclass(hint) or not fits(raw, hint):
-        wanted = _WORDS.get(dict if is_dataclass(hint) else origin or hint, hint)
-        raise InputError(f"{path}: {name} is {raw!r:.80}, not {wanted}; {AGAIN}")
-    return raw
-
-
-def _object(raw: dict[str, Any], kind: Any, path: Path, dot: str) -> Any:
-    """A dataclass from the entries that are its fields."""
-    hints, values = get_type_hints(kind, include_extras=True), {}
-    for field in fields(kind):
-        if field.name in raw:
-            values[field.name] = typed(raw[field.name], hints[field.name], path, f"{dot}{field.name}")
-        elif field.default is MISSING and field.default_factory is MISSING:
-            raise InputError(f"{path} has no {dot}{field.name}; {AGAIN}")
-    return kind(**values)
+def reader_of_results(path: Path) -> TypedReader:
+    """Reads what a file of results holds."""
+    return TypedReader(str(path), AGAIN)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import torch
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.features import Ground, choose_split, ground_of_learner, load_data
 from pyro_sib.experiments.job.learner import LEARNER
-from pyro_sib.experiments.job.limits import fits
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.settings import Job, RunSettings, said
 from pyro_sib.experiments.job.tasks import make_sources
@@ -21,6 +20,7 @@ from pyro_sib.inference.learner_file import learner_path, load_learner
 from pyro_sib.inference.program import Program
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
+from pyro_sib.typed_json import TypedReader
 
 
 @dataclass(frozen=True)
@@ -113,15 +113,11 @@ def read_settings(folder: Path) -> RunSettings:
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
     defaults = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING}
     held |= {name: defaults[name] for name, value in held.items() if value is None and name in defaults}
-    held |= {name: tuple(value) for name, value in held.items() if isinstance(value, list)}
     for name in ("data_root", "features"):
         if isinstance(held.get(name), str):
             held[name] = Path(held[name])
     if "data" in held:
         held["data"] = reader_of(held["data"])  # whether they are the run's own, their fingerprint says
-    for name, hint in get_type_hints(RunSettings).items():
-        if name in held and not fits(held[name], hint):
-            raise InputError(
-                f"{path}: {name} is {held[name]!r:.80}, which no run has written; mend it, or run again elsewhere"
-            )
+    reader = TypedReader(str(path), "no run has written that: mend it, or run again elsewhere")
+    held = {n: reader.read(hint, held[n], n) for n, hint in get_type_hints(RunSettings).items() if n in held}
     return RunSettings(**held)

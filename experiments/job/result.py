@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self, get_type_hints
 from pyro_sib.data.pictures.skipped import Skipped
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.features import Ground
-from pyro_sib.experiments.job.records import AGAIN, Scalar, read_object, typed
+from pyro_sib.experiments.job.records import AGAIN, Scalar, read_object, reader_of_results
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.features.pretrain import EpochRecord
 from pyro_sib.inference.evaluation import ElboParts
@@ -263,8 +263,9 @@ class Result(Scores):
             raise InputError(f"{path} is of another version of this package ({found}, not {VERSION}); {AGAIN}")
         hints = get_type_hints(RunSettings)
         others = [name for name in raw if name not in {*cls.__dataclass_fields__, "version"}]
-        options = {name: typed(raw[name], hints.get(name, Option) | None, path, name) for name in others}
-        result: Result = typed(raw | {"options": options}, cls, path)
+        reader = reader_of_results(path)
+        options = {name: reader.read(hints.get(name, Option) | None, raw[name], name) for name in others}
+        result: Result = reader.read(cls, raw | {"options": options})
         for name in ("at_the_mean", "comparison", "second"):
             part = getattr(result, name)
             if part is not None and part.metrics.keys() != result.metrics.keys():

@@ -260,7 +260,7 @@ def test_a_missing_key_is_named(tmp_path, name):
         ({"metrics__novel__mean": "high"}, "metrics.novel.mean is 'high', not a number"),
         ({"data": {"name": "x"}}, "has no data.fingerprint"),
         ({"steps": None}, "steps is None, not a whole number"),
-        ({"metrics": []}, r"metrics is \(\), not an object"),
+        ({"metrics": []}, r"metrics is \[\], not an object"),
         ({"comparison": {"steps": 0}}, "has no comparison.metrics; "),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_configuration_of_other_types_is_one_line(tmp_path, name, value):
     write_json(tmp_path / "config.json", config)
     assert read_settings(tmp_path).resolved().ways == 5
     write_json(tmp_path / "config.json", config | {name: value})
-    with pytest.raises(InputError, match=f"config.json: {name} is .*, which no run has written"):
+    with pytest.raises(InputError, match=f"config.json: {name} is .*; no run has written that"):
         read_settings(tmp_path)
 
 

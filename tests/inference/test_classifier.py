@@ -247,13 +247,16 @@ def damaged(path, change) -> None:
     [
         (lambda t, m: (t, {}), "is no learner"),
         (lambda t, m: (t, m | {"learner": 99}), "is a learner of format 99, and this version reads 1"),
-        (lambda t, m: (t, m | {"card": 3}), "the content should be an object"),
-        (lambda t, m: (t, m | {"card": m["card"] | {"draws": "5"}}), "draws should be a whole number but is '5'"),
+        (lambda t, m: (t, m | {"card": 3}), "the content is 3, not an object"),
+        (lambda t, m: (t, m | {"card": m["card"] | {"draws": "5"}}), "draws is '5', not a whole number"),
         (
             lambda t, m: (t, m | {"card": m["card"] | {"colour": 1}}),
-            "colour is an entry that this version does not",
+            "colour is unknown to this version",
         ),
         (lambda t, m: (t, m | {"card": {**m["card"], "features": 8}}), "base classes' weights should be"),
+        (lambda t, m: (t, m | {"card": {**m["card"], "features": 0}}), "features should be 1 or more but is 0"),
+        (lambda t, m: (t, m | {"card": {n: v for n, v in m["card"].items() if n != "draws"}}), "has no draws"),
+        (lambda t, m: (t, m | {"card": {**m["card"], "measured": [{"what": "x"}]}}), "has no measured.0.accuracy"),
         (
             lambda t, m: (
                 {n: v for n, v in t.items() if n != "guide.xi.0.weight"} and dict(list(t.items())[1:]),
