@@ -1,6 +1,5 @@
 """A trained learner as one file: all that classifies new tasks, and nothing that can run code."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,14 +15,13 @@ from pyro_sib.files import read_meta, read_tensors, write_tensors
 from pyro_sib.inference.program import LearnerSettings, Program, build_program
 from pyro_sib.inference.training import TrainSettings, load_state
 from pyro_sib.readable import finite
-from pyro_sib.shipped import WEIGHTS
+from pyro_sib.shipped import WEIGHTS, check_digest, find_file
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.torch_state import plain_torch
 from pyro_sib.typed_json import TypedReader
 
 FORMAT = 1
 """Of the file; one of another number is refused."""
-SUFFIX = ".safetensors"
 SHIPPED: dict[str, str] = {
     "mini-imagenet-c128f-1shot": "3acca2339f554700819fe18733ec1d12b218484e7c5c97ca303fb62a98ada340",
     "mini-imagenet-c128f-5shot": "47a71cba254a8b05bed0544a0c3ed942178b00cc6ba50097b19956c43b695195",
@@ -179,8 +177,7 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
     """
     path = learner_path(name)
     tensors, meta = read_tensors(path)
-    if str(name) in SHIPPED and hashlib.sha256(path.read_bytes()).hexdigest() != SHIPPED[str(name)]:
-        raise InputError(f"{path} is not the file that came with this version; install the package again")
+    check_digest(path, str(name), SHIPPED)
     card = _card(path, meta)
     if not all(finite(tensor) for tensor in tensors.values()):
         raise InputError(f"{path} holds numbers that are NaN or infinite; train the learner again")
@@ -220,17 +217,13 @@ def learner_path(name: str | Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    path = _FOLDER / f"{name}{SUFFIX}" if str(name) in SHIPPED else Path(name)
-    if not path.is_file():
-        known = f", or one of {', '.join(SHIPPED)}" if SHIPPED else ""
-        raise InputError(f"no learner {name}: give a file that a training wrote{known}")
-    return path
+    return find_file(str(name), SHIPPED, _FOLDER, "learner")
 
 
 def _card(path: Path, meta: Mapping[str, Any]) -> LearnerCard:
     number = meta.get("learner")
     if number is None:
-        raise InputError(f"{path} is no learner; name the learner{SUFFIX} that a training wrote")
+        raise InputError(f"{path} is no learner; name the learner.safetensors that a training wrote")
     if number != FORMAT:
         raise InputError(
             f"{path} is a learner of format {number!r:.20}, and this version reads {FORMAT}; write it again"

@@ -1,6 +1,5 @@
 """A trained feature network as one file, and those that come with the project."""
 
-import hashlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from pyro_sib.cosine import CosineClassifier
 from pyro_sib.errors import InputError
 from pyro_sib.features.pretrain import EpochRecord, Pretrained
 from pyro_sib.files import read_meta, read_tensors, write_tensors
-from pyro_sib.shipped import WEIGHTS
+from pyro_sib.shipped import WEIGHTS, check_digest, find_file
 
 FORMAT = 1
 """Of the file; one of another number is refused."""
@@ -78,8 +77,7 @@ def load_network(name: str) -> tuple[Pretrained, NetworkCard]:
     """
     path = _path(name)
     tensors, meta = read_tensors(path)
-    if name in SHIPPED and hashlib.sha256(path.read_bytes()).hexdigest() != SHIPPED[name]:
-        raise InputError(f"{path} is not the file that came with this version; install the package again")
+    check_digest(path, name, SHIPPED)
     card = _card(path, meta)
     with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
         backbone = make_backbone(card.backbone, card.image_size)
@@ -110,10 +108,7 @@ def read_card(name: str) -> NetworkCard:
 
 
 def _path(name: str) -> Path:
-    path = _FOLDER / f"{name}.safetensors" if name in SHIPPED else Path(name)
-    if not path.is_file():
-        raise InputError(f"no feature network {name}: give a file, or one of {', '.join(SHIPPED)}")
-    return path
+    return find_file(name, SHIPPED, _FOLDER, "feature network")
 
 
 def _card(path: Path, meta: dict[str, Any]) -> NetworkCard:
