@@ -265,8 +265,8 @@ def _scales(program: Program, source: TaskSource) -> Scales | None:
 def show(result: Result, out: Path, reporter: Reporter) -> None:
     """The small table and where everything is."""
     reporter.show(_table(result))
-    files = ["result.json", "tasks.csv", "config.json", *[LEARNER] * (out / LEARNER).is_file()]
-    files += sorted(p.name for p in out.glob("*.png"))
+    named = ("result.json", "tasks.csv", "config.json", LEARNER, POSTERIOR)
+    files = [name for name in named if (out / name).is_file()] + sorted(p.name for p in out.glob("*.png"))
     reporter.say(f"{out}/: {', '.join(files)}")
 
 
