@@ -100,6 +100,7 @@ def joint_figure(scores: TaskScores, weights: dict[str, Any], title: str) -> Fig
         weights["scale"], weights["draw_with_mean"], weights["draw_with_mean_sd"], fmt="o", ms=3.5, color=PALETTE[0]
     )
     third.set_xlabel("scale of q(w_base), a point for each class")
+    third.locator_params(axis="x", nbins=4)  # scales that are nearly equal have long numbers
     third.set_ylabel("cosine of draws with the mean")
     return figure
 

@@ -1,6 +1,10 @@
+from itertools import pairwise
+
 import matplotlib
 import numpy as np
 import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -14,6 +18,8 @@ from pyro_sib.experiments.drawing.style import (
     task_scatter,
     training_curve,
 )
+from pyro_sib.experiments.posterior.joint import joint_figure
+from pyro_sib.scores.metrics import score
 
 CURVES = {
     "novel": [(50.0, 0.4), (55.0, 0.5), (57.0, 0.6)],
@@ -200,3 +206,20 @@ def test_a_save_that_fails_leaves_the_old_picture(tmp_path, monkeypatch):
         save_figure(training_curve([1], [1.0], [50.0], ""), path)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["figure.png"]
+
+
+def test_numbers_of_nearly_equal_scales_do_not_run_into_one_another():
+    probabilities = torch.rand(2, 8, 5, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    labels = torch.arange(8).expand(2, -1) % 5
+    weights = {
+        "scale": [0.002470 + 0.000002 * n for n in range(12)],
+        "draw_with_mean": [0.99] * 12,
+        "draw_with_mean_sd": [0.001] * 12,
+    }
+    figure = joint_figure(score(probabilities, labels, 3), weights, "a run")
+    FigureCanvasAgg(figure).draw()
+    shown = [label.get_window_extent() for label in figure.axes[2].get_xticklabels() if label.get_text()]
+    low, high = figure.axes[2].get_window_extent().intervalx
+    shown = [box for box in shown if low <= (box.x0 + box.x1) / 2 <= high]
+    assert len(shown) > 1
+    assert all(a.x1 < b.x0 for a, b in pairwise(shown))
