@@ -1,22 +1,16 @@
 """A grid of guides, priors and sizes on the same features and tasks: one table, its csv and its figures."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
-from matplotlib.figure import Figure
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.comparison.catalogue import catalogue
-from pyro_sib.experiments.comparison.figures import accuracies, against_steps, against_time
-from pyro_sib.experiments.comparison.row import Row, read_rows
-from pyro_sib.experiments.comparison.table import markdown, table_rows
-from pyro_sib.experiments.drawing.style import save_figure
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.options.alike import alike
@@ -27,25 +21,13 @@ from pyro_sib.experiments.options.names import listed
 from pyro_sib.experiments.options.network import BackboneOptions
 from pyro_sib.experiments.options.tasks import TrainedTasks
 from pyro_sib.experiments.options.training import BudgetOptions
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
-from pyro_sib.experiments.terminal.decoration import Decorations
-from pyro_sib.experiments.terminal.progress import Reporter
-from pyro_sib.experiments.terminal.tables import csv_table
-from pyro_sib.files import check_writable, write_text
 from pyro_sib.inference import LEARNERS
-from pyro_sib.inference.guides.sib import SIBGuide
 from pyro_sib.inference.initializers import INITIALIZERS
-from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
+from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
 
-FIGURES: dict[str, Callable[[list[Row]], Figure | None]] = {
-    "accuracy": accuracies,
-    "steps": against_steps,
-    "time": against_time,
-}
-"""Each by the name of its file; None where there is nothing to draw."""
 Number = TypeVar("Number", int, float)
 
 
@@ -133,10 +115,10 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
     for setting, shots, guide, prior, xi, initializer, balance, propagation, steps, seed in product(*lists):
         if setting not in ("standard", "lwof"):
             raise InputError(f"unknown setting {setting!r}; choose standard or lwof")
-        kind = LEARNERS.get(guide)
-        takes_steps = kind is not None and kind.fixed_steps is None
-        has_lambda = kind is not None and kind.takes_initializer
-        sib = kind is SIBGuide and steps > 0
+        known = guide in LEARNERS
+        takes_steps = known and LEARNERS.declared(guide, "fixed_steps") is None
+        has_lambda = known and LEARNERS.declared(guide, "takes_initializer")
+        sib = takes_steps and LEARNERS.declared(guide, "takes_synthetic_gradient") and steps > 0
         plain = RunSettings(setting="standard")
         cell = replace(
             common,
@@ -183,49 +165,17 @@ def _numbers(settings: AblateSettings, name: str, kind: type[Number] = int) -> l
         raise InputError(f"--{name} {getattr(settings, name)}: {what}, separated by commas") from None
 
 
-def ablate(settings: AblateSettings, reporter: Reporter | None = None) -> None:
-    """Run what is not yet there, then write the table and the figures.
-
-    Raises:
-        InputError: a cell that cannot be run, before any is.
-    """
-    reporter = reporter or Reporter()
-    grid = [cell.resolved() for cell in cells(settings)]
-    check_writable(settings.out, "--out")
-    spent: list[float] = []
-    for number, cell in enumerate(grid, 1):
-        left = (
-            "" if not spent else f", about {sum(spent) / len(spent) * (len(grid) - number + 1) / 60:.0f} min left"
-        )
-        reporter.say(f"cell {number} of {len(grid)}: {cell.out.name}{left}")
-        new, start = not (cell.out / "result.json").exists(), time.perf_counter()
-        run(cell, Reporter(reporter.console))
-        if new:
-            spent.append(time.perf_counter() - start)
-    rows = read_rows([*(cell.out for cell in grid), *settings.beside])
-    text = markdown(rows)
-    write_text(settings.out / "table.md", text)
-    write_text(settings.out / "table.csv", csv_table(table_rows(rows)))
-    reporter.say(text)
-    drawn, decorations = [], Decorations(reporter)
-    for name, draw in FIGURES.items():
-        with decorations.trying(f"{name}.png"):
-            if (figure := draw(rows)) is not None:
-                save_figure(figure, settings.out / f"{name}.png")
-                drawn.append(f"{name}.png")
-    reporter.say(f"{settings.out}/: {', '.join(['table.md', 'table.csv', *drawn])}")
-
-
-def _command(settings: AblateSettings) -> None:
-    if settings.list:
-        print(catalogue(), end="")
-    else:
-        ablate(settings)
+def _check(settings: AblateSettings) -> None:
+    for cell in cells(settings):
+        cell.resolved()
 
 
 def main() -> int:
     """`python -m experiments.ablate`."""
-    return run_command(_command, from_command_line(AblateSettings, "ablate"))
+    settings = from_command_line(AblateSettings, "ablate")
+    if settings.list:
+        return run_command(lambda _: print(catalogue(), end=""), settings)
+    return run_command("pyro_sib.experiments.comparison.ablate:ablate", settings, _check)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from typing import Any
 
 import tyro
 
-from pyro_sib.data.formats.mini_imagenet import NAME as PAPER_NAME
-from pyro_sib.data.held_classes import HELD_OUT_AS_VAL
+from pyro_sib.data.names import HELD_OUT_AS_VAL
+from pyro_sib.data.names import MINI_IMAGENET as PAPER_NAME
 from pyro_sib.experiments.job.method import exact
 from pyro_sib.experiments.job.result import METRICS
 from pyro_sib.experiments.job.runs import LAMBDA_AT_ZERO, ONLY_ABOVE_ZERO, Run, read_runs

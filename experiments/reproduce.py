@@ -14,17 +14,19 @@ from pyro_sib.experiments.options.learner import XiOptions
 from pyro_sib.experiments.options.machine import MachineOptions
 from pyro_sib.experiments.options.network import BackboneOptions
 from pyro_sib.experiments.options.tasks import Setting
-from pyro_sib.experiments.report import report
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
-from pyro_sib.experiments.terminal.progress import Reporter
-from pyro_sib.files import check_writable, write_text
 
 KL_WEIGHTS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)
 """The sweep, from no KL to the literal one."""
+
+
 Part = Literal["standard", "lwof", "xi", "kl"]
+
+
 SETTINGS: tuple[Setting, ...] = ("standard", "lwof")
+
+
 OTHER_XI = ("equivariant", "marginal")
 """Beside the paper's, at K = 3."""
 
@@ -134,22 +136,16 @@ def rows(settings: ReproduceSettings) -> list[RunSettings]:
     return found
 
 
-def reproduce(settings: ReproduceSettings) -> None:
-    """Run what is not yet there."""
-    reporter, out = Reporter(), settings.filled().out
-    everything = [row.resolved() for row in rows(settings)]  # a wrong name stops the whole before its first row
-    check_writable(out, "--out")
-    for number, row in enumerate(everything, 1):
-        reporter.say(f"row {number} of {len(everything)}: {row.out}")
-        run(row, Reporter(reporter.console))
-    if settings.table is not None:
-        write_text(out / "table.md", report([out]))
-        reporter.say(f"{out}/table.md: laid out as the paper's Table {settings.table}")
+def _check(settings: ReproduceSettings) -> None:
+    for row in rows(settings):
+        row.resolved()
 
 
 def main() -> int:
     """`python -m experiments.reproduce`."""
-    return run_command(reproduce, from_command_line(ReproduceSettings, "reproduce"))
+    return run_command(
+        "pyro_sib.experiments.job.reproduce:reproduce", from_command_line(ReproduceSettings, "reproduce"), _check
+    )
 
 
 if __name__ == "__main__":

@@ -16,14 +16,10 @@ from pyro_sib.inference import Baseline, Guide
 from pyro_sib.inference.fit_learner import FitSettings, OnProgress, fit_learner
 from pyro_sib.inference.guide import as_distribution
 from pyro_sib.inference.inputs import Examples, Given, sort_examples, to_pixels
-from pyro_sib.inference.learner_file import (
-    SHIPPED,
-    LearnerCard,
-    TrainedLearner,
-    load_learner,
-    save_learner,
-)
+from pyro_sib.inference.learner_file import TrainedLearner, load_learner, save_learner
 from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under
+from pyro_sib.inference.program import wants_base_ids
+from pyro_sib.inference.settings.card import SHIPPED, LearnerCard
 from pyro_sib.inference.task_result import Prediction, WeightDraws
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.types import Episode, Evidence, GaussianParameters
@@ -197,7 +193,7 @@ class FewShotClassifier:
             support_y=labels[None].to(self.device),
             query_x=query_x[None].to(self.device),
             ways=len(support),
-            base_ids=torch.arange(base, device=self.device)[None] if self.card.learner.wants_base_ids else None,
+            base_ids=torch.arange(base, device=self.device)[None] if wants_base_ids(self.card.learner) else None,
             task_ids=torch.tensor([seed], device=self.device),
             joint=self.card.learner.joint,
         )

@@ -1,7 +1,6 @@
 """Evaluation: all tasks in batches, nothing changed, the same whatever the batch size or order."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -10,21 +9,8 @@ from pyro_sib.inference.guide import Guide
 from pyro_sib.inference.learner import Learner
 from pyro_sib.inference.prediction import predictions
 from pyro_sib.scores.metrics import TaskScores, score
+from pyro_sib.scores.summary import ElboParts
 from pyro_sib.tasks.source import TaskSource
-
-
-@dataclass(frozen=True)
-class ElboParts:
-    """The terms of the bound, in nats."""
-
-    log_likelihood: float
-    """The mean over queries of E_q log p(y | x, w)."""
-    kl: float
-    """Of a task's N weight vectors."""
-    base_kl: float = 0.0
-    """Of all base classes' weights together, which counts once for all tasks."""
-    tasks: int = 0
-    """How many they are averaged over."""
 
 
 @torch.no_grad()

@@ -11,30 +11,29 @@ import torch
 from torch import Tensor, nn
 
 from pyro_sib.cosine import unit
-from pyro_sib.data import BASE_TRAIN, Split
+from pyro_sib.data import Split
 from pyro_sib.data.fingerprint import fingerprint
+from pyro_sib.data.names import BASE_TRAIN
 from pyro_sib.errors import InputError
 from pyro_sib.features.bank import fit_base_classifier
-from pyro_sib.features.network_file import load_network, read_card
-from pyro_sib.features.pretrain import (
-    Pretrained,
-    PretrainSettings,
-    checkpoint_name,
-    choose_precision,
-    extract,
-    pretrain,
-)
-from pyro_sib.files import digest
+from pyro_sib.features.network_card import read_card
+from pyro_sib.features.network_file import load_network
+from pyro_sib.features.pretrain import Pretrained, checkpoint_name, choose_precision, extract, pretrain
+from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import learner_named
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.inputs import Examples, sort_examples, to_pixels
-from pyro_sib.inference.learner_file import LearnerCard, Measured, PictureSettings, TaskSettings, TrainedLearner
-from pyro_sib.inference.program import LearnerSettings, build_program
-from pyro_sib.inference.settings import GuideSettings, first_scale
-from pyro_sib.inference.training import Trainer, TrainSettings
+from pyro_sib.inference.learner_file import TrainedLearner
+from pyro_sib.inference.program import build_program
+from pyro_sib.inference.settings import GuideSettings, LearnerSettings, first_scale
+from pyro_sib.inference.settings.card import LearnerCard, Measured, PictureSettings, TaskSettings
+from pyro_sib.inference.settings.training import TrainSettings
+from pyro_sib.inference.training import Trainer
 from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
+from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
+from pyro_sib.tensor_files import digest
 from pyro_sib.torch_state import plain_torch
 
 OnProgress = Callable[[str, int, int], None]

@@ -23,6 +23,8 @@ class Learner(nn.Module, ABC):
     """Whether it starts from the lambda that `GuideSettings.initializer` names."""
     fixed_initializer: str | None = None
     """lambda of one that starts from the same always."""
+    takes_synthetic_gradient = False
+    """Whether its steps descend the xi that `GuideSettings.synthetic_gradient` names."""
 
     def sees(self, task: Episode | Evidence) -> Evidence:
         """What the learner may see of these tasks: all but the queries' labels."""

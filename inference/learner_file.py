@@ -3,124 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pyro_sib.backbones import make_backbone
 from pyro_sib.errors import InputError
-from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, PixelStatistics
-from pyro_sib.files import read_meta, read_tensors, write_tensors
-from pyro_sib.inference.program import LearnerSettings, Program, build_program
-from pyro_sib.inference.training import TrainSettings, load_state
+from pyro_sib.inference.program import Program, build_program
+from pyro_sib.inference.settings.card import FORMAT, SHIPPED, LearnerCard, PictureSettings, card_of, learner_path
+from pyro_sib.inference.training import load_state
 from pyro_sib.readable import finite
-from pyro_sib.shipped import WEIGHTS, check_digest, find_file
-from pyro_sib.tasks.propagation import Propagation
+from pyro_sib.shipped import check_digest
+from pyro_sib.tensor_files import read_tensors, write_tensors
 from pyro_sib.torch_state import plain_torch
-from pyro_sib.typed_json import TypedReader
 
-FORMAT = 1
-"""Of the file; one of another number is refused."""
-SHIPPED: dict[str, str] = {
-    "mini-imagenet-c128f-1shot": "3acca2339f554700819fe18733ec1d12b218484e7c5c97ca303fb62a98ada340",
-    "mini-imagenet-c128f-5shot": "47a71cba254a8b05bed0544a0c3ed942178b00cc6ba50097b19956c43b695195",
-}
-"""Name -> SHA-256 of the learner of that name in `pyro_sib/weights/learners/`."""
-
-_FOLDER = WEIGHTS / "learners"
 _BACKBONE, _BASE = "backbone", "base_weights"
-
-
-@dataclass(frozen=True)
-class PictureSettings:
-    """How pictures become features.
-
-    Attributes:
-        backbone: name of the feature network's architecture.
-        image_size: pixels a side; other pictures are resized to the square.
-        flips: whether each picture's features are averaged with those of its mirror image.
-        pixels: mean and standard deviation by which pixels are normalized.
-    """
-
-    backbone: str
-    image_size: int
-    flips: bool = False
-    pixels: PixelStatistics = MINI_IMAGENET_PIXELS
-
-
-@dataclass(frozen=True)
-class TaskSettings:
-    """The tasks that a learner was trained on.
-
-    Attributes:
-        ways: novel classes in a task (N).
-        shots: labeled examples of each (S).
-        queries: unlabeled examples of each.
-        balance: how the queries are spread over the classes: balanced, dirichlet:ALPHA or mixed:ALPHA.
-    """
-
-    ways: int
-    shots: int
-    queries: int
-    balance: str = "balanced"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One measured accuracy.
-
-    Attributes:
-        what: which queries, on which classes: "novel, val".
-        accuracy: percent, the mean over tasks.
-        ci95: half the width of its 95% interval.
-        tasks: how many.
-    """
-
-    what: str
-    accuracy: float
-    ci95: float
-    tasks: int
-
-
-@dataclass(frozen=True)
-class LearnerCard:
-    """What a file says of the learner in it.
-
-    Attributes:
-        name: under which results speak of it.
-        learner: the settings that build the program.
-        features: number of features (D).
-        pictures: how pictures become features, or None for a learner of the user's own features.
-        propagation: strength by which a task's features are moved towards those like them; 0 is off.
-        base_classes: names of the base classes, in the order of their weights; empty without base classes.
-        tasks: that it was trained on.
-        training: how long and how fast.
-        draws: posterior draws that its measured predictions average.
-        data: what it was trained on: name and fingerprint.
-        measured: accuracies.
-        made: commit, versions, command.
-        licence: of the weights, and what they must not be used for.
-    """
-
-    name: str
-    learner: LearnerSettings
-    features: int
-    pictures: PictureSettings | None
-    propagation: float
-    base_classes: tuple[str, ...]
-    tasks: TaskSettings
-    training: TrainSettings
-    draws: int
-    data: dict[str, Any]
-    measured: tuple[Measured, ...]
-    made: dict[str, Any]
-    licence: str = ""
-
-    def __post_init__(self) -> None:
-        if self.features < 1:
-            raise ValueError(f"features should be 1 or more but is {self.features}")
-        Propagation(self.propagation)
 
 
 @dataclass(frozen=True)
@@ -178,7 +75,7 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
     path = learner_path(name)
     tensors, meta = read_tensors(path)
     check_digest(path, str(name), SHIPPED)
-    card = _card(path, meta)
+    card = card_of(path, meta)
     if not all(finite(tensor) for tensor in tensors.values()):
         raise InputError(f"{path} holds numbers that are NaN or infinite; train the learner again")
     base = tensors.pop(_BASE, None)
@@ -199,42 +96,6 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
     for module in modules.values():
         module.eval().requires_grad_(False)
     return TrainedLearner(program, backbone, base, card)
-
-
-def read_learner_card(name: str | Path) -> LearnerCard:
-    """What a learner's file says of it, without reading the weights.
-
-    Raises:
-        InputError: an unknown name, a file that is missing, damaged or of another format.
-    """
-    path = learner_path(name)
-    return _card(path, read_meta(path))
-
-
-def learner_path(name: str | Path) -> Path:
-    """The file of a learner.
-
-    Raises:
-        InputError: there is none.
-    """
-    return find_file(str(name), SHIPPED, _FOLDER, "learner")
-
-
-def _card(path: Path, meta: Mapping[str, Any]) -> LearnerCard:
-    number = meta.get("learner")
-    if number is None:
-        raise InputError(f"{path} is no learner; name the learner.safetensors that a training wrote")
-    if number != FORMAT:
-        raise InputError(
-            f"{path} is a learner of format {number!r:.20}, and this version reads {FORMAT}; write it again"
-        )
-    reader = TypedReader(str(path), "write it again", exact=True)
-    try:
-        card: LearnerCard = reader.read(LearnerCard, meta.get("card"))
-    except ValueError as error:
-        said = str(error)
-        raise InputError(said if said.startswith(str(path)) else f"{path}: {said}; write it again") from None
-    return card
 
 
 def _backbone(pictures: PictureSettings, device: torch.device) -> nn.Module:

@@ -1,7 +1,7 @@
 """Adam over all parameters at once, in the form that Pyro's SVI takes."""
 
-from collections.abc import Callable, Iterable, Mapping
-from math import cos, pi, sqrt
+from collections.abc import Iterable, Mapping
+from math import sqrt
 from typing import Any
 
 import torch
@@ -97,16 +97,3 @@ class JointAdam(PyroOptim):
             self.steps = int(state_dict[f"{name}.step"])
             mean.copy_(state_dict[f"{name}.exp_avg"])
             square.copy_(state_dict[f"{name}.exp_avg_sq"])
-
-
-def _step_decay(progress: float) -> float:
-    return 0.1 ** sum(progress >= edge for edge in (10 / 60, 25 / 60, 50 / 60))
-
-
-def _cosine_decay(progress: float) -> float:
-    return 0.5 * (1 + cos(pi * progress))
-
-
-SCHEDULES: dict[str, Callable[[float], float]] = {"step": _step_decay, "cosine": _cosine_decay}
-"""Learning-rate factor after a fraction in [0, 1] of the run: the paper's drops at epochs 10, 25 and 50 of 60, or
-a half cosine, which makes more of a short run."""

@@ -1,7 +1,7 @@
 """The composition root: the one place that joins prior, likelihood, model and guide into a Pyro program."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,44 +10,18 @@ from pyro_sib.counter_rng import make_key
 from pyro_sib.features.augment import normalize
 from pyro_sib.inference import Baseline, Guide, learner_named
 from pyro_sib.inference.initializers import needs_base_ids
-from pyro_sib.inference.settings import GuideSettings, TaskForm
+from pyro_sib.inference.settings import LearnerSettings, TaskForm
 from pyro_sib.models import PRIORS, CosineCategorical, EmpiricalBayes, Prior, make_prior
-from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.registration import register
 from pyro_sib.types import Episode
 
 
-@dataclass(frozen=True)
-class LearnerSettings:
-    """What a program is built from, beside the features' number and the base classes' weights.
-
-    Attributes:
-        guide: name of the guide or baseline, one of `LEARNERS`.
-        prior: name of the prior, one of `PRIORS`.
-        ways: number of novel classes in a training task (N).
-        joint: whether queries are classified among base and novel classes together (LwoF).
-        inside: the choices inside the guide.
-        predictor_scale: first scale of the cosine predictor.
-        weights: of the ELBO's two terms.
-        seed: of the first parameters.
-    """
-
-    guide: str = "sib"
-    prior: str = "diagonal"
-    ways: int = 5
-    joint: bool = False
-    inside: GuideSettings = field(default_factory=GuideSettings)
-    predictor_scale: float = 10.0
-    weights: ObjectiveWeights = field(default_factory=ObjectiveWeights)
-    seed: int = 0
-
-    @property
-    def wants_base_ids(self) -> bool:
-        """Whether tasks must name their base classes: for queries of them, for the prior, or for lambda."""
-        learner = learner_named(self.guide)
-        named = self.inside.initializer if learner.takes_initializer else learner.fixed_initializer
-        asked = named is not None and needs_base_ids(named)
-        return self.joint or PRIORS[self.prior].needs_base_classes or asked
+def wants_base_ids(settings: LearnerSettings) -> bool:
+    """Whether tasks must name their base classes: for queries of them, for the prior, or for lambda."""
+    learner = learner_named(settings.guide)
+    named = settings.inside.initializer if learner.takes_initializer else learner.fixed_initializer
+    asked = named is not None and needs_base_ids(named)
+    return settings.joint or PRIORS[settings.prior].needs_base_classes or asked
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from pyro_sib.errors import InputError
 from pyro_sib.inference.classifier import FewShotClassifier
-from pyro_sib.inference.learner_file import LearnerCard, TaskSettings, TrainedLearner
-from pyro_sib.inference.program import LearnerSettings, build_program
-from pyro_sib.inference.training import TrainSettings
+from pyro_sib.inference.learner_file import TrainedLearner
+from pyro_sib.inference.program import build_program
+from pyro_sib.inference.settings import LearnerSettings
+from pyro_sib.inference.settings.card import LearnerCard, TaskSettings
+from pyro_sib.inference.settings.training import TrainSettings
 
 
 class FewShotEstimator(ClassifierMixin, BaseEstimator):

@@ -9,59 +9,18 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from pyro.infer import SVI
 from torch import Tensor, nn
 
 from pyro_sib.counter_rng import make_key
 from pyro_sib.errors import InputError, argument
-from pyro_sib.files import read_tensors, write_tensors
-from pyro_sib.inference.optimizer import SCHEDULES, JointAdam
+from pyro_sib.inference.optimizer import JointAdam
+from pyro_sib.inference.settings.training import OBJECTIVES, SCHEDULES, TrainSettings
+from pyro_sib.tensor_files import read_tensors, write_tensors
 from pyro_sib.torch_state import gradients_on
 from pyro_sib.types import Episode
 
-OBJECTIVES = {"trace": Trace_ELBO, "mean-field": TraceMeanField_ELBO}
-"""Monte Carlo KL, or the closed form (for a mixture, the bound) where one is registered."""
 _MEND = f"choose another {argument('checkpoint')} or delete it"
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """How long and how fast.
-
-    Attributes:
-        iterations: SVI steps in all.
-        epochs: how often to validate and to save; the paper's 60 are the default.
-        batch_size: tasks a step.
-        learning_rate: Adam's first one.
-        schedule: "cosine" or the paper's "step".
-        objective: "trace" (`Trace_ELBO`) or "mean-field" (`TraceMeanField_ELBO`).
-        particles: draws of w a step.
-        seed: of every draw.
-    """
-
-    iterations: int = 60_000
-    epochs: int = 60
-    batch_size: int = 8
-    learning_rate: float = 1e-3
-    schedule: str = "step"
-    objective: str = "trace"
-    particles: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("iterations", "epochs", "batch_size", "particles"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{argument(name)} {getattr(self, name)}: a positive number is needed")
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(
-                f"{argument('learning_rate')} {self.learning_rate}: a finite positive number is needed"
-            )
-        if self.epochs > self.iterations:
-            raise InputError(f"{self.epochs} epochs of {self.iterations} iterations: an epoch needs one at least")
-        for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES)):
-            value = getattr(self, name)
-            if value not in known:
-                raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)

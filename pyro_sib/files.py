@@ -1,19 +1,15 @@
 """Atomic files: a reader sees the old content or the new one, whole, whatever kills the writer."""
 
-import hashlib
 import json
 import os
-import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from pyro_sib.errors import InputError, storage_error
 
@@ -110,45 +106,22 @@ def opened(path: Path, newline: str | None = None) -> Iterator[IO[str]]:
         raise storage_error(error, path, "read") from None
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None) -> None:
-    """Write tensors and JSON-able metadata as one safetensors file, atomically."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"meta": json.dumps(meta or {})}
-    write_atomically(path, lambda temporary: _save(contiguous, temporary, header))
-
-
-def _save(tensors: dict[str, Tensor], path: Path, header: dict[str, str]) -> None:
-    """With the disk's errors as Python has them."""
-    try:
-        save_file(tensors, path, metadata=header)
-    except SafetensorError as error:
-        found = re.search(r"\(os error (\d+)\)", str(error))
-        if found is None:
-            raise
-        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
-
-
-def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Memory-mapped tensors and metadata of a safetensors file.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    with _opened(path, device) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, _meta(file)  # noqa: SIM118
-
-
 def read_meta(path: Path) -> dict[str, Any]:
     """The metadata alone, without a look at the tensors.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    with _opened(path, "cpu") as file:
-        return _meta(file)
+    with opened_safetensors(path) as file:
+        return meta_of(file)
 
 
-def _meta(file: Any) -> dict[str, Any]:
+def meta_of(file: Any) -> dict[str, Any]:
+    """The metadata of an open safetensors file.
+
+    Raises:
+        ValueError: they are no object.
+    """
     meta = json.loads((file.metadata() or {}).get("meta", "{}"))
     if not isinstance(meta, dict):
         raise ValueError("its metadata are no object")
@@ -156,10 +129,14 @@ def _meta(file: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(path: Path, device: str) -> Iterator[Any]:
-    """A safetensors file; what is wrong with it becomes one line."""
+def opened_safetensors(path: Path, framework: str = "numpy", device: str = "cpu") -> Iterator[Any]:
+    """A safetensors file, whose tensors are of that framework; what is wrong with it becomes one line.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
     try:
-        with safe_open(path, framework="pt", device=device) as file:
+        with safe_open(path, framework=framework, device=device) as file:
             yield file
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; write it first") from None
@@ -167,22 +144,3 @@ def _opened(path: Path, device: str) -> Iterator[Any]:
         raise InputError(
             f"{path} is not a readable safetensors file ({error}); delete it and write it again"
         ) from None
-
-
-def digest(*parts: Any) -> str:
-    """Hex digest of JSON-able values and tensors; equal exactly when the content is."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        if isinstance(part, Tensor):
-            array = part.detach().cpu().contiguous().numpy()
-            hasher.update(f"{array.dtype}{array.shape}".encode())
-            hasher.update(array.data)
-        else:
-            hasher.update(json.dumps(part, sort_keys=True).encode())
-        hasher.update(b"\0")
-    return hasher.hexdigest()
-
-
-def digest_state(state: Mapping[str, Tensor]) -> str:
-    """Digest of a state_dict."""
-    return digest(*(part for name in sorted(state) for part in (name, state[name])))

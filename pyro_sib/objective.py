@@ -2,11 +2,13 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-
-from pyro import poutine
-from pyro.distributions import TorchDistribution
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from pyro_sib.errors import InputError, argument
+
+if TYPE_CHECKING:
+    from pyro.distributions import TorchDistribution
 
 KL_WEIGHT = 1e-4
 """Weight of the KL where nobody chooses another (docs/results.md)."""
@@ -42,7 +44,7 @@ class ObjectiveWeights:
         """The bound that training raises, from its terms in nats: a query's, a task's, and all base classes'."""
         return log_likelihood - self.kl * (kl + base_kl / self.tasks_in_all)
 
-    def counted(self, distribution: TorchDistribution) -> TorchDistribution:
+    def counted(self, distribution: "TorchDistribution") -> "TorchDistribution":
         """The distribution for a latent's site, its density masked where kl = 0, so that Pyro skips it."""
         return distribution.mask(False) if self.kl == 0 else distribution
 
@@ -69,9 +71,14 @@ class ObjectiveWeights:
 
     def _kl_part(self, tasks: float) -> AbstractContextManager:
         if self.kl == 0:
-            return poutine.mask(mask=False)
-        return poutine.scale(scale=self.kl / tasks)
+            return _poutine().mask(mask=False)
+        return _poutine().scale(scale=self.kl / tasks)
 
     def observed(self, tasks: int, queries: int) -> AbstractContextManager:
         """Handler for the likelihood's site."""
-        return poutine.scale(scale=1.0 / (tasks * queries))
+        return _poutine().scale(scale=1.0 / (tasks * queries))
+
+
+def _poutine() -> Any:
+    """Pyro's handlers, which settings that hold weights do not need."""
+    return import_module("pyro.poutine")

@@ -10,7 +10,8 @@ from pyro_sib.data import Split
 from pyro_sib.inference import LEARNERS, Baseline, Guide, GuideSettings, SIBGuide, TaskForm
 from pyro_sib.models import CosineCategorical, EmpiricalBayes, Prior, make_prior
 from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
+from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.types import Episode, Evidence
 

@@ -1,14 +1,13 @@
 """Every part that a run can be made of, with a line each."""
 
-from collections.abc import Mapping
-
 from pyro_sib.experiments.options.names import lines
 from pyro_sib.inference import BASELINES, GUIDES
 from pyro_sib.inference.initializers import INITIALIZERS
-from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
+from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
+from pyro_sib.on_demand import Registry
 
-KINDS: dict[str, Mapping[str, object]] = {
+KINDS: dict[str, Registry] = {
     "guides (--guide)": GUIDES,
     "baselines without a posterior (--guide)": BASELINES,
     "priors (--prior)": PRIORS,

@@ -1,6 +1,6 @@
 """The transductive methods of the optional package easyfsl, task by task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyro_sib.errors import InputError
 from pyro_sib.experiments.comparison.base_classes import BaseClasses
 from pyro_sib.experiments.comparison.preprocessing import centred_and_shifted, on_sphere, power_centred
 from pyro_sib.types import Evidence
@@ -37,23 +36,6 @@ class TaskByTask:
         classifier.process_support_set(support, labels)
         scores = classifier(query)
         return scores / scores.sum(-1, keepdim=True)
-
-
-def require_easyfsl(names: Sequence[str]) -> None:
-    """See that the package is there for these comparators.
-
-    Raises:
-        InputError: it is not.
-    """
-    try:
-        import_module("easyfsl.methods")
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "easyfsl":
-            raise
-        raise InputError(
-            f"the comparators {', '.join(names)} need the package easyfsl; "
-            "run `uv sync --extra comparators` or `pip install pyro-sib[comparators]`, or leave them out"
-        ) from None
 
 
 def _adapted(kind: str, cosine_scale: float = 1.0) -> Any:

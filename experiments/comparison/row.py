@@ -12,10 +12,11 @@ from torch import Tensor
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.method import TASKS, identity
-from pyro_sib.experiments.job.records import read_tasks
 from pyro_sib.experiments.job.result import METRICS, Result
+from pyro_sib.experiments.job.results import read_tasks
 from pyro_sib.experiments.job.runs import Run, own_runs
-from pyro_sib.scores.metrics import MeanInterval, mean_interval
+from pyro_sib.scores.metrics import mean_interval
+from pyro_sib.scores.summary import MeanInterval
 
 GROUND = (*TASKS, "backbone")
 """What paired results have in common, beside the data."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.cosine import unit
+from pyro_sib.experiments.comparison.base_classes import BaseClasses
 from pyro_sib.experiments.comparison.preprocessing import centred_on_task
 from pyro_sib.types import Evidence
 
@@ -35,3 +36,8 @@ class SoftKMeans:
 
     def _responsibilities(self, query: Tensor, centres: Tensor) -> Tensor:
         return torch.softmax(self.temperature * query @ unit(centres).mT, -1)
+
+
+def soft_k_means(base: BaseClasses, **settings: float) -> SoftKMeans:
+    """With these settings; it makes nothing of the base classes."""
+    return SoftKMeans(**settings)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from pyro_sib.experiments.job.method import FORM, METHOD, exact
 from pyro_sib.experiments.job.result import METRICS
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.tables import markdown_table
-from pyro_sib.scores.metrics import MeanInterval
+from pyro_sib.scores.summary import MeanInterval
 
 USUAL = {
     **dict.fromkeys(("support_gradient", "tune_features"), False),

@@ -9,18 +9,8 @@ import torch
 from torch import Tensor
 
 from pyro_sib.cosine import unit
-from pyro_sib.data import (
-    BASE_TEST,
-    BASE_TRAIN,
-    BASE_VAL,
-    TEST,
-    VAL,
-    DataSet,
-    hold_out_classes,
-    read_features,
-    read_images,
-)
-from pyro_sib.data.formats.mini_imagenet import NAME as MINI_IMAGENET
+from pyro_sib.data import DataSet, hold_out_classes, read_features, read_images
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, MINI_IMAGENET, TEST, VAL
 from pyro_sib.data.pictures.skipped import HIDDEN
 from pyro_sib.data.worlds.synthetic import synthetic_world
 from pyro_sib.errors import InputError
@@ -30,9 +20,11 @@ from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
 from pyro_sib.features.bank import build_bank, fit_base_classifier
 from pyro_sib.features.network_file import load_network
-from pyro_sib.features.pretrain import Pretrained, base_accuracy, checkpoint_name, pretrain
-from pyro_sib.files import check_writable, read_tensors
+from pyro_sib.features.pretrain import Pretrained, base_accuracy, checkpoint_name, choose_precision, pretrain
+from pyro_sib.files import check_writable
 from pyro_sib.inference.learner_file import TrainedLearner
+from pyro_sib.inference.program import wants_base_ids
+from pyro_sib.tensor_files import read_tensors
 
 
 @dataclass(frozen=True)
@@ -155,7 +147,7 @@ def ground_of_learner(
         raise InputError(
             f"the learner takes {kinds[card.pictures is not None]}, but the data are {kinds[data.is_images]}"
         )
-    if card.learner.wants_base_ids and data.split(BASE_TRAIN).class_names != card.base_classes:
+    if wants_base_ids(card.learner) and data.split(BASE_TRAIN).class_names != card.base_classes:
         raise InputError(
             f"the learner knows {len(card.base_classes)} base classes, and the data has others; give the data "
             f"that it was trained on"
@@ -195,7 +187,8 @@ def refuse_known(what: str, classes: Iterable[str], data: DataSet, split: str) -
 
 def _stage1(data: DataSet, settings: Job, device: torch.device, reporter: Reporter) -> Pretrained:
     """Train the feature network on the base classes, or take it from the cache."""
-    recipe, train_split = settings.pretrain_settings(device), data.split(BASE_TRAIN)
+    precision = choose_precision(settings.precision, device, settings.image_size)
+    recipe, train_split = settings.pretrain_settings(precision), data.split(BASE_TRAIN)
     scalars = Scalars(settings.out / "tensorboard", reporter.warn)
     checkpoint = settings.cache_dir / "backbones" / checkpoint_name(train_split, recipe)
     _check_cache(settings.cache_dir, checkpoint, recipe.epochs)

@@ -6,15 +6,9 @@ from pyro_sib.experiments.job.features import Ground
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.results import commit, versions
 from pyro_sib.experiments.job.settings import Job
-from pyro_sib.inference.learner_file import (
-    LearnerCard,
-    Measured,
-    PictureSettings,
-    TaskSettings,
-    TrainedLearner,
-    save_learner,
-)
+from pyro_sib.inference.learner_file import TrainedLearner, save_learner
 from pyro_sib.inference.program import Program
+from pyro_sib.inference.settings.card import LearnerCard, Measured, PictureSettings, TaskSettings
 
 LEARNER = "learner.safetensors"
 """In a run's folder."""

@@ -55,10 +55,10 @@ def method_of(result: Result) -> dict[str, Any]:
 
 def _setting_of(result: Result, name: str) -> Any:
     """One of METHOD; None where the method has none such, as a comparator has no prior."""
-    learner = LEARNERS.get(result.guide)
+    known = result.guide in LEARNERS
     if name in ("synthetic_gradient", "support_gradient") and (result.guide != "sib" or not result.steps):
         return None
-    if name == "initializer" and (learner is None or not learner.takes_initializer):
+    if name == "initializer" and not (known and LEARNERS.declared(result.guide, "takes_initializer")):
         return None
     value = result.options[name] if name in result.options else getattr(result, name, None)
     if name == "train_ways" and value == result.ways:

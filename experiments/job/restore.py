@@ -1,26 +1,24 @@
 """A finished run brought back from its folder: settings, data, features, tasks and the trained program."""
 
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_type_hints
 
 import torch
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.config import read_settings
+from pyro_sib.experiments.job.device import choose_device
 from pyro_sib.experiments.job.features import Ground, choose_split, ground_of_learner, load_data
 from pyro_sib.experiments.job.learner import LEARNER
 from pyro_sib.experiments.job.result import Result
-from pyro_sib.experiments.job.settings import Job, RunSettings, said
+from pyro_sib.experiments.job.settings import Job, said
 from pyro_sib.experiments.job.tasks import make_sources
-from pyro_sib.experiments.options.data import reader_of
-from pyro_sib.experiments.options.machine import choose_device
 from pyro_sib.experiments.terminal.progress import Reporter
-from pyro_sib.files import read_json
-from pyro_sib.inference.learner_file import learner_path, load_learner
+from pyro_sib.inference.learner_file import load_learner
 from pyro_sib.inference.program import Program
+from pyro_sib.inference.settings.card import learner_path
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
-from pyro_sib.typed_json import TypedReader
 
 
 @dataclass(frozen=True)
@@ -94,30 +92,3 @@ def restore(
     ground = ground_of_learner(learner, data, settings, found, reporter)
     sources = make_sources(ground.bank, settings, split, found)
     return Restored(settings, ground, split, sources, learner.program, found)
-
-
-def read_settings(folder: Path) -> RunSettings:
-    """What config.json says.
-
-    Raises:
-        InputError: it is missing or of another version of this package.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError(f"{folder} holds no run (no config.json); name a folder that `experiments.run` wrote")
-    held = read_json(path)
-    if not isinstance(held, dict) or "setting" not in held:
-        raise InputError(f"{path} is no run's configuration; name a folder that `experiments.run` wrote")
-    known = {field.name for field in fields(RunSettings)}
-    if unknown := sorted(held.keys() - known):
-        raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
-    defaults = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING}
-    held |= {name: defaults[name] for name, value in held.items() if value is None and name in defaults}
-    for name in ("data_root", "features"):
-        if isinstance(held.get(name), str):
-            held[name] = Path(held[name])
-    if "data" in held:
-        held["data"] = reader_of(held["data"])  # whether they are the run's own, their fingerprint says
-    reader = TypedReader(str(path), "no run has written that: mend it, or run again elsewhere")
-    held = {n: reader.read(hint, held[n], n) for n, hint in get_type_hints(RunSettings).items() if n in held}
-    return RunSettings(**held)

@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Self, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Self, get_type_hints
 
 from pyro_sib.data.pictures.skipped import Skipped
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.features import Ground
 from pyro_sib.experiments.job.records import AGAIN, Scalar, read_object, reader_of_results
 from pyro_sib.experiments.job.settings import RunSettings
-from pyro_sib.features.pretrain import EpochRecord
-from pyro_sib.inference.evaluation import ElboParts
-from pyro_sib.scores.calibration import expected_calibration_error
-from pyro_sib.scores.joint import JointScores
-from pyro_sib.scores.metrics import MeanInterval, TaskScores
+from pyro_sib.features.recipe import EpochRecord
+from pyro_sib.scores.summary import ElboParts, MeanInterval
+
+if TYPE_CHECKING:
+    from pyro_sib.experiments.job.features import Ground
+    from pyro_sib.scores.joint import JointScores
+    from pyro_sib.scores.metrics import TaskScores
 
 Option = Scalar | tuple[Scalar, ...]
 VERSION = 1
@@ -46,7 +47,7 @@ class Joint:
     calibration: dict[str, Calibration]
 
     @staticmethod
-    def of(scores: JointScores) -> "Joint":
+    def of(scores: "JointScores") -> "Joint":
         """Rounded."""
         return Joint(
             round(scores.base_or_novel(), 3),
@@ -64,10 +65,11 @@ class Scores:
     joint: Joint | None = None
 
     @classmethod
-    def of(cls, scores: TaskScores, **more: Any) -> Self:
+    def of(cls, scores: "TaskScores", **more: Any) -> Self:
         """What was just measured; `more` are the entries that a part has besides."""
-        ece = expected_calibration_error(scores.confidence, scores.correct)
-        calibration = Calibration.of(ece, float(scores.nll.mean()), float(scores.brier.mean()))
+        calibration = Calibration.of(
+            scores.calibration_error(), float(scores.nll.mean()), float(scores.brier.mean())
+        )
         joint = None if scores.joint is None else Joint.of(scores.joint)
         return cls(metrics=metrics_of(scores), calibration=calibration, joint=joint, **more)
 
@@ -77,7 +79,7 @@ class Scores:
         return "both" if "both" in self.metrics else "novel"
 
 
-def metrics_of(scores: TaskScores) -> dict[str, MeanInterval]:
+def metrics_of(scores: "TaskScores") -> dict[str, MeanInterval]:
     """Means with intervals in percent, by name."""
     return {name: MeanInterval(round(m.mean, 3), round(m.ci95, 3)) for name, m in scores.metrics().items()}
 
@@ -138,7 +140,7 @@ class Data:
     skipped: tuple[Skipped, ...] = ()
 
     @staticmethod
-    def of(ground: Ground, settings: RunSettings) -> "Data":
+    def of(ground: "Ground", settings: RunSettings) -> "Data":
         """The bank's, with pixels a side where there are images."""
         bank, size = ground.bank, settings.image_size if ground.images else None
         return Data(bank.name, bank.fingerprint, bank.base_holdout, size, bank.notes, bank.skipped)
@@ -212,7 +214,7 @@ class Result(Scores):
 
     @classmethod
     def make(
-        cls, scores: TaskScores, config: Mapping[str, Any], ground: Ground, like: RunSettings, **more: Any
+        cls, scores: "TaskScores", config: Mapping[str, Any], ground: "Ground", like: RunSettings, **more: Any
     ) -> Self:
         """A record of what was just measured.
 

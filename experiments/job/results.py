@@ -3,7 +3,6 @@
 import csv
 import io
 import subprocess
-from dataclasses import MISSING, asdict, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,62 +11,12 @@ import torch
 from torch import Tensor
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.options.data import reader_of
 from pyro_sib.experiments.terminal.escape import in_csv
-from pyro_sib.files import check_writable, read_json, write_json, write_text
+from pyro_sib.files import opened, write_text
 from pyro_sib.scores.metrics import TaskScores
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-_WHERE_NOT_WHAT = ("out", "cache_dir", "device", "threads", "posterior_tasks")
-"""Settings that say where to compute and what to write beside the result, not what the result is."""
-
-
-def config_of(settings: "DataclassInstance") -> dict[str, Any]:
-    """The settings that determine the result, JSON-able."""
-    return _read_alike({n: _plain(value) for n, value in asdict(settings).items() if n not in _WHERE_NOT_WHAT})
-
-
-def _read_alike(config: dict[str, Any]) -> dict[str, Any]:
-    """The same for all names under which the same data are read."""
-    return {name: reader_of(value) if name == "data" else value for name, value in config.items()}
-
-
-def _plain(value: Any) -> Any:
-    """As JSON has it."""
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def claim_folder(out: Path, settings: "DataclassInstance") -> None:
-    """Make `out` this configuration's folder, or find that it is.
-
-    Raises:
-        InputError: it holds another configuration's run, or cannot be written.
-    """
-    config, path = config_of(settings), out / "config.json"
-    if not path.exists():
-        check_writable(out, "--out")
-        write_json(path, config)
-        return
-    written = read_json(path)
-    if not isinstance(written, dict):
-        raise InputError(f"{path} is no run's configuration; choose another --out or delete the folder")
-    held = _read_alike({**_defaults(settings), **written})
-    differing = sorted(k for k in config.keys() | held.keys() if held.get(k) != config.get(k))
-    if differing:
-        raise InputError(
-            f"{out} holds a run with other settings ({', '.join(differing)}); "
-            f"choose another --out or delete the folder"
-        )
-
-
-def _defaults(settings: "DataclassInstance") -> dict[str, Any]:
-    """What a folder written before a setting existed says of it."""
-    known = (f for f in fields(settings) if f.default is not MISSING and f.name not in _WHERE_NOT_WHAT)
-    return {f.name: _plain(f.default) for f in known}
+    pass
 
 
 def commit() -> str | None:
@@ -124,3 +73,25 @@ def write_tasks(path: Path, scores: dict[str, TaskScores]) -> None:
 
 def _column(values: Tensor | None, rows: int) -> list[str]:
     return [""] * rows if values is None else [f"{v:.6g}" for v in values.tolist()]
+
+
+def read_tasks(path: Path, prediction: str, metric: str) -> Tensor:
+    """(T,) one column of tasks.csv, the rows of one prediction, in the order of the tasks.
+
+    Raises:
+        InputError: the file is missing, cut off or no such table, or has no such prediction.
+    """
+    again = "run that experiment again"
+    try:
+        with opened(path, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("prediction") == prediction]
+    except csv.Error as error:
+        raise InputError(f"{path} is no table of tasks ({error}); {again}") from None
+    try:
+        numbers = [int(row["task"]) for row in rows]
+        values = [float(row[metric]) for row in rows]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: a row of {prediction} lacks its task or {metric}; {again}") from None
+    if not rows or numbers != list(range(len(rows))):
+        raise InputError(f"{path} has not each task of {prediction} once, in order; {again}")
+    return torch.tensor(values, dtype=torch.float64)

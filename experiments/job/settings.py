@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
@@ -16,17 +16,15 @@ from pyro_sib.experiments.options.network import NetworkOptions, ResolvedNetwork
 from pyro_sib.experiments.options.tasks import ResolvedTasks, TaskOptions
 from pyro_sib.experiments.options.training import ResolvedTraining, TrainingOptions
 from pyro_sib.experiments.terminal.options import renamed
-from pyro_sib.features.network_file import NetworkCard, read_card
-from pyro_sib.inference import LEARNERS, Baseline, learner_named
+from pyro_sib.features.network_card import NetworkCard, read_card
+from pyro_sib.inference import BASELINES, LEARNERS
 from pyro_sib.inference.initializers import INITIALIZERS
-from pyro_sib.inference.learner_file import LearnerCard, read_learner_card
-from pyro_sib.inference.program import LearnerSettings
-from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
+from pyro_sib.inference.settings import LearnerSettings
+from pyro_sib.inference.settings.card import LearnerCard, read_learner_card
+from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
 from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
-
-if TYPE_CHECKING:
-    pass
+from pyro_sib.on_demand import Registry
 
 Value = TypeVar("Value")
 
@@ -65,7 +63,8 @@ class RunSettings(
 
     def _filled(self) -> "Job":
         iterations = said(self.iterations, 1500 if self.source == "synthetic" else 60_000)
-        short, learner = iterations < 20_000, learner_named(self.guide)
+        LEARNERS.require("guide", self.guide)
+        short = iterations < 20_000
         card = None if self.network is None or self.learner is not None else self._card(self.network)
         filled = {
             "backbone": self.backbone if card is None else card.backbone,
@@ -78,8 +77,8 @@ class RunSettings(
             "learning_rate": said(self.learning_rate, 3e-3 if short and not self.joint else 1e-3),
             "schedule": said(self.schedule, "cosine" if short else "step"),
             "prior": said(self.prior, "mixture" if self.joint else "diagonal"),
-            "steps": said(learner.fixed_steps, self.steps),
-            "initializer": learner.fixed_initializer or self.initializer,
+            "steps": said(LEARNERS.declared(self.guide, "fixed_steps"), self.steps),
+            "initializer": LEARNERS.declared(self.guide, "fixed_initializer") or self.initializer,
             "train_query_balance": said(self.train_query_balance, self.query_balance),
             "train_ways": None if self.train_ways == self.ways else self.train_ways,
             "kl_weight": said(self.kl_weight, KL_WEIGHT),
@@ -126,18 +125,17 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
         Raises:
             InputError: what is wrong, what would be right.
         """
-        learner = learner_named(self.guide)
-        if self.joint and not learner.serves_joint:
-            able = ", ".join(name for name, other in LEARNERS.items() if other.serves_joint)
+        if self.joint and not LEARNERS.declared(self.guide, "serves_joint"):
+            able = ", ".join(name for name in LEARNERS if LEARNERS.declared(name, "serves_joint"))
             raise InputError(f"--guide {self.guide} cannot serve --setting lwof; choose standard, or one of {able}")
-        for kind, value, known in (
+        parts: tuple[tuple[str, str, Registry], ...] = (
             ("prior", self.prior, PRIORS),
             ("backbone", self.backbone, BACKBONES),
             ("initializer", self.initializer, INITIALIZERS),
             ("synthetic gradient", self.synthetic_gradient, SYNTHETIC_GRADIENTS),
-        ):
-            if value not in known:
-                raise InputError(f"unknown {kind} {value!r}; choose one of {', '.join(known)}")
+        )
+        for kind, value, known in parts:
+            known.require(kind, value)
         if self.train_ways is not None:
             self.check_any_ways(self.ways, self.train_ways)
         self.check_data()
@@ -146,7 +144,7 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
         if self.novel_share and not self.joint:
             raise InputError("--novel-share is for tasks of novel and base queries; add --setting lwof")
         asked = f"--posterior-tasks {self.posterior_tasks}"
-        if self.posterior_tasks and issubclass(learner, Baseline):
+        if self.posterior_tasks and self.guide in BASELINES:
             raise InputError(f"{asked}: {self.guide} has no density over weights; leave it out")
         if self.posterior_tasks and not self.draws:
             raise InputError(f"{asked} with --draws 0: 1 or more draws are needed")

@@ -2,10 +2,15 @@
 
 import torch
 
-from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
+from pyro_sib.data import DataSet
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.experiments.job.settings import Job
+from pyro_sib.experiments.options.tasks import OneSizeTasks
 from pyro_sib.experiments.terminal.options import renamed
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.inference.program import wants_base_ids
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
+from pyro_sib.tasks.propagation import Propagation
+from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
 
 
@@ -23,7 +28,7 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
     Raises:
         InputError: a missing split, or one too small for these tasks.
     """
-    with_base = settings.learner_settings(1).wants_base_ids
+    with_base = wants_base_ids(settings.learner_settings(1))
 
     def source(purpose: str, novel: str, base: str, seed: int, shape: EpisodeShape) -> TaskSource:
         key = task_key(data.fingerprint, seed, purpose)
@@ -32,7 +37,7 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
         with renamed(ways=ways):
             sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
         rows = None if base_split is None or not settings.joint else base_split.x.to(device)
-        return TaskSource(sampler, sampler.novel.x.to(device), rows, settings.propagator())
+        return TaskSource(sampler, sampler.novel.x.to(device), rows, propagator(settings))
 
     held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}
     trained_on, evaluated_on = settings.train_shape(), settings.shape()
@@ -47,3 +52,8 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
         second = settings.shape(settings.second_balance)
         found["second"] = source(f"evaluate {split}", split, held_out[split], 0, second)
     return found
+
+
+def propagator(settings: OneSizeTasks) -> Propagation | None:
+    """What moves a task's features, if anything does."""
+    return Propagation(settings.propagation) if settings.propagation != 0 else None

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from pyro_sib.data import BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet
+from pyro_sib.data import DataSet
+from pyro_sib.data.names import BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.experiments.job.features import Ground
 from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.job.tasks import make_sources, selection_split
@@ -14,13 +15,13 @@ from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
 from pyro_sib.features.bank import build_bank
-from pyro_sib.files import digest, digest_state
 from pyro_sib.inference import Baseline, Guide, SIBGuide
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.gradient_check import gradient_cosine
 from pyro_sib.inference.program import FeatureNetwork, Program, build_program
 from pyro_sib.inference.training import Trainer
 from pyro_sib.tasks.source import TaskSource
+from pyro_sib.tensor_files import digest, digest_state
 
 _COSINE_TASKS = 100
 """Selection tasks on which the synthetic gradient is compared with the true one after each epoch."""

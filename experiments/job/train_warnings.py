@@ -7,7 +7,8 @@ from torch import Tensor
 
 from pyro_sib.experiments.job.settings import Job
 from pyro_sib.inference.training import EpochRecord, has_diverged
-from pyro_sib.scores.metrics import MeanInterval, mean_interval
+from pyro_sib.scores.metrics import mean_interval
+from pyro_sib.scores.summary import MeanInterval
 
 CHANCE = 1.1
 """Times chance: a training that never gets so far has learned nothing of the classes."""

@@ -4,7 +4,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from pyro_sib.errors import InputError
-from pyro_sib.inference.learner_file import LearnerCard
+from pyro_sib.inference.settings.card import LearnerCard
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pyro_sib.data.formats.mini_imagenet import NAME as MINI_IMAGENET
+from pyro_sib.data.names import MINI_IMAGENET
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.options.machine import CacheOptions
 

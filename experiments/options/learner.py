@@ -1,6 +1,5 @@
 """The learner: the guide, what is inside it, and the prior."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -9,12 +8,13 @@ import tyro
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.names import explained, listed
-from pyro_sib.inference import BASELINES, GUIDES, LEARNERS, GuideSettings, SIBGuide, learner_named
+from pyro_sib.inference import BASELINES, GUIDES, LEARNERS, GuideSettings
 from pyro_sib.inference.initializers import INITIALIZERS
-from pyro_sib.inference.learner_file import SHIPPED
 from pyro_sib.inference.settings import first_scale
-from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
+from pyro_sib.inference.settings.card import SHIPPED
+from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
+from pyro_sib.on_demand import Registry
 
 _SHIPPED = f" or one that comes with the project ({listed(SHIPPED)})" if SHIPPED else ""
 
@@ -97,15 +97,14 @@ class ResolvedLearner(LearnerOptions):
         Raises:
             InputError: naming the part and those that serve any number.
         """
-        parts: list[tuple[str, str, Mapping[str, object]]] = [("guide", self.guide, LEARNERS)]
-        learner = learner_named(self.guide)
-        if learner.takes_initializer:
+        parts: list[tuple[str, str, Registry]] = [("guide", self.guide, LEARNERS)]
+        if LEARNERS.declared(self.guide, "takes_initializer"):
             parts.append(("initializer", self.initializer, INITIALIZERS))
-        if issubclass(learner, SIBGuide) and self.steps:
+        if LEARNERS.declared(self.guide, "takes_synthetic_gradient") and self.steps:
             parts.append(("synthetic-gradient", self.synthetic_gradient, SYNTHETIC_GRADIENTS))
         for option, name, known in parts:
-            if getattr(known[name], "fixed_ways", False):
-                able = ", ".join(n for n, part in known.items() if not getattr(part, "fixed_ways", False))
+            if known.declared(name, "fixed_ways"):
+                able = ", ".join(other for other in known if not known.declared(other, "fixed_ways"))
                 raise InputError(
                     f"--train-ways {train_ways} with --ways {ways}: --{option} {name} serves one number of "
                     f"classes; choose one of {able}"

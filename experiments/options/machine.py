@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import torch
 import tyro
 
 from pyro_sib.errors import InputError
@@ -21,20 +20,6 @@ def check_device(name: str) -> None:
     """
     if name not in DEVICES:
         raise InputError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}")
-
-
-def choose_device(name: str) -> torch.device:
-    """The named device; auto is a GPU where there is one.
-
-    Raises:
-        InputError: an unknown name, or cuda asked for and not there.
-    """
-    check_device(name)
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda, but torch sees no GPU; pass --device cpu")
-    return torch.device(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +45,3 @@ class MachineOptions(CacheOptions, DeviceOptions):
 
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """CPU threads; torch's choice, unless given."""
-
-    def use_threads(self) -> None:
-        """Let torch have that many, from here on."""
-        if self.threads:
-            torch.set_num_threads(self.threads)

@@ -1,8 +1,10 @@
 """Names of registered parts in words, and the line that each brings along: for `--help` and for lists."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import tyro
+
+from pyro_sib.on_demand import Registry
 
 
 def listed(*names: Iterable[str]) -> str:
@@ -11,14 +13,15 @@ def listed(*names: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def explained(text: str, *parts: Mapping[str, object]) -> object:
+def explained(text: str, *parts: Registry) -> object:
     """A field's help: the text, then a line for each part by its name."""
     return tyro.conf.arg(help="\n".join([text, *(f"{name}: {line}" for name, line in lines(*parts))]))
 
 
-def lines(*parts: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def lines(*parts: Registry) -> Iterator[tuple[str, str]]:
     """Each part's name, and the first line of its docstring."""
     for registry in parts:
-        for name, part in registry.items():
-            oracle = " [oracle: sees the queries' labels]" if getattr(part, "oracle", False) else ""
-            yield name, (part.__doc__ or "").strip().split("\n")[0].rstrip(".") + oracle
+        for name in registry:
+            oracle = " [oracle: sees the queries' labels]" if registry.declared(name, "oracle") else ""
+            line = (registry.declared(name, "__doc__") or "").strip().split("\n")[0]
+            yield name, line.rstrip(".") + oracle

@@ -3,15 +3,14 @@
 from dataclasses import dataclass, field, fields
 from typing import Annotated, ClassVar, Literal
 
-import torch
 import tyro
 
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.experiments.options.data import DataOptions
 from pyro_sib.experiments.options.names import listed
 from pyro_sib.experiments.terminal.options import renamed
-from pyro_sib.features.network_file import SHIPPED
-from pyro_sib.features.pretrain import PretrainSettings, choose_precision
+from pyro_sib.features.network_card import SHIPPED
+from pyro_sib.features.recipe import Precision, PretrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +80,13 @@ class ResolvedNetwork(NetworkOptions, DataOptions):
     image_size: int = field()
     pretrain_epochs: int = field()
 
-    def pretrain_settings(self, device: torch.device) -> PretrainSettings:
-        """Stage 1 on that device."""
+    def pretrain_settings(self, precision: Precision) -> PretrainSettings:
+        """Stage 1 in arithmetic of that precision."""
         own = [f.name for f in fields(PretrainSettings) if hasattr(self, f"pretrain_{f.name}")]
         with renamed(**{name: f"pretrain_{name}" for name in own}):
             return PretrainSettings(
                 backbone=self.backbone,
                 image_size=self.image_size,
-                precision=choose_precision(self.precision, device, self.image_size),
+                precision=precision,
                 **{name: getattr(self, f"pretrain_{name}") for name in own},
             )

@@ -3,10 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from pyro_sib.experiments.terminal.options import renamed
-from pyro_sib.tasks.episodes import EpisodeShape
-from pyro_sib.tasks.propagation import Propagation
-from pyro_sib.tasks.query_balance import parse_balance
+from pyro_sib.tasks.shape import EpisodeShape, parse_balance
 
 Setting = Literal["standard", "lwof"]
 
@@ -48,11 +45,6 @@ class OneSizeTasks(EvaluationTasks):
     propagation: float = 0.0
     """Move each feature of a task towards those like it, labeled or not, before anything sees it (embedding
     propagation): the strength, from 0 (off) to below 1."""
-
-    def propagator(self) -> Propagation | None:
-        """What moves a task's features, if anything does."""
-        with renamed(strength="propagation"):
-            return Propagation(self.propagation) if self.propagation != 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +89,7 @@ class ResolvedTasks(TaskOptions):
         """
         if self.second_balance is not None:
             parse_balance(self.second_balance)
-        self.shape(), self.train_shape(), self.propagator()
+        self.shape(), self.train_shape()
 
     def shape(self, balance: str | None = None) -> EpisodeShape:
         """Of evaluation tasks, with their own query balance or another."""

@@ -8,10 +8,9 @@ import tyro
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.names import listed
-from pyro_sib.inference.optimizer import SCHEDULES
-from pyro_sib.inference.training import OBJECTIVES, TrainSettings
+from pyro_sib.inference.settings.training import OBJECTIVES, SCHEDULES, TrainSettings
 
-_OBJECTIVES = listed(f"{name} ({elbo.__name__})" for name, elbo in OBJECTIVES.items())
+_OBJECTIVES = listed(f"{name} ({home.partition(':')[2]})" for name, home in OBJECTIVES.homes.items())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,14 +15,16 @@ from torch import Tensor
 
 from pyro_sib.counter_rng import make_key
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.results import commit, config_of, versions
+from pyro_sib.experiments.job.config import config_of
+from pyro_sib.experiments.job.results import commit, versions
 from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.posterior.netcdf import Array, GroupedFile
 from pyro_sib.experiments.posterior.schema import Plan, bytes_of, schema, sizes_of
-from pyro_sib.files import digest_state, write_atomically
+from pyro_sib.files import write_atomically
 from pyro_sib.inference import Guide
 from pyro_sib.inference.posterior_draws import draw_block
 from pyro_sib.tasks.source import TaskSource
+from pyro_sib.tensor_files import digest_state
 from pyro_sib.types import Episode, GaussianParameters
 
 NAME = "posterior.nc"

@@ -7,13 +7,12 @@ from typing import Any
 import tyro
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.config import read_settings
 from pyro_sib.experiments.job.limits import check_numbers
-from pyro_sib.experiments.job.restore import read_settings
 from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.options.data import MovedOptions
 from pyro_sib.inference import BASELINES
-from pyro_sib.inference.exact.nuts import ChainSettings
-from pyro_sib.inference.exact.task_posterior import objective_power
+from pyro_sib.inference.exact.settings import ChainSettings, objective_power
 
 NAMED_TARGETS = ("literal", "objective")
 LARGEST_POWER = 1e6

@@ -9,8 +9,8 @@ import tyro
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.options.names import listed
-from pyro_sib.inference.exact.nuts import ChainSettings
-from pyro_sib.scores.uniformity import SIMULATIONS
+from pyro_sib.inference.exact.settings import ChainSettings
+from pyro_sib.scores.summary import SIMULATIONS
 
 METHODS = ("nuts", "mean-field-oracle", "exact-gradient")
 """What approximates p(w | y) here: all see the labels y that were simulated, and nothing else is simulated."""

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_sib.counter_rng import make_key
-from pyro_sib.data.worlds.sinusoids import SinusoidShape, SinusoidSource, sinusoid_key
+from pyro_sib.data.worlds.sinusoid_shape import SinusoidShape
+from pyro_sib.data.worlds.sinusoids import SinusoidSource, sinusoid_key
 from pyro_sib.features.fourier import learn_gains, plain_features
 from pyro_sib.inference import GUIDES, Guide, GuideSettings, TaskForm
 from pyro_sib.models import PRIORS, EmpiricalBayes, ExactPosterior, LinearGaussian

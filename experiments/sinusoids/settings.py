@@ -4,14 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pyro_sib.data.worlds.sinusoids import SinusoidShape
+from pyro_sib.data.worlds.sinusoid_shape import SinusoidShape
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.terminal.options import renamed
-from pyro_sib.features.fourier import plain_features
 from pyro_sib.inference import GuideSettings
-from pyro_sib.inference.training import TrainSettings
+from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.objective import ObjectiveWeights
 
 EPOCHS = 10
@@ -74,7 +73,7 @@ class RegressionSettings:
             if name not in VALUE_GUIDES:
                 raise InputError(f"no guide {name!r} for regression; choose from {', '.join(VALUE_GUIDES)}")
         check_numbers(self)
-        self.shape(), self.train_settings(), self.guide_settings(), plain_features(self.frequencies)
+        self.shape(), self.train_settings(), self.guide_settings()
         weight = 1 / self.queries if self.kl_weight is None else self.kl_weight
         with renamed(kl="kl_weight"):
             ObjectiveWeights(weight)

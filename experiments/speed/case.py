@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pyro_sib.cosine import unit
-from pyro_sib.data import BASE_TRAIN, BASE_VAL, VAL, DataSet, Split
+from pyro_sib.data import DataSet, Split
+from pyro_sib.data.names import BASE_TRAIN, BASE_VAL, VAL
 from pyro_sib.experiments.job.settings import Job, RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
 from pyro_sib.inference.program import Program, build_program

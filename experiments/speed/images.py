@@ -17,8 +17,9 @@ from pyro_sib.experiments.speed.floor import network_flops
 from pyro_sib.experiments.speed.row import Bench, Progress, Row, rows_of
 from pyro_sib.experiments.speed.timing import Clock, Work, interleaved, peak_mib
 from pyro_sib.features.augment import normalize
-from pyro_sib.features.pretrain import PretrainSettings, extract
+from pyro_sib.features.pretrain import extract
 from pyro_sib.features.pretrain import pretrain as train_backbone
+from pyro_sib.features.recipe import PretrainSettings
 
 _CLASSES, _BATCH = 64, 64
 

@@ -21,7 +21,8 @@ from pyro_sib.experiments.speed.row import Bench, Progress, Row, rows_of
 from pyro_sib.experiments.speed.timing import Clock, interleaved, peak_mib
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.learner import Learner
-from pyro_sib.inference.training import Trainer, TrainSettings
+from pyro_sib.inference.settings.training import TrainSettings
+from pyro_sib.inference.training import Trainer
 from pyro_sib.types import Episode
 
 PEERS: dict[str, type[TrainingPeer]] = {

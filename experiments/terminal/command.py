@@ -11,22 +11,35 @@ from pyro_sib.errors import InputError, storage_error
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.options import options_of
 from pyro_sib.experiments.terminal.signals import Terminated, stopped_by_signals
+from pyro_sib.on_demand import imported
 
 Settings = TypeVar("Settings")
 
 
-def run_command(command: Callable[[Settings], object], settings: Settings) -> int:
+def run_command(
+    command: Callable[[Settings], object] | str,
+    settings: Settings,
+    check: Callable[[Settings], object] = lambda settings: None,
+) -> int:
     """Run `command` on its settings; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM.
 
     Bad input is also a disk that is full or cannot be written, whoever met it. Where an error names an argument
     that is a field of the settings, the option is named instead.
+
+    Args:
+        command: what to do, or its home as "module:name", which is imported here: what a command needs for its work
+            it does not need to read its command line.
+        settings: of the command.
+        check: refuses settings that cannot be, before the command is imported.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         with stopped_by_signals():
-            command(settings)
+            check(settings)
+            do: Callable[[Settings], object] = imported(command) if isinstance(command, str) else command
+            do(settings)
     except BrokenPipeError:
         # Whoever read the output has gone; nothing more can be said to them.
         with suppress(OSError, ValueError):

@@ -7,12 +7,11 @@ from typing import Annotated
 import tyro
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.config import config_of, read_settings
 from pyro_sib.experiments.job.limits import check_numbers
-from pyro_sib.experiments.job.restore import read_settings
-from pyro_sib.experiments.job.results import config_of
 from pyro_sib.experiments.options.data import MovedOptions
 from pyro_sib.experiments.options.machine import DeviceOptions
-from pyro_sib.inference import Guide, learner_named
+from pyro_sib.inference import BASELINES
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class CalibrateSettings(DeviceOptions, MovedOptions):
         forms = {}
         for folder in self.runs:
             held = read_settings(folder).resolved()
-            if not issubclass(learner_named(held.guide), Guide):
+            if held.guide in BASELINES:
                 raise InputError(f"{folder}: {held.guide} has no posterior over w; give a run with a guide")
             forms[(held.setting, held.ways, held.shots, held.queries, held.query_balance, held.split)] = folder
         if len(forms) > 1:

@@ -1,15 +1,18 @@
 """Learners without a posterior, to compare with."""
 
-from pyro_sib.inference.baselines.baseline import Baseline
-from pyro_sib.inference.baselines.matching import MatchingNetwork
-from pyro_sib.inference.baselines.prototypical import PrototypicalNetwork
-from pyro_sib.inference.baselines.snail import SNAIL
+from typing import TYPE_CHECKING
 
-BASELINES: dict[str, type[Baseline]] = {
-    "prototypical": PrototypicalNetwork,
-    "matching": MatchingNetwork,
-    "snail": SNAIL,
-}
+from pyro_sib.on_demand import Registry
+
+if TYPE_CHECKING:
+    from pyro_sib.inference.baselines.baseline import Baseline
+
+BASELINES: Registry["type[Baseline]"] = Registry(
+    {
+        "prototypical": "prototypical:PrototypicalNetwork",
+        "matching": "matching:MatchingNetwork",
+        "snail": "snail:SNAIL",
+    },
+    below="pyro_sib.inference.baselines",
+)
 """Each baseline, built from the tasks' form, the base classes' weights and the objective's weights."""
-
-__all__ = ["BASELINES", "Baseline"]

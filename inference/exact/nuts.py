@@ -10,40 +10,11 @@ from pyro.infer.mcmc import MCMC, NUTS
 from torch import Tensor
 
 from pyro_sib.counter_rng import make_key
-from pyro_sib.errors import InputError, argument
 from pyro_sib.inference.exact.coordinates import Coordinates
+from pyro_sib.inference.exact.settings import ChainSettings
 from pyro_sib.inference.exact.task_posterior import TaskPosterior
 
 OnDraw = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class ChainSettings:
-    """How long to sample.
-
-    Attributes:
-        chains: how many, each adapted by itself; R-hat needs two.
-        warmup: iterations in which the step size adapts; they are dropped.
-        samples: draws kept of each chain.
-        target_accept: mean acceptance that the step size aims for. 0.65 is the optimum of HMC in many
-            dimensions (Beskos et al. 2013).
-        seed: of starts, momenta and acceptances.
-    """
-
-    chains: int = 2
-    warmup: int = 100
-    samples: int = 250
-    target_accept: float = 0.65
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("chains", 1), ("warmup", 20), ("samples", 20)):
-            if getattr(self, name) < least:
-                raise InputError(f"{argument(name)} {getattr(self, name)}: {least} or more is needed")
-        if not 0 < self.target_accept < 1:
-            raise InputError(
-                f"{argument('target_accept')} {self.target_accept}: a number between 0 and 1 is needed"
-            )
 
 
 @dataclass(frozen=True)

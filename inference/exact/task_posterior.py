@@ -6,8 +6,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pyro_sib.errors import InputError, argument
-from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, GaussianParameters, LikelihoodLike, PriorLike
 
 _POINT = -30.0
@@ -105,16 +103,3 @@ def given_support(episode: Episode) -> Episode:
     evidence, ids = episode.evidence, episode.evidence.joint_base_ids
     labels = evidence.support_y + (0 if ids is None else ids.shape[1])
     return Episode(replace(evidence, query_x=evidence.support_x), labels)
-
-
-def objective_power(weights: ObjectiveWeights, observed: int) -> float:
-    """1 / (P kl), the power of the likelihood that the objective implies for P observed labels.
-
-    Raises:
-        InputError: no weight on the KL, where the best q is a point and no posterior is implied.
-    """
-    if weights.kl == 0:
-        raise InputError(
-            f"{argument('kl')} 0: such an objective implies no posterior; take a power of your own, 1 being literal"
-        )
-    return 1 / (observed * weights.kl)

@@ -20,6 +20,8 @@ _SUPPORT_WEIGHT = 0.1
 class SIBGuide(UnrolledGuide):
     """K synthetic-gradient steps over the unlabeled queries, xi in place of d loss / d outputs (eq. 9)."""
 
+    takes_synthetic_gradient = True
+
     def build(self) -> None:
         """Make the parts of its own."""
         super().build()

@@ -1,112 +1,26 @@
 """lambda: where the unrolled steps start, theta^0 (Algorithm 1, line 5)."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from pyro_sib.inference.settings import TaskForm
+from pyro_sib.on_demand import Registry
 
-from pyro_sib.cosine import unit
-from pyro_sib.errors import InputError
-from pyro_sib.inference.initializers.attention import AttentionInitializer
-from pyro_sib.inference.initializers.ridge import RidgeInitializer
-from pyro_sib.inference.settings import TaskForm, check_ways
-from pyro_sib.types import Evidence, GaussianParameters, PriorLike
+if TYPE_CHECKING:
+    from torch import nn
 
+    from pyro_sib.types import PriorLike
 
-class SupportInitializer(nn.Module):
-    """Class means of the unit features, scaled per dimension by a learned vector.
-
-    This is Gidaris & Komodakis's (2018) feature averaging. The scale of q is a learned vector.
-
-    Args:
-        form: of the tasks; any number of classes is served.
-        prior: p_psi, unused.
-        scale: the first standard deviation of q.
-    """
-
-    def __init__(self, form: TaskForm, prior: PriorLike, scale: float):
-        super().__init__()
-        features = form.features
-        self.weight = nn.Parameter(torch.ones(features))
-        self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
-
-    def forward(self, evidence: Evidence) -> GaussianParameters:
-        """theta^0: loc (T, N, D), log_scale (1, D)."""
-        loc = evidence.class_means(unit(evidence.support_x.detach())) * self.weight
-        return GaussianParameters(loc, self.log_scale[None])
-
-
-class BothInitializer(nn.Module):
-    """lambda(x_t, d_t^l): class means that the unlabeled queries have refined, one soft k-means step.
-
-    A query counts for a class by its probability among the classes (Ren et al. 2018), times a learned weight, times
-    a gate on its cosine with the class mean. The gate is for queries of no novel class: no base class is known
-    here, but they lie farther from every class mean. It is taken relative to the queries' mean cosine, since
-    the level differs among backbones. The refined means are scaled as in `SupportInitializer`.
-
-    Args:
-        form: of the tasks; any number of classes is served.
-        prior: p_psi, unused.
-        scale: the first standard deviation of q.
-    """
-
-    def __init__(self, form: TaskForm, prior: PriorLike, scale: float):
-        super().__init__()
-        features = form.features
-        self.weight = nn.Parameter(torch.ones(features))
-        self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
-        self.log_sharpness, self.log_slope = (nn.Parameter(torch.tensor(10.0).log()) for _ in range(2))
-        self.threshold, self.log_query_weight = (nn.Parameter(torch.tensor(0.0)) for _ in range(2))
-
-    def forward(self, evidence: Evidence) -> GaussianParameters:
-        """theta^0: loc (T, N, D), log_scale (1, D)."""
-        means, queries = evidence.class_means(unit(evidence.support_x.detach())), evidence.unit_query_x
-        cosine = queries @ unit(means).transpose(1, 2)
-        belongs = (self.log_sharpness.exp() * cosine).softmax(-1)
-        near = self.log_slope.exp() * (cosine - cosine.mean(1, keepdim=True) - self.threshold)
-        counts = self.log_query_weight.exp() * belongs * near.sigmoid()
-        labeled = evidence.one_hot(means.dtype).sum(1)[..., None]
-        total = labeled * means + counts.transpose(1, 2) @ queries
-        loc = self.weight * total / (labeled + counts.sum(1)[..., None])
-        return GaussianParameters(loc, self.log_scale[None])
-
-
-class GlobalInitializer(nn.Module):
-    """A learned lambda that sees no data, as in MAML; one vector per class slot.
-
-    Args:
-        form: of the tasks.
-        prior: p_psi, unused.
-        scale: the first standard deviation of q.
-    """
-
-    fixed_ways = True
-    """Whether it serves tasks of N classes alone."""
-
-    def __init__(self, form: TaskForm, prior: PriorLike, scale: float):
-        super().__init__()
-        features = form.features
-        self.loc = nn.Parameter(torch.randn(form.ways, features) * features**-0.5)
-        self.log_scale = nn.Parameter(torch.full((features,), float(scale)).log())
-
-    def forward(self, evidence: Evidence) -> GaussianParameters:
-        """theta^0: loc (T, N, D), log_scale (1, D).
-
-        Raises:
-            InputError: tasks of another number of classes.
-        """
-        check_ways("lambda global", len(self.loc), evidence.ways)
-        loc: Tensor = self.loc.expand(evidence.tasks, -1, -1)
-        return GaussianParameters(loc, self.log_scale[None])
-
-
-INITIALIZERS: dict[str, Callable[[TaskForm, PriorLike, float], nn.Module]] = {
-    "support": SupportInitializer,
-    "both": BothInitializer,
-    "attention": AttentionInitializer,
-    "global": GlobalInitializer,
-    "ridge": RidgeInitializer,
-}
+INITIALIZERS: Registry["Callable[[TaskForm, PriorLike, float], nn.Module]"] = Registry(
+    {
+        "support": "class_means:SupportInitializer",
+        "both": "class_means:BothInitializer",
+        "attention": "attention:AttentionInitializer",
+        "global": "without_data:GlobalInitializer",
+        "ridge": "ridge:RidgeInitializer",
+    },
+    below="pyro_sib.inference.initializers",
+)
 """Constructor of each lambda from the tasks' form, the prior and the first scale of q."""
 
 
@@ -115,12 +29,11 @@ def needs_base_ids(name: str) -> bool:
     return getattr(INITIALIZERS[name], "needs_base_ids", False)
 
 
-def make_initializer(name: str, form: TaskForm, prior: PriorLike, scale: float) -> nn.Module:
+def make_initializer(name: str, form: TaskForm, prior: "PriorLike", scale: float) -> "nn.Module":
     """Build the named lambda.
 
     Raises:
         InputError: unknown name, or one that needs base classes where there are none.
     """
-    if name not in INITIALIZERS:
-        raise InputError(f"unknown initializer {name!r}; choose one of {', '.join(INITIALIZERS)}")
+    INITIALIZERS.require("initializer", name)
     return INITIALIZERS[name](form, prior, scale)

@@ -1,13 +1,13 @@
 """xi: logits -> a stand-in for d loss / d logits, without the labels (section 2)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from pyro_sib.errors import InputError
 from pyro_sib.inference.settings import check_ways
+from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.inference.steps.closed_form import Backward
 
 
@@ -190,23 +190,11 @@ class NeighbourMarginalGradient(EquivariantGradient):
         super().__init__(ways, joint, marginal=True, neighbours=True)
 
 
-SYNTHETIC_GRADIENTS: dict[str, Callable[[int, bool], nn.Module]] = {
-    "mlp": MLPGradient,
-    "equivariant": EquivariantGradient,
-    "marginal": MarginalGradient,
-    "context": ContextGradient,
-    "neighbours": NeighbourGradient,
-    "neighbours-marginal": NeighbourMarginalGradient,
-}
-"""Constructor of each xi from N and whether tasks are joint."""
-
-
 def make_synthetic_gradient(name: str, ways: int, joint: bool) -> nn.Module:
     """Build the named xi.
 
     Raises:
         InputError: unknown name.
     """
-    if name not in SYNTHETIC_GRADIENTS:
-        raise InputError(f"unknown synthetic gradient {name!r}; choose one of {', '.join(SYNTHETIC_GRADIENTS)}")
+    SYNTHETIC_GRADIENTS.require("synthetic gradient", name)
     return SYNTHETIC_GRADIENTS[name](ways, joint)

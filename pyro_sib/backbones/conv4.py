@@ -27,3 +27,13 @@ class Conv4(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3, S, S) -> (n, D)."""
         return self.blocks(x).flatten(1)
+
+
+def c64f() -> Conv4:
+    """64 channels in each block."""
+    return Conv4((64, 64, 64, 64))
+
+
+def c128f() -> Conv4:
+    """64 channels in two blocks, then 128 in two."""
+    return Conv4((64, 64, 128, 128))

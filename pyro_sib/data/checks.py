@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_sib.data.copies import keys_of, place_of
-from pyro_sib.data.dataset import TEST, VAL, Split
+from pyro_sib.data.dataset import Split
 from pyro_sib.data.formats.listing import SPLITS, Listing
+from pyro_sib.data.names import TEST, VAL
 from pyro_sib.errors import InputError
 
 TOLERATED_COPIES = 0.005

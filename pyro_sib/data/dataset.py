@@ -8,9 +8,6 @@ from torch import Tensor
 from pyro_sib.data.pictures.skipped import Skipped
 from pyro_sib.errors import InputError, argument
 
-BASE_TRAIN, BASE_VAL, BASE_TEST = "base_train", "base_val", "base_test"
-VAL, TEST = "val", "test"
-
 
 @dataclass(frozen=True)
 class Split:

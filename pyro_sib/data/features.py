@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pyro_sib.data.checks import check_classes
-from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet, Split
+from pyro_sib.data.dataset import DataSet, Split
 from pyro_sib.data.feature_range import in_single_precision
 from pyro_sib.data.formats.assemble import assemble
 from pyro_sib.data.formats.listing import BASE, SPLITS, Found, Listing
 from pyro_sib.data.formats.sniff import read_head
 from pyro_sib.data.formats.split_names import split_named
 from pyro_sib.data.holdout import hold_out
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.data.pictures.skipped import SHOWN, Skipped, printable
 from pyro_sib.errors import InputError
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyro_sib.data.dataset import Split
 from pyro_sib.data.formats.listing import SPLITS
-from pyro_sib.files import digest
+from pyro_sib.tensor_files import digest
 
 _BYTES = 16
 _CHUNK = 512

@@ -4,12 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, VAL, DataSet, Split
+from pyro_sib.data.dataset import DataSet, Split
 from pyro_sib.data.formats.assemble import assemble
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, HELD_OUT_AS_VAL, VAL
 from pyro_sib.errors import InputError, argument
-
-HELD_OUT_AS_VAL = "base classes held out as val"
-"""In `base_holdout`, after their number."""
 
 
 def hold_out_classes(data: DataSet, count: int) -> DataSet:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL
 from pyro_sib.data.formats.listing import BASE, Found, Listing
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL
 from pyro_sib.errors import InputError
 
 NO_BASE = "no base data"

@@ -18,10 +18,11 @@ from pyro_sib.data.formats.csv_images import is_csv_images, read_csv_images
 from pyro_sib.data.formats.gidaris import LOOKS_FOR as GIDARIS
 from pyro_sib.data.formats.gidaris import is_gidaris, read_gidaris
 from pyro_sib.data.formats.listing import BASE, SPLITS, Found
-from pyro_sib.data.formats.mini_imagenet import NAME, is_mini_imagenet
+from pyro_sib.data.formats.mini_imagenet import is_mini_imagenet
 from pyro_sib.data.formats.tree import list_folder
 from pyro_sib.data.holdout import hold_out
 from pyro_sib.data.images import Progress, fill_deferred, to_images
+from pyro_sib.data.names import MINI_IMAGENET as NAME
 from pyro_sib.data.pictures.census import Census
 from pyro_sib.data.pictures.image_cache import cache_key, cached
 from pyro_sib.data.pictures.skipped import HIDDEN, SHOWN, printable, summarize

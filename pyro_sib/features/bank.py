@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from pyro_sib.cosine import CosineClassifier, unit
 from pyro_sib.data import DataSet, Split
 from pyro_sib.errors import InputError, argument
-from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, PixelStatistics
+from pyro_sib.features.pixels import MINI_IMAGENET_PIXELS, PixelStatistics
 from pyro_sib.features.pretrain import extract
-from pyro_sib.files import digest, digest_state, read_tensors, write_tensors
 from pyro_sib.readable import finite
+from pyro_sib.tensor_files import digest, digest_state, read_tensors, write_tensors
 from pyro_sib.torch_state import gradients_on
 
 _FORMAT = 2

@@ -1,58 +1,18 @@
 """A trained feature network as one file, and those that come with the project."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from pyro_sib.backbones import BACKBONES, make_backbone
+from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.errors import InputError
-from pyro_sib.features.pretrain import EpochRecord, Pretrained
-from pyro_sib.files import read_meta, read_tensors, write_tensors
-from pyro_sib.shipped import WEIGHTS, check_digest, find_file
-
-FORMAT = 1
-"""Of the file; one of another number is refused."""
-
-SHIPPED: dict[str, str] = {
-    "mini-imagenet-c64f": "75579cc37b13afc821c5aed0146b0743f08a571a486c4d8017b7861da6b1b9be",
-    "mini-imagenet-c64f-held16": "3739545669f2ae39e9f7f6085501f45807311403b6fc109fae1d566b6c978205",
-    "mini-imagenet-c128f": "00bb19c3d7cc47a0945554d201eceff3de60b6ba5335b2d81d9f9177498b3f74",
-    "mini-imagenet-c128f-held16": "17f5ceba68be2647a7e768e2287ffb3d35eb0e3ff656c8f8ce0f097b4be37ea8",
-    "mini-imagenet-resnet12": "4dceb712d033f9771b0ee5c392185eec25157c76f42244713798458aa5b2b601",
-}
-"""Name -> SHA-256 of the file of that name in `pyro_sib/weights/`."""
-
-_FOLDER = WEIGHTS
-
-
-@dataclass(frozen=True)
-class NetworkCard:
-    """What a file says of the network in it.
-
-    Attributes:
-        name: under which results speak of it.
-        backbone: name of the architecture.
-        image_size: pixels a side of the images that it was trained on.
-        classes: names of the base classes, in the order of the classifier's weights.
-        data: what it was trained on: name, fingerprint, rows, held-out rows.
-        recipe: of stage 1.
-        log: one record per epoch.
-        made: command, commit, hardware and hours.
-        licence: of the weights, and what they must not be used for.
-    """
-
-    name: str
-    backbone: str
-    image_size: int
-    classes: tuple[str, ...]
-    data: dict[str, Any]
-    recipe: dict[str, Any]
-    log: tuple[dict[str, Any], ...]
-    made: dict[str, Any]
-    licence: str
+from pyro_sib.features.network_card import FORMAT, SHIPPED, NetworkCard, card_of, network_path
+from pyro_sib.features.pretrain import Pretrained
+from pyro_sib.features.recipe import EpochRecord
+from pyro_sib.shipped import check_digest
+from pyro_sib.tensor_files import read_tensors, write_tensors
 
 
 def save_network(path: Path, network: Pretrained, card: NetworkCard, dtype: torch.dtype = torch.float32) -> None:
@@ -75,10 +35,10 @@ def load_network(name: str) -> tuple[Pretrained, NetworkCard]:
         InputError: an unknown name, a file that is missing, damaged, of another format, or whose tensors do not fit
             its card.
     """
-    path = _path(name)
+    path = network_path(name)
     tensors, meta = read_tensors(path)
     check_digest(path, name, SHIPPED)
-    card = _card(path, meta)
+    card = card_of(path, meta)
     with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
         backbone = make_backbone(card.backbone, card.image_size)
     classifier = CosineClassifier(*_shape(path, tensors.get("classifier.weight"), len(card.classes)))
@@ -92,32 +52,6 @@ def load_network(name: str) -> tuple[Pretrained, NetworkCard]:
         raise InputError(f"{path} holds weights that are not finite; train the network again")
     network.eval().requires_grad_(False)
     return Pretrained(backbone, classifier, tuple(EpochRecord(**record) for record in card.log)), card
-
-
-def read_card(name: str) -> NetworkCard:
-    """What a network's file says of it, without reading the weights.
-
-    Args:
-        name: one of `SHIPPED`, or a path.
-
-    Raises:
-        InputError: an unknown name, a file that is missing, damaged or of another format.
-    """
-    path = _path(name)
-    return _card(path, read_meta(path))
-
-
-def _path(name: str) -> Path:
-    return find_file(name, SHIPPED, _FOLDER, "feature network")
-
-
-def _card(path: Path, meta: dict[str, Any]) -> NetworkCard:
-    held, known = meta.get("card"), {field.name for field in fields(NetworkCard)}
-    if not isinstance(held, dict) or meta.get("format") != FORMAT or held.keys() != known:
-        raise InputError(f"{path} is no feature network of this version (format {FORMAT}); write it again")
-    if held["backbone"] not in BACKBONES:
-        raise InputError(f"{path} holds a backbone {held['backbone']!r}; this version knows {', '.join(BACKBONES)}")
-    return NetworkCard(**{**held, "classes": tuple(held["classes"]), "log": tuple(held["log"])})
 
 
 def _shape(path: Path, weight: torch.Tensor | None, classes: int) -> tuple[int, int]:

@@ -16,13 +16,12 @@ from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.data import Split
 from pyro_sib.errors import InputError, argument
-from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, Augmentation, PixelStatistics, mixed, normalize, rotated
-from pyro_sib.files import digest, read_tensors, write_tensors
+from pyro_sib.features.augment import Augmentation, mixed, normalize, rotated
+from pyro_sib.features.pixels import MINI_IMAGENET_PIXELS, PixelStatistics
+from pyro_sib.features.recipe import EpochRecord, Precision, PretrainSettings
 from pyro_sib.readable import finite
+from pyro_sib.tensor_files import digest, read_tensors, write_tensors
 from pyro_sib.torch_state import gradients_on
-
-Schedule = Literal["cosine", "step"]
-Precision = Literal["float32", "bfloat16"]
 
 _LARGE = 64
 """Pixels a side from which bfloat16 pays on a processor that has it."""
@@ -30,75 +29,6 @@ _ROTATION_UNITS = 128
 """Hidden units of the head that tells by how much an image was turned."""
 _LOOK_EVERY = 50
 """Batches between two looks at the loss on a GPU."""
-
-
-@dataclass(frozen=True)
-class PretrainSettings:
-    """What determines the weights of f, given the images.
-
-    Attributes:
-        backbone: name of the network.
-        image_size: pixels a side.
-        epochs: passes over the base images.
-        batch_size: images a step.
-        learning_rate: the first one.
-        schedule: of the learning rate, see `learning_rate`.
-        weight_decay: of weights, not of biases and batch norm.
-        seed: of the first weights, the order and the augmentation.
-        label_smoothing: probability that the target spreads evenly over all base classes.
-        mixup: images and labels are mixed in pairs by shares from Beta(mixup, mixup) (Zhang et al. 2018); 0 is off.
-        colour: brightness, contrast and saturation are each scaled by up to 1 +- colour.
-        crop: least share of the area that a resized crop keeps; 1 crops after zero padding instead.
-        rotation: weight of a second task, by which multiple of 90 degrees an image was turned (Gidaris et al.
-            2019); 0 is off.
-        averaging: f is the moving average of the weights, of this decay a step; 0 is the last step's.
-        head_scale: first scale of the cosine classifier.
-        precision: of the backbone's arithmetic in training; weights, batch-norm statistics and losses are float32.
-    """
-
-    backbone: str = "c64f"
-    image_size: int = 84
-    epochs: int = 60
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    schedule: Schedule = "cosine"
-    weight_decay: float = 5e-4
-    seed: int = 0
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    colour: float = 0.0
-    crop: float = 1.0
-    rotation: float = 0.0
-    averaging: float = 0.0
-    head_scale: float = 10.0
-    precision: Precision = "float32"
-
-    def augmentation(self) -> Augmentation:
-        """Of the images, each batch anew."""
-        return Augmentation(round(self.image_size * 8 / 84), self.colour, self.crop)
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"{argument(name)} {getattr(self, name)}: {least} or more is needed")
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(
-                f"{argument('learning_rate')} {self.learning_rate}: a finite positive number is needed"
-            )
-        if not 0 <= self.weight_decay < float("inf"):
-            raise InputError(
-                f"{argument('weight_decay')} {self.weight_decay}: a finite number of 0 or more is needed"
-            )
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One line of the pretraining log. Accuracies in percent."""
-
-    epoch: int
-    loss: float
-    train_accuracy: float
-    base_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -383,7 +313,7 @@ class _Batch(NamedTuple):
 
 def _augmented(settings: PretrainSettings, images: Tensor, labels: Tensor, generator: torch.Generator) -> _Batch:
     """A batch of uint8 images made ready for a step."""
-    x = settings.augmentation()(images, generator)
+    x = Augmentation(round(settings.image_size * 8 / 84), settings.colour, settings.crop)(images, generator)
     if not settings.mixup:
         return _Batch(x, labels, labels, x.new_ones(()))
     mixture, others, share = mixed(x, labels, settings.mixup, generator)

@@ -6,19 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyro_sib.scores.calibration import expected_calibration_error
 from pyro_sib.scores.joint import JointScores
-
-
-@dataclass(frozen=True)
-class MeanInterval:
-    """A mean over tasks and the half width of its 95% interval."""
-
-    mean: float
-    ci95: float
-
-    def words(self, digits: int = 2, sign: bool = False) -> str:
-        """Both, for a table; with a plus before a positive mean where it is a difference."""
-        return f"{self.mean:{'+' * sign}.{digits}f} ± {self.ci95:.{digits}f}"
+from pyro_sib.scores.summary import MeanInterval
 
 
 def mean_interval(values: Tensor) -> MeanInterval:
@@ -61,6 +51,10 @@ class TaskScores:
             join = JointScores.join if isinstance(values[0], JointScores) else torch.cat
             fields[name] = None if values[0] is None else join(values)
         return TaskScores(**fields)
+
+    def calibration_error(self) -> float:
+        """ECE, percent."""
+        return expected_calibration_error(self.confidence, self.correct)
 
     def metrics(self) -> dict[str, MeanInterval]:
         """Means with intervals, by metric name; base and both only in LwoF."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from pyro_sib.scores.metrics import MeanInterval, mean_interval
+from pyro_sib.scores.metrics import mean_interval
+from pyro_sib.scores.summary import MeanInterval
 
 
 @dataclass(frozen=True)

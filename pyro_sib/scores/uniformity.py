@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from pyro_sib.scores.summary import SIMULATIONS
+
 Array = NDArray[np.float64]
 POINTS = 50
 """At which the ECDF is looked at, evenly spaced inside (0, 1)."""
-SIMULATIONS = 20_000
-"""Of uniform samples, from which levels and p-values are taken."""
 
 
 @dataclass(frozen=True)

@@ -10,37 +10,14 @@ from torch import Tensor
 from pyro_sib.counter_rng import distinct_integers, make_key, times_before, uniform
 from pyro_sib.data import Split
 from pyro_sib.errors import InputError, argument
-from pyro_sib.tasks.query_balance import QueryBalance, query_counts
+from pyro_sib.tasks.query_balance import query_counts
+from pyro_sib.tasks.shape import EpisodeShape, QueryBalance
 from pyro_sib.types import Episode, Evidence
 
 _CHUNK = 256
 """Tasks drawn at a time where they follow one another: a few take nearly as long."""
 _CLASSES, _IMAGES, _BASE_CLASSES, _BASE_IMAGES, _PROPORTIONS = range(5)
 # _PROPORTIONS takes four streams.
-
-
-@dataclass(frozen=True)
-class EpisodeShape:
-    """N-way, S-shot, `queries` images of each novel class, `base_queries` of all base classes together.
-
-    Attributes:
-        ways: N.
-        shots: S.
-        queries: query images per novel class, on average.
-        base_queries: queries drawn from the base classes (LwoF); 0 in the standard setting.
-        balance: how the N * queries novel queries divide among the classes; None divides them evenly.
-    """
-
-    ways: int = 5
-    shots: int = 1
-    queries: int = 15
-    base_queries: int = 0
-    balance: QueryBalance | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("ways", 2), ("shots", 1), ("queries", 1), ("base_queries", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{argument(name)} {getattr(self, name)}: {least} or more is needed")
 
 
 @dataclass(frozen=True)

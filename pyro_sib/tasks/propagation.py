@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError, argument
+from pyro_sib.tasks.shape import check_strength
 from pyro_sib.types import Episode
 
 
@@ -26,10 +27,7 @@ class Propagation:
     sharpness: float = 12.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.strength < 1:
-            raise InputError(
-                f"{argument('strength')} {self.strength}: 0 (none) or more, and less than 1, is needed"
-            )
+        check_strength(self.strength)
         if not self.sharpness > 0:
             raise InputError(f"{argument('sharpness')} {self.sharpness}: a positive number is needed")
 

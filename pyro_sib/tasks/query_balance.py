@@ -1,55 +1,13 @@
 """How a task's queries divide among its classes: evenly, or in Dirichlet proportions (Veilleux et al. 2021)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from pyro_sib.counter_rng import normal, uniform
-from pyro_sib.errors import InputError
+from pyro_sib.tasks.shape import QueryBalance
 
-BALANCED = "balanced"
-_EVEN_SHARES = {"dirichlet": 0.0, "mixed": 0.5}
-ALPHAS = (0.01, 1e6)
-"""Below, all of a task's gamma draws may be zero in double precision; above, the proportions are even."""
 _ATTEMPTS = 16
 """Proposals for each gamma draw; each is accepted with a probability above 0.95."""
-
-
-@dataclass(frozen=True)
-class QueryBalance:
-    """How queries divide among the classes.
-
-    Attributes:
-        alpha: concentration of the Dirichlet that the proportions are drawn from.
-        even_share: of the tasks, the share whose queries divide evenly instead, drawn task by task.
-    """
-
-    alpha: float
-    even_share: float = 0.0
-
-
-def parse_balance(text: str) -> QueryBalance | None:
-    """None for "balanced"; "dirichlet:ALPHA", and "mixed:ALPHA", in which every other task is balanced.
-
-    Raises:
-        InputError: anything else.
-    """
-    kind, _, number = text.partition(":")
-    if text == BALANCED:
-        return None
-    try:
-        alpha = float(number)
-    except ValueError:
-        alpha = float("nan")
-    if kind not in _EVEN_SHARES or not 0 < alpha < float("inf"):
-        raise InputError(
-            f"unknown query balance {text!r}; choose balanced, dirichlet:ALPHA or mixed:ALPHA, ALPHA > 0, "
-            "as dirichlet:2"
-        )
-    if not ALPHAS[0] <= alpha <= ALPHAS[1]:
-        raise InputError(f"query balance {text!r}: an ALPHA from {ALPHAS[0]:g} to {ALPHAS[1]:g} is needed")
-    return QueryBalance(alpha, _EVEN_SHARES[kind])
 
 
 def query_counts(key: int, index: Tensor, streams: int, ways: int, total: int, balance: QueryBalance) -> Tensor:

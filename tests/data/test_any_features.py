@@ -5,13 +5,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_sib.data import VAL, Split, read_features
+from pyro_sib.data import Split, read_features
+from pyro_sib.data.names import VAL
 from pyro_sib.errors import InputError
 from pyro_sib.inference import GUIDES, GuideSettings, TaskForm
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.models import CosineCategorical, make_prior
 from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape
+from pyro_sib.tasks.episodes import EpisodeSampler
+from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
 
 CLASSES, ROWS = 4, 8

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, TEST, VAL, Split
+from pyro_sib.data.dataset import Split
 from pyro_sib.data.fingerprint import fingerprint, row_digests
 from pyro_sib.data.formats.assemble import assemble
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, TEST, VAL
 from pyro_sib.errors import InputError
 
 BASE_NAMES = ("a", "b")

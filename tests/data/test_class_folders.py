@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pyro_sib.data import BASE_TRAIN, TEST, VAL, read_images
+from pyro_sib.data import read_images
 from pyro_sib.data.formats.mini_imagenet import CLASSES
 from pyro_sib.data.formats.tree import endings
+from pyro_sib.data.names import BASE_TRAIN, TEST, VAL
 from pyro_sib.errors import InputError
 
 SIZE = 4

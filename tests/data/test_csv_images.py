@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pyro_sib.data import VAL, read_images
+from pyro_sib.data import read_images
 from pyro_sib.data.formats.csv_table import read_columns
+from pyro_sib.data.names import VAL
 from pyro_sib.errors import InputError
 
 NAMES = ["a.png", "b.png", "c.png", "d.png"]

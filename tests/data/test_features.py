@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from pyro_sib.cosine import unit
-from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, read_features
+from pyro_sib.data import read_features
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.errors import InputError
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, VAL, DataSet, Split, hold_out_classes
-from pyro_sib.data.dataset import TEST
+from pyro_sib.data import DataSet, Split, hold_out_classes
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.errors import InputError
 
 CLASSES = 9

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, VAL
 from pyro_sib.data.formats.listing import BASE, Found, Listing
 from pyro_sib.data.holdout import held_out_counts, hold_out
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, VAL
 from pyro_sib.errors import InputError
 
 

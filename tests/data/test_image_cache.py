@@ -4,8 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pyro_sib.data import BASE_TRAIN, VAL, read_images
+from pyro_sib.data import read_images
 from pyro_sib.data import readers as readers_module
+from pyro_sib.data.names import BASE_TRAIN, VAL
 from pyro_sib.errors import InputError
 
 

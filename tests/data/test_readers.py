@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pyro_sib.data import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, read_images
+from pyro_sib.data import read_images
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.errors import InputError
 
 SIZE = 12

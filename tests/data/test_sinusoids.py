@@ -3,7 +3,8 @@ import hashlib
 import pytest
 import torch
 
-from pyro_sib.data.worlds.sinusoids import SinusoidShape, SinusoidSource, sinusoid_key
+from pyro_sib.data.worlds.sinusoid_shape import SinusoidShape
+from pyro_sib.data.worlds.sinusoids import SinusoidSource, sinusoid_key
 from pyro_sib.errors import InputError
 from pyro_sib.features.fourier import FourierFeatures, learn_gains, plain_features
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pyro_sib.experiments.job.result import Calibration, Data, Result, Scales, Scores
-from pyro_sib.inference.evaluation import ElboParts
-from pyro_sib.scores.metrics import MeanInterval
+from pyro_sib.scores.summary import ElboParts, MeanInterval
 
 
 def record(**changes: Any) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments import ablate as ablate_module
-from pyro_sib.experiments.ablate import AblateSettings, ablate, cells
+from pyro_sib.experiments.ablate import AblateSettings, cells
+from pyro_sib.experiments.comparison import ablate as ablate_module
+from pyro_sib.experiments.comparison.ablate import ablate
 from pyro_sib.experiments.comparison.catalogue import KINDS, catalogue
 from pyro_sib.experiments.comparison.row import read_rows
 from pyro_sib.experiments.comparison.table import labels

@@ -8,9 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pyro_sib.data import read_images
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.benchmark import STAGES, BenchmarkSettings, benchmark
+from pyro_sib.experiments.benchmark import STAGES, BenchmarkSettings
 from pyro_sib.experiments.speed import images as benchmark_images
 from pyro_sib.experiments.speed import stages as benchmark_stages
+from pyro_sib.experiments.speed.benchmark import benchmark
 from pyro_sib.experiments.speed.case import TaskCase
 from pyro_sib.experiments.speed.double_backward import DoubleBackwardLearner
 from pyro_sib.experiments.speed.figures import growth
@@ -20,7 +21,8 @@ from pyro_sib.experiments.speed.row import Bench, Row
 from pyro_sib.experiments.speed.timing import peak_mib
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.inference.evaluation import evaluate
-from pyro_sib.inference.training import Trainer, TrainSettings
+from pyro_sib.inference.settings.training import TrainSettings
+from pyro_sib.inference.training import Trainer
 
 CPU = torch.device("cpu")
 CASE = TaskCase(tasks=3, ways=4, shots=2, queries=20, steps=3, features=11)

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.blend import BlendSettings, blend
+from pyro_sib.experiments.blend import BlendSettings
 from pyro_sib.experiments.job.result import Result
-from pyro_sib.experiments.run import run
+from pyro_sib.experiments.job.run import run
+from pyro_sib.experiments.trust.blend import blend
 from pyro_sib.scores.metrics import score
 from tests.experiments.test_run import small_settings
 
@@ -58,7 +59,7 @@ def test_a_blend_is_evaluated_on_both_balances(runs, settings_for):
 
 
 def test_a_gate_that_is_always_open_gives_the_even_run(runs, settings_for, monkeypatch):
-    from pyro_sib.experiments import blend as command
+    from pyro_sib.experiments.trust import blend as command
     from pyro_sib.inference.gate import LogisticGate
 
     monkeypatch.setattr(command, "fit_gate", lambda *a: LogisticGate(100.0, 0.0))
@@ -79,7 +80,7 @@ def test_a_test_of_evenness_takes_each_task_to_one_run_or_the_other(runs, settin
 
 
 def test_the_predictions_of_several_runs_are_averaged(runs, settings_for, monkeypatch):
-    from pyro_sib.experiments import blend as command
+    from pyro_sib.experiments.trust import blend as command
     from pyro_sib.inference.gate import LogisticGate
 
     monkeypatch.setattr(command, "fit_gate", lambda *a: LogisticGate(100.0, 0.0))
@@ -106,8 +107,8 @@ def _novel(folder):
 
 
 def test_the_gate_is_fitted_on_the_classes_held_out(runs, settings_for, monkeypatch):
-    from pyro_sib.experiments import blend as command
-    from pyro_sib.experiments.blend import _predicted
+    from pyro_sib.experiments.trust import blend as command
+    from pyro_sib.experiments.trust.blend import _predicted
 
     seen = []
     monkeypatch.setattr(command, "_predicted", lambda backs, *rest: seen.append(backs) or _predicted(backs, *rest))

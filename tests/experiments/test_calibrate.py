@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments import calibrate as command
-from pyro_sib.experiments.calibrate import CalibrateSettings, calibrate
 from pyro_sib.experiments.job import features as ground_module
 from pyro_sib.experiments.job.restore import restore
 from pyro_sib.experiments.job.result import metrics_of
+from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.experiments.trust import calibrate as command
+from pyro_sib.experiments.trust.calibrate import CalibrateSettings, calibrate
 from pyro_sib.experiments.trust.predictors import Predictor, predictors_of
 from pyro_sib.features.pretrain import extract
-from pyro_sib.files import read_tensors
 from pyro_sib.inference.draws import draw_probabilities
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.learner_file import load_learner
+from pyro_sib.tensor_files import read_tensors
 from tests.experiments.test_run import small
 
 __all__ = ["small"]

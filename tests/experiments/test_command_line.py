@@ -18,24 +18,22 @@ from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.ablate import AblateSettings, cells
 from pyro_sib.experiments.comparison.catalogue import catalogue
+from pyro_sib.experiments.job.config import claim_folder, config_of, read_settings
+from pyro_sib.experiments.job.device import choose_device
 from pyro_sib.experiments.job.limits import limit_of
-from pyro_sib.experiments.job.restore import read_settings
-from pyro_sib.experiments.job.results import claim_folder, config_of
 from pyro_sib.experiments.job.settings import Job, RunSettings
 from pyro_sib.experiments.options.alike import alike
-from pyro_sib.experiments.options.machine import choose_device
 from pyro_sib.experiments.options.names import explained, lines, listed
 from pyro_sib.experiments.reproduce import ReproduceSettings, rows
 from pyro_sib.experiments.sampling.sbc_settings import SBCJob, SBCSettings
 from pyro_sib.experiments.terminal.command_line import from_command_line
-from pyro_sib.features.network_file import SHIPPED
+from pyro_sib.features.network_card import SHIPPED
 from pyro_sib.files import read_json, write_json
 from pyro_sib.inference import LEARNERS
 from pyro_sib.inference import learner_file as learners
 from pyro_sib.inference.initializers import INITIALIZERS
-from pyro_sib.inference.optimizer import SCHEDULES
-from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
-from pyro_sib.inference.training import OBJECTIVES
+from pyro_sib.inference.settings.training import OBJECTIVES, SCHEDULES
+from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
 
 COMMANDS = sorted(p.stem for p in (Path(__file__).parents[2] / "experiments").glob("*.py") if p.stem != "__init__")

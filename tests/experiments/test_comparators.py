@@ -7,22 +7,26 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from pyro_sib.data import BASE_TRAIN, BASE_VAL, read_features
+from pyro_sib.data import read_features
+from pyro_sib.data.names import BASE_TRAIN, BASE_VAL
 from pyro_sib.errors import InputError
-from pyro_sib.experiments import compare as compare_module
 from pyro_sib.experiments.ablate import AblateSettings
-from pyro_sib.experiments.compare import CompareSettings, base_tasks, compare
+from pyro_sib.experiments.compare import CompareSettings
+from pyro_sib.experiments.comparison import compare as compare_module
 from pyro_sib.experiments.comparison.base_classes import BaseClasses
-from pyro_sib.experiments.comparison.comparators import COMPARATORS, Comparator, choose, comparators_named
+from pyro_sib.experiments.comparison.comparators import Comparator, choose
+from pyro_sib.experiments.comparison.compare import base_tasks, compare
 from pyro_sib.experiments.comparison.preprocessing import centred_and_shifted, on_sphere, power_centred
+from pyro_sib.experiments.comparison.recipes import COMPARATORS, comparators_named
 from pyro_sib.experiments.comparison.row import read_rows
 from pyro_sib.experiments.comparison.table import markdown
 from pyro_sib.experiments.job.result import Result
+from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.report import report
-from pyro_sib.experiments.run import run
 from pyro_sib.inference.evaluation import evaluate
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
+from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.types import Evidence
 from tests.experiments.test_run import write_features

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_sib.experiments import diagnose as diagnose_module
-from pyro_sib.experiments import run as run_module
 from pyro_sib.experiments.compare import CompareSettings
-from pyro_sib.experiments.diagnose import DiagnoseSettings, diagnose
-from pyro_sib.experiments.job.results import claim_folder
+from pyro_sib.experiments.diagnose import DiagnoseSettings
+from pyro_sib.experiments.job import run as run_module
+from pyro_sib.experiments.job.config import claim_folder
+from pyro_sib.experiments.job.run import run
+from pyro_sib.experiments.posterior import diagnose as diagnose_module
 from pyro_sib.experiments.posterior.arviz_versions import open_posterior
 from pyro_sib.experiments.posterior.checks import (
     QueryScores,
@@ -20,11 +21,11 @@ from pyro_sib.experiments.posterior.checks import (
     predictive_checks,
     query_scores,
 )
+from pyro_sib.experiments.posterior.diagnose import diagnose
 from pyro_sib.experiments.posterior.figures import khat_figure, loo_figure
 from pyro_sib.experiments.posterior.khat import SPACES, KHat, components_of, summary
 from pyro_sib.experiments.posterior.netcdf import GroupedFile, Variable
 from pyro_sib.experiments.posterior.report import warnings_of
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.files import read_json
 from pyro_sib.models import PRIORS, make_prior

@@ -15,14 +15,15 @@ import torch
 
 from pyro_sib import files
 from pyro_sib.errors import InputError, storage_error
-from pyro_sib.experiments import run as run_module
+from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job.result import Result
+from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.posterior import file as posterior_file
 from pyro_sib.experiments.posterior.netcdf import GroupedFile, Variable
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.tensorboard import Scalars
-from pyro_sib.files import check_writable, write_json, write_tensors
+from pyro_sib.files import check_writable, write_json
+from pyro_sib.tensor_files import write_tensors
 from tests.experiments.test_run import small, small_settings
 
 __all__ = ["small"]

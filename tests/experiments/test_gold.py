@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments import gold as command
-from pyro_sib.experiments.gold import run as gold
 from pyro_sib.experiments.job.restore import restore
-from pyro_sib.experiments.run import run
+from pyro_sib.experiments.job.run import run
+from pyro_sib.experiments.sampling import gold as command
+from pyro_sib.experiments.sampling.gold import run as gold
 from pyro_sib.experiments.sampling.gold_settings import GoldSettings
 from pyro_sib.experiments.sampling.gold_task import elbo
 from pyro_sib.experiments.terminal.progress import Reporter

@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from pyro_sib import FewShotClassifier, InputError
+from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
-from pyro_sib.experiments.run import run
-from pyro_sib.features.pretrain import PretrainSettings
+from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import GuideSettings
 from pyro_sib.inference.fit_learner import FitSettings
-from pyro_sib.inference.learner_file import read_learner_card
-from pyro_sib.inference.training import TrainSettings
+from pyro_sib.inference.settings.card import read_learner_card
+from pyro_sib.inference.settings.training import TrainSettings
 from tests.experiments.test_run import small
 
 __all__ = ["small"]

@@ -15,10 +15,11 @@ from pyro_sib.experiments.job.limits import LIMITS, SPECIAL, check_numbers, limi
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.trust.settings import CalibrateSettings
-from pyro_sib.features.pretrain import PretrainSettings
+from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import GuideSettings
-from pyro_sib.inference.training import TrainSettings
-from pyro_sib.tasks.query_balance import ALPHAS, parse_balance, query_counts
+from pyro_sib.inference.settings.training import TrainSettings
+from pyro_sib.tasks.query_balance import query_counts
+from pyro_sib.tasks.shape import ALPHAS, parse_balance
 
 
 def commands() -> dict[str, type]:

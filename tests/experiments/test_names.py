@@ -19,18 +19,18 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from pyro_sib.experiments import calibrate as calibrate_module
-from pyro_sib.experiments import run as run_module
 from pyro_sib.experiments.drawing.style import save_figure, task_scatter
+from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job.method import METHOD, NOT_METHOD
 from pyro_sib.experiments.job.result import Result
+from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.posterior.arviz_versions import open_posterior
 from pyro_sib.experiments.posterior.netcdf import GroupedFile, Variable
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal import escape
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.experiments.terminal.tables import csv_table, markdown_table
+from pyro_sib.experiments.trust import calibrate as calibrate_module
 from pyro_sib.experiments.trust.figures import reliabilities, risks
 from pyro_sib.files import read_json
 from tests.experiments.test_run import small

@@ -12,10 +12,11 @@ from pyro_sib.cosine import CosineClassifier, unit
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.features import load_data, prepare
 from pyro_sib.experiments.job.restore import restore
+from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.progress import Reporter
-from pyro_sib.features.network_file import NetworkCard, load_network, save_network
+from pyro_sib.features.network_card import NetworkCard
+from pyro_sib.features.network_file import load_network, save_network
 from pyro_sib.features.pretrain import Pretrained, extract
 
 BASE, NEW = ("a", "b", "c", "d"), ("v", "w", "x")

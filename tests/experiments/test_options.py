@@ -3,13 +3,14 @@
 import pytest
 
 from pyro_sib.errors import InputError, argument
-from pyro_sib.experiments.ablate import AblateSettings, ablate
+from pyro_sib.experiments.ablate import AblateSettings
+from pyro_sib.experiments.comparison.ablate import ablate
 from pyro_sib.experiments.job.records import of_this_version
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.sweep import SweepSettings
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.options import renamed
-from pyro_sib.features.pretrain import PretrainSettings
+from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import GuideSettings
 from tests.experiments.test_run import _csv_images, _main, write_features
 

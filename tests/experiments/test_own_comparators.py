@@ -7,14 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyro_sib.experiments.compare import CompareSettings, compare
+from pyro_sib.experiments.compare import CompareSettings
 from pyro_sib.experiments.comparison.base_classes import BaseClasses
-from pyro_sib.experiments.comparison.comparators import COMPARATORS, Comparator, choose
+from pyro_sib.experiments.comparison.comparators import Comparator, choose
+from pyro_sib.experiments.comparison.compare import compare
+from pyro_sib.experiments.comparison.recipes import COMPARATORS
 from pyro_sib.experiments.comparison.row import read_rows
 from pyro_sib.experiments.comparison.soft_k_means import SoftKMeans
 from pyro_sib.experiments.comparison.variational_bayes import VariationalBayes
 from pyro_sib.experiments.job.result import Result
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
+from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.types import Evidence
 from tests.experiments.test_run import write_features

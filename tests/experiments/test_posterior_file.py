@@ -13,17 +13,17 @@ import pytest
 import torch
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments import run as run_module
-from pyro_sib.experiments.diagnose import subject_of
+from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job.restore import restore
+from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.posterior import file as posterior_file
 from pyro_sib.experiments.posterior import schema as posterior_schema
 from pyro_sib.experiments.posterior.arviz_versions import convergence, leave_one_out, open_posterior, psis
+from pyro_sib.experiments.posterior.diagnose import subject_of
 from pyro_sib.experiments.posterior.file import exported, exported_tasks, write_posterior
 from pyro_sib.experiments.posterior.netcdf import GroupedFile
 from pyro_sib.experiments.posterior.predictions import probabilities_of, weights_of
 from pyro_sib.experiments.posterior.schema import Plan
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.inference.guide import as_distribution
 from pyro_sib.inference.posterior_draws import drawn_labels

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.regression import main, run
+from pyro_sib.experiments.regression import main
 from pyro_sib.experiments.sinusoids.program import build_program, evaluate_iterates, prepare, selection
+from pyro_sib.experiments.sinusoids.regression import run
 from pyro_sib.experiments.sinusoids.settings import RegressionSettings
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import read_json

@@ -8,11 +8,11 @@ import torch
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.drawing import style as figures
-from pyro_sib.experiments.job.restore import read_settings, restore
+from pyro_sib.experiments.job.config import claim_folder, config_of, read_settings
+from pyro_sib.experiments.job.restore import restore
 from pyro_sib.experiments.job.result import metrics_of
-from pyro_sib.experiments.job.results import claim_folder, config_of
+from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import read_json, write_json
 from pyro_sib.inference.evaluation import evaluate

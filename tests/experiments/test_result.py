@@ -13,7 +13,7 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.method import method_of
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.files import write_json
-from pyro_sib.scores.metrics import MeanInterval
+from pyro_sib.scores.summary import MeanInterval
 from tests.experiments.records import record, scored, zero
 
 WHOLE = record(

@@ -14,17 +14,18 @@ import torch
 from PIL import Image
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments import run as run_module
 from pyro_sib.experiments.job import features as ground_module
+from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job import train as train_module
 from pyro_sib.experiments.job import train_warnings as warnings_module
 from pyro_sib.experiments.job.result import Result
+from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
-from pyro_sib.experiments.run import run
 from pyro_sib.experiments.terminal.progress import Reporter
-from pyro_sib.files import read_json, read_tensors
+from pyro_sib.files import read_json
 from pyro_sib.inference import GuideSettings
 from pyro_sib.models import PRIORS
+from pyro_sib.tensor_files import read_tensors
 
 ROOT = Path(__file__).parents[2]
 

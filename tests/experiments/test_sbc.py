@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.sampling.sbc import judge, run
 from pyro_sib.experiments.sampling.sbc_settings import SBCSettings
 from pyro_sib.experiments.sampling.simulation import Simulation
-from pyro_sib.experiments.sbc import judge, main, run
+from pyro_sib.experiments.sbc import main
 from pyro_sib.files import read_json
 
 LINEAR = SBCSettings(

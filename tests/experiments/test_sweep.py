@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments import reproduce as reproduce_module
 from pyro_sib.experiments.comparison.row import read_rows
+from pyro_sib.experiments.job import reproduce as reproduce_module
 from pyro_sib.experiments.report import report
 from pyro_sib.experiments.reproduce import KL_WEIGHTS, ReproduceSettings, rows
 from pyro_sib.experiments.sweep import HEADER, sweep

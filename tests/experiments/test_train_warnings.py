@@ -9,7 +9,8 @@ import torch
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.job.train_warnings import Start, against_zero, below, training_warnings
 from pyro_sib.inference.training import EpochRecord
-from pyro_sib.scores.metrics import MeanInterval, mean_interval
+from pyro_sib.scores.metrics import mean_interval
+from pyro_sib.scores.summary import MeanInterval
 
 SETTINGS = RunSettings(setting="standard", iterations=100, epochs=8).resolved()
 

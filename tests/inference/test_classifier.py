@@ -15,22 +15,18 @@ from PIL import Image
 from pyro_sib import FewShotClassifier, InputError
 from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import unit
-from pyro_sib.files import read_tensors, write_tensors
 from pyro_sib.inference import LEARNERS, GuideSettings
-from pyro_sib.inference.learner_file import (
-    LearnerCard,
-    PictureSettings,
-    TaskSettings,
-    TrainedLearner,
-    load_learner,
-    save_learner,
-)
-from pyro_sib.inference.program import LearnerSettings, build_program
-from pyro_sib.inference.training import TrainSettings
+from pyro_sib.inference.learner_file import TrainedLearner, load_learner, save_learner
+from pyro_sib.inference.program import build_program
+from pyro_sib.inference.settings import LearnerSettings
+from pyro_sib.inference.settings.card import LearnerCard, PictureSettings, TaskSettings
+from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
 from pyro_sib.tasks.propagation import Propagation
+from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
+from pyro_sib.tensor_files import read_tensors, write_tensors
 from tests.worlds import clusters
 
 FEATURES, BASE = 7, 5

@@ -9,7 +9,8 @@ from pyro.infer import Trace_ELBO
 from pyro_sib.inference import GUIDES, TaskForm
 from pyro_sib.inference.guides.maml import MAMLGuide
 from pyro_sib.inference.guides.sib import SIBGuide
-from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS, MLPGradient
+from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
+from pyro_sib.inference.steps.synthetic_gradients import MLPGradient
 from pyro_sib.inference.steps.unrolled import UnrolledGuide
 from pyro_sib.models import LinearGaussian
 from pyro_sib.types import GaussianParameters

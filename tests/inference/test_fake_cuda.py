@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from pyro_sib.inference import GUIDES, Guide, GuideSettings, TaskForm, prediction
 from pyro_sib.models import PRIORS, CosineCategorical, EmpiricalBayes, make_prior
 from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.tasks.episodes import EpisodeIndex, EpisodeShape, gather
+from pyro_sib.tasks.episodes import EpisodeIndex, gather
+from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.types import Episode
 from tests.worlds import make_world
 

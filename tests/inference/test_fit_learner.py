@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pyro_sib import FewShotClassifier, InputError
-from pyro_sib.features.pretrain import PretrainSettings
+from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import GuideSettings
 from pyro_sib.inference.fit_learner import FitSettings
-from pyro_sib.inference.training import TrainSettings
+from pyro_sib.inference.settings.training import TrainSettings
 from tests.worlds import clusters
 
 SMALL = FitSettings(

@@ -13,7 +13,8 @@ from pyro_sib.errors import InputError
 from pyro_sib.inference import GUIDES, GuideSettings, TaskForm, learner_named
 from pyro_sib.inference.guide import Guide, as_distribution
 from pyro_sib.inference.initializers import INITIALIZERS
-from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS, make_synthetic_gradient
+from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
+from pyro_sib.inference.steps.synthetic_gradients import make_synthetic_gradient
 from pyro_sib.types import Episode, Evidence, GaussianParameters
 from tests.worlds import BASE_CLASSES, FEATURES, make_world, psi_attached
 

@@ -12,8 +12,9 @@ from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
 from pyro_sib.inference.exact.bridge import bridge
 from pyro_sib.inference.exact.coordinates import fit_coordinates
-from pyro_sib.inference.exact.nuts import ChainSettings, Potential, sample
-from pyro_sib.inference.exact.task_posterior import TaskPosterior, given_support, objective_power
+from pyro_sib.inference.exact.nuts import Potential, sample
+from pyro_sib.inference.exact.settings import ChainSettings, objective_power
+from pyro_sib.inference.exact.task_posterior import TaskPosterior, given_support
 from pyro_sib.models import (
     PRIORS,
     CosineCategorical,

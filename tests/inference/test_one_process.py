@@ -11,7 +11,8 @@ from pyro.optim import Adam
 from pyro_sib.features.bank import fit_base_classifier
 from pyro_sib.inference import BASELINES, TaskForm
 from pyro_sib.inference.evaluation import evaluate
-from pyro_sib.inference.training import Trainer, TrainSettings
+from pyro_sib.inference.settings.training import TrainSettings
+from pyro_sib.inference.training import Trainer
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.torch_state import plain_torch
 from tests.worlds import BASE_CLASSES, FEATURES, clusters, make_world

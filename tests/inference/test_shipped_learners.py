@@ -5,7 +5,8 @@ import pytest
 
 from pyro_sib import FewShotClassifier, InputError
 from pyro_sib.inference import learner_file
-from pyro_sib.inference.learner_file import SHIPPED, load_learner, read_learner_card
+from pyro_sib.inference.learner_file import load_learner
+from pyro_sib.inference.settings.card import SHIPPED, read_learner_card
 
 
 @pytest.mark.parametrize("name", SHIPPED)

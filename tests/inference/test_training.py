@@ -5,12 +5,13 @@ import torch
 from pyro.infer import SVI, Trace_ELBO
 
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_tensors, write_tensors
 from pyro_sib.inference.evaluation import evaluate, evidence_bound
 from pyro_sib.inference.gradient_check import gradient_cosine
-from pyro_sib.inference.optimizer import SCHEDULES, JointAdam
+from pyro_sib.inference.optimizer import JointAdam
 from pyro_sib.inference.prediction import predictions
-from pyro_sib.inference.training import EpochRecord, Trainer, TrainSettings, has_diverged
+from pyro_sib.inference.settings.training import SCHEDULES, TrainSettings
+from pyro_sib.inference.training import EpochRecord, Trainer, has_diverged
+from pyro_sib.tensor_files import read_tensors, write_tensors
 from tests.worlds import make_world
 
 SETTINGS = TrainSettings(iterations=60, epochs=6, batch_size=4, learning_rate=1e-2)

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from pyro_sib.cosine import cosine_logits, unit
 from pyro_sib.inference import BASELINES, LEARNERS
 from pyro_sib.inference.initializers import INITIALIZERS
-from pyro_sib.inference.steps.synthetic_gradients import SYNTHETIC_GRADIENTS
+from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.inference.steps.unrolled import Points
 from pyro_sib.types import Evidence
 from tests.worlds import BASE_CLASSES, make_learner, make_world, uneven_tasks

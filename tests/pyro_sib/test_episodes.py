@@ -6,7 +6,8 @@ import torch
 
 from pyro_sib.data import Split
 from pyro_sib.errors import InputError
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, gather, task_key
+from pyro_sib.tasks.episodes import EpisodeSampler, gather, task_key
+from pyro_sib.tasks.shape import EpisodeShape
 from tests.worlds import clusters
 
 KEY = task_key("fingerprint", 0, "train")

@@ -3,13 +3,13 @@ import pickle
 import pytest
 
 from pyro_sib.errors import InputError, StorageError, argument, storage_error
-from pyro_sib.features.pretrain import PretrainSettings
+from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import GuideSettings
-from pyro_sib.inference.exact.nuts import ChainSettings
-from pyro_sib.inference.training import TrainSettings
+from pyro_sib.inference.exact.settings import ChainSettings
+from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.objective import ObjectiveWeights
-from pyro_sib.tasks.episodes import EpisodeShape
 from pyro_sib.tasks.propagation import Propagation
+from pyro_sib.tasks.shape import EpisodeShape
 
 
 def _error() -> InputError:

@@ -6,9 +6,11 @@ import torch
 from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.errors import InputError
-from pyro_sib.features.network_file import SHIPPED, NetworkCard, load_network, read_card, save_network
-from pyro_sib.features.pretrain import EpochRecord, Pretrained
-from pyro_sib.files import read_tensors, write_tensors
+from pyro_sib.features.network_card import SHIPPED, NetworkCard, read_card
+from pyro_sib.features.network_file import load_network, save_network
+from pyro_sib.features.pretrain import Pretrained
+from pyro_sib.features.recipe import EpochRecord
+from pyro_sib.tensor_files import read_tensors, write_tensors
 
 CARD = NetworkCard(
     name="small",

@@ -5,12 +5,13 @@ import torch
 from safetensors.torch import save_file
 
 from pyro_sib.backbones import BACKBONES, make_backbone
-from pyro_sib.data import BASE_TRAIN, BASE_VAL, DataSet, Split
+from pyro_sib.data import DataSet, Split
+from pyro_sib.data.names import BASE_TRAIN, BASE_VAL
 from pyro_sib.errors import InputError
-from pyro_sib.features.augment import MEAN, STD, Augmentation, jittered, mixed, normalize, random_crop_flip, rotated
+from pyro_sib.features.augment import Augmentation, jittered, mixed, normalize, random_crop_flip, rotated
 from pyro_sib.features.bank import build_bank, fit_base_classifier
+from pyro_sib.features.pixels import MEAN, STD
 from pyro_sib.features.pretrain import (
-    PretrainSettings,
     base_accuracy,
     checkpoint_name,
     choose_precision,
@@ -18,7 +19,8 @@ from pyro_sib.features.pretrain import (
     learning_rate,
     pretrain,
 )
-from pyro_sib.files import read_tensors, write_tensors
+from pyro_sib.features.recipe import PretrainSettings
+from pyro_sib.tensor_files import read_tensors, write_tensors
 from tests.worlds import clusters
 
 CPU = torch.device("cpu")

@@ -3,8 +3,9 @@ import torch
 
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
 from pyro_sib.tasks.propagation import Propagation
+from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
 from tests.worlds import clusters
 

@@ -3,8 +3,9 @@ import torch
 
 from pyro_sib.counter_rng import make_key
 from pyro_sib.errors import InputError
-from pyro_sib.tasks.episodes import EpisodeSampler, EpisodeShape, task_key
-from pyro_sib.tasks.query_balance import QueryBalance, parse_balance, query_counts
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
+from pyro_sib.tasks.query_balance import query_counts
+from pyro_sib.tasks.shape import EpisodeShape, QueryBalance, parse_balance
 from tests.worlds import clusters
 
 KEY = make_key("tests", "balance")

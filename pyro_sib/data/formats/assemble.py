@@ -6,7 +6,7 @@ from pyro_sib.data.checks import TOLERATED_COPIES, drop_copies
 from pyro_sib.data.copies import drop_repeats
 from pyro_sib.data.dataset import DataSet, Split
 from pyro_sib.data.fingerprint import fingerprint, row_digests
-from pyro_sib.data.formats.mini_imagenet import NAME as MINI_IMAGENET
+from pyro_sib.data.names import MINI_IMAGENET
 
 
 def assemble(name: str, splits: Mapping[str, Split], base_holdout: str, own_cut: bool = False) -> DataSet:

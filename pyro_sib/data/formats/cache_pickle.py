@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pyro_sib.data.dataset import TEST, VAL
 from pyro_sib.data.formats.listing import BASE, Found, Listing
 from pyro_sib.data.formats.pickled_images import as_array, load_image_dict
+from pyro_sib.data.names import TEST, VAL
 from pyro_sib.errors import InputError
 
 LOOKS_FOR = "mini-imagenet-cache-{train,val,test}.pkl"

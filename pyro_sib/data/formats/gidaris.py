@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.data.formats.listing import BASE, Found, Listing
 from pyro_sib.data.formats.pickled_images import as_array, load_image_dict
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.errors import InputError
 
 LOOKS_FOR = "miniImageNet_category_split_{train_phase_train,val,test}.pickle"

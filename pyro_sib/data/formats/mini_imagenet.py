@@ -3,10 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.data.formats.listing import BASE, Listing
-
-NAME = "mini-imagenet"
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 
 _BASE = """
 01532829 01558993 01704323 01749939 01770081 01843383 01910747 02074367 02089867 02091831 02101006 02105505 02108089

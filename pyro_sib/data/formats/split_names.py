@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from pyro_sib.data.dataset import TEST, VAL
 from pyro_sib.data.formats.listing import BASE
+from pyro_sib.data.names import TEST, VAL
 from pyro_sib.errors import InputError
 
 SYNONYMS = {

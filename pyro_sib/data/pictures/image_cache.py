@@ -12,7 +12,7 @@ from pyro_sib.data.dataset import DataSet, Split
 from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.data.formats.listing import Listing
 from pyro_sib.errors import InputError, argument
-from pyro_sib.files import read_tensors, write_tensors
+from pyro_sib.tensor_files import read_tensors, write_tensors
 
 _FORMAT = 3
 _BYTES = 16

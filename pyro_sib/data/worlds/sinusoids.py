@@ -7,28 +7,13 @@ import torch
 from torch import Tensor
 
 from pyro_sib.counter_rng import distinct_integers, make_key, uniform
-from pyro_sib.errors import InputError, argument
+from pyro_sib.data.worlds.sinusoid_shape import CELLS, SinusoidShape
 from pyro_sib.types import Episode, Evidence
 
 AMPLITUDES = (0.1, 5.0)
 PHASES = (0.0, torch.pi)
 INPUTS = (-5.0, 5.0)
 _AMPLITUDE, _PHASE, _INPUTS = range(3)
-_CELLS = 10_000
-"""Inputs are centres of equal cells of the interval, none twice in a task."""
-
-
-@dataclass(frozen=True)
-class SinusoidShape:
-    """`shots` labeled points and `queries` unlabeled ones in a task."""
-
-    shots: int = 10
-    queries: int = 20
-
-    def __post_init__(self) -> None:
-        for name in ("shots", "queries"):
-            if not 1 <= getattr(self, name) <= _CELLS // 2:
-                raise InputError(f"{argument(name)} {getattr(self, name)}: from 1 to {_CELLS // 2} is needed")
 
 
 @dataclass(frozen=True)
@@ -57,8 +42,8 @@ class SinusoidSource:
         """(T,) -> x of the labeled points, (T, M), and of the queries, (T, Q); no point in both."""
         count = self.shape.shots + self.shape.queries
         low = torch.zeros(1, count, dtype=torch.int64)
-        cells = distinct_integers(self.key, indices, _INPUTS, low, low + _CELLS)
-        x = INPUTS[0] + (INPUTS[1] - INPUTS[0]) * (cells + 0.5) / _CELLS
+        cells = distinct_integers(self.key, indices, _INPUTS, low, low + CELLS)
+        x = INPUTS[0] + (INPUTS[1] - INPUTS[0]) * (cells + 0.5) / CELLS
         support, query = x.split([self.shape.shots, self.shape.queries], dim=1)
         return support, query
 

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from pyro_sib.data.dataset import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL, DataSet, Split
+from pyro_sib.data.dataset import DataSet, Split
 from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.data.holdout import held_out_counts
+from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.data.worlds.synthetic_render import HARMONICS, render
 from pyro_sib.errors import InputError
 

@@ -1,9 +1,10 @@
 """The choices inside a guide, and the form of the tasks that it is built for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pyro_sib.errors import InputError, argument
+from pyro_sib.objective import ObjectiveWeights
 
 SCALES = (1e-12, 1e6)
 """Of q at the start: its square and its precision must stay far from what single precision cannot hold."""
@@ -99,3 +100,28 @@ def first_scale(settings: GuideSettings, prior: str, kl_weight: float, features:
     """
     wide = prior == "mixture" and kl_weight != 0
     return replace(settings, initial_scale=features**-0.5) if wide else settings
+
+
+@dataclass(frozen=True)
+class LearnerSettings:
+    """What a program is built from, beside the features' number and the base classes' weights.
+
+    Attributes:
+        guide: name of the guide or baseline, one of `LEARNERS`.
+        prior: name of the prior, one of `PRIORS`.
+        ways: number of novel classes in a training task (N).
+        joint: whether queries are classified among base and novel classes together (LwoF).
+        inside: the choices inside the guide.
+        predictor_scale: first scale of the cosine predictor.
+        weights: of the ELBO's two terms.
+        seed: of the first parameters.
+    """
+
+    guide: str = "sib"
+    prior: str = "diagonal"
+    ways: int = 5
+    joint: bool = False
+    inside: GuideSettings = field(default_factory=GuideSettings)
+    predictor_scale: float = 10.0
+    weights: ObjectiveWeights = field(default_factory=ObjectiveWeights)
+    seed: int = 0

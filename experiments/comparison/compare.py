@@ -1,0 +1,161 @@
+"""Published transductive methods and simple ones, evaluated on the features and the tasks of `experiments.run`."""
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from pyro_sib.data import DataSet
+from pyro_sib.data.names import BASE_TRAIN, BASE_VAL
+from pyro_sib.experiments.compare import CompareSettings
+from pyro_sib.experiments.comparison.base_classes import BaseClasses
+from pyro_sib.experiments.comparison.comparators import Comparator, choose
+from pyro_sib.experiments.comparison.recipes import COMPARATORS, comparators_named
+from pyro_sib.experiments.job.config import claim_folder
+from pyro_sib.experiments.job.device import choose_device, use_threads
+from pyro_sib.experiments.job.features import (
+    Ground,
+    choose_split,
+    eval_tasks,
+    load_data,
+    prepare,
+)
+from pyro_sib.experiments.job.result import Chosen, Result, Second
+from pyro_sib.experiments.job.results import provenance, write_tasks
+from pyro_sib.experiments.job.settings import Job
+from pyro_sib.experiments.job.tasks import make_sources, propagator
+from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.files import check_writable, write_json
+from pyro_sib.inference.evaluation import evaluate
+from pyro_sib.inference.program import wants_base_ids
+from pyro_sib.tasks.episodes import EpisodeSampler, task_key
+from pyro_sib.tasks.source import TaskSource
+from pyro_sib.torch_state import plain_torch
+
+_SHARED = (
+    *("setting", "ways", "shots", "queries", "query_balance", "propagation"),
+    *("pretrain_epochs", "pretrain_batch_size", "pretrain_learning_rate", "pretrain_schedule"),
+)
+"""Settings of a run that a comparator's tasks and features depend on."""
+
+
+@plain_torch()
+def compare(settings: CompareSettings, reporter: Reporter | None = None) -> list[Result]:
+    """Evaluate every comparator that has no result yet; returns what each result.json holds.
+
+    Raises:
+        InputError: what the user can mend; raised before long work wherever it can be known.
+    """
+    names, like = comparators_named(settings.comparators), settings.run_settings()
+    reporter = reporter or Reporter()
+    use_threads(settings)
+    device = choose_device(settings.device)
+    for name in names:
+        claim_folder(settings.out / name, replace(settings, comparators=name))
+    data = load_data(like, reporter)
+    split = choose_split(data, like)
+    make_sources(data, like, split, torch.device("cpu"))  # refuses impossible sizes before long work
+    base_tasks(data, like, torch.device("cpu"))
+    ground = prepare(data, like, split, device, reporter)
+    sources = make_sources(ground.bank, like, split, device)
+    sources["choose"] = base_tasks(ground.bank, like, device)
+    base = BaseClasses(ground.bank.split(BASE_TRAIN), device)
+    results = [_one(name, settings, like, ground, split, sources, base, reporter) for name in names]
+    _show(results, settings.out, reporter)
+    return results
+
+
+def base_tasks(data: DataSet, like: Job, device: torch.device, balance: str = "balanced") -> TaskSource:
+    """Tasks of the base classes, of images that f was not trained on where there are enough.
+
+    Args:
+        data: features, or images to see whether there are enough.
+        like: of the evaluation tasks, whose sizes these have.
+        device: of the features.
+        balance: of the queries.
+
+    In LwoF the N that play novel are classified beside the others.
+
+    Raises:
+        InputError: too few base classes or images for these tasks.
+    """
+    held, shape = data.splits.get(BASE_VAL), like.shape(balance)
+    most = shape.queries if shape.balance is None else shape.ways * shape.queries
+    enough = held is not None and int(held.counts.min()) >= shape.shots + most
+    name = BASE_VAL if enough else BASE_TRAIN
+    key = task_key(data.fingerprint, 0, "choose comparators")
+    novel = data.split(name)
+    base = novel if wants_base_ids(like.learner_settings(1)) else None
+    sampler = EpisodeSampler(novel, base, shape, key, f"{data.name} {name}")
+    x = sampler.novel.x.to(device)
+    return TaskSource(sampler, x, x if like.joint else None, propagator(like))
+
+
+def _one(
+    name: str,
+    settings: CompareSettings,
+    like: Job,
+    ground: Ground,
+    split: str,
+    sources: dict[str, TaskSource],
+    base: BaseClasses,
+    reporter: Reporter,
+) -> Result:
+    """Choose what is to be chosen, evaluate, write result.json and tasks.csv."""
+    out, tasks = settings.out / name, eval_tasks(like, split)
+    done = out / "result.json"
+    held = Result.read(done) if done.exists() else None
+    if held is not None and held.data.fingerprint == ground.bank.fingerprint:
+        reporter.say(f"{done} is complete")
+        return held
+    check_writable(out, "--out")
+    clock = Reporter(reporter.console)
+    with clock.stage("choose", f"{name}: settings, on {settings.choose_tasks} tasks of base classes"):
+        comparator, tried = choose(name, base, sources["choose"], settings.choose_tasks)
+    with clock.stage("predict", f"{name}: {tasks} tasks of {split}") as advance:
+        scores = {"posterior": _evaluate(comparator, sources["evaluate"], tasks, advance)}
+    second, balance = None, settings.second_balance
+    if balance is not None:
+        with clock.stage("second", f"{name}: {balance}") as advance:
+            found = scores[f"posterior {balance}"] = _evaluate(comparator, sources["second"], tasks, advance)
+        second = Second.of(found, query_balance=balance)
+    write_tasks(out / "tasks.csv", scores)
+    result = Result.make(
+        scores["posterior"],
+        {name: getattr(like, name) for name in _SHARED},
+        ground,
+        like,
+        **dict.fromkeys(("prior", "kl_weight", "iterations")),
+        **{"guide": name, "steps": 0, "seed": 0, "oracle": False, "split": split, "tasks": tasks},
+        second=second,
+        settings=comparator.settings,
+        chosen=Chosen(settings.choose_tasks, tuple(tried)),
+        **provenance(base.device, clock.seconds, "predict", tasks),
+    )
+    if COMPARATORS[name].needs_easyfsl:
+        result = replace(result, versions={**result.versions, "easyfsl": version("easyfsl")})
+    write_json(done, result.to_json())
+    return result
+
+
+def _evaluate(comparator: Comparator, source: TaskSource, tasks: int, advance: Any) -> Any:
+    return evaluate(comparator, source, tasks, batch_size=20, on_tasks=advance)[0]
+
+
+def _show(results: list[Result], out: Path, reporter: Reporter) -> None:
+    first = results[0]
+    table = Table(
+        title=f"{first.ways}-way {first.shots}-shot, {first.tasks} tasks of {first.split}",
+        caption="accuracy, % ± 95% interval",
+    )
+    for column in ("comparator", "novel", "chosen on base classes"):
+        table.add_column(column)
+    for result in results:
+        cell, tried = result.metrics["novel"], result.chosen.tried if result.chosen else ()
+        words = ", ".join(f"{k} {v:g}" for k, v in result.settings.items() if tried and k in tried[0])
+        table.add_row(result.guide, cell.words(), words)
+    reporter.show(table)
+    reporter.say(f"{out}/: NAME/result.json, NAME/tasks.csv")

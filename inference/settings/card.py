@@ -1,0 +1,160 @@
+"""What the file of a trained learner says of it, and the learners that come with the project."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyro_sib.errors import InputError
+from pyro_sib.features.pixels import MINI_IMAGENET_PIXELS, PixelStatistics
+from pyro_sib.files import read_meta
+from pyro_sib.inference.settings import LearnerSettings
+from pyro_sib.inference.settings.training import TrainSettings
+from pyro_sib.shipped import WEIGHTS, find_file
+from pyro_sib.tasks.shape import check_strength
+from pyro_sib.typed_json import TypedReader
+
+FORMAT = 1
+"""Of the file; one of another number is refused."""
+
+
+SHIPPED: dict[str, str] = {
+    "mini-imagenet-c128f-1shot": "3acca2339f554700819fe18733ec1d12b218484e7c5c97ca303fb62a98ada340",
+    "mini-imagenet-c128f-5shot": "47a71cba254a8b05bed0544a0c3ed942178b00cc6ba50097b19956c43b695195",
+}
+"""Name -> SHA-256 of the learner of that name in `pyro_sib/weights/learners/`."""
+
+
+_FOLDER = WEIGHTS / "learners"
+
+
+@dataclass(frozen=True)
+class PictureSettings:
+    """How pictures become features.
+
+    Attributes:
+        backbone: name of the feature network's architecture.
+        image_size: pixels a side; other pictures are resized to the square.
+        flips: whether each picture's features are averaged with those of its mirror image.
+        pixels: mean and standard deviation by which pixels are normalized.
+    """
+
+    backbone: str
+    image_size: int
+    flips: bool = False
+    pixels: PixelStatistics = MINI_IMAGENET_PIXELS
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """The tasks that a learner was trained on.
+
+    Attributes:
+        ways: novel classes in a task (N).
+        shots: labeled examples of each (S).
+        queries: unlabeled examples of each.
+        balance: how the queries are spread over the classes: balanced, dirichlet:ALPHA or mixed:ALPHA.
+    """
+
+    ways: int
+    shots: int
+    queries: int
+    balance: str = "balanced"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measured accuracy.
+
+    Attributes:
+        what: which queries, on which classes: "novel, val".
+        accuracy: percent, the mean over tasks.
+        ci95: half the width of its 95% interval.
+        tasks: how many.
+    """
+
+    what: str
+    accuracy: float
+    ci95: float
+    tasks: int
+
+
+@dataclass(frozen=True)
+class LearnerCard:
+    """What a file says of the learner in it.
+
+    Attributes:
+        name: under which results speak of it.
+        learner: the settings that build the program.
+        features: number of features (D).
+        pictures: how pictures become features, or None for a learner of the user's own features.
+        propagation: strength by which a task's features are moved towards those like them; 0 is off.
+        base_classes: names of the base classes, in the order of their weights; empty without base classes.
+        tasks: that it was trained on.
+        training: how long and how fast.
+        draws: posterior draws that its measured predictions average.
+        data: what it was trained on: name and fingerprint.
+        measured: accuracies.
+        made: commit, versions, command.
+        licence: of the weights, and what they must not be used for.
+    """
+
+    name: str
+    learner: LearnerSettings
+    features: int
+    pictures: PictureSettings | None
+    propagation: float
+    base_classes: tuple[str, ...]
+    tasks: TaskSettings
+    training: TrainSettings
+    draws: int
+    data: dict[str, Any]
+    measured: tuple[Measured, ...]
+    made: dict[str, Any]
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        if self.features < 1:
+            raise ValueError(f"features should be 1 or more but is {self.features}")
+        check_strength(self.propagation)
+
+
+def read_learner_card(name: str | Path) -> LearnerCard:
+    """What a learner's file says of it, without reading the weights.
+
+    Raises:
+        InputError: an unknown name, a file that is missing, damaged or of another format.
+    """
+    path = learner_path(name)
+    return card_of(path, read_meta(path))
+
+
+def learner_path(name: str | Path) -> Path:
+    """The file of a learner.
+
+    Raises:
+        InputError: there is none.
+    """
+    return find_file(str(name), SHIPPED, _FOLDER, "learner")
+
+
+def card_of(path: Path, meta: Mapping[str, Any]) -> LearnerCard:
+    """What the metadata of a learner's file say.
+
+    Raises:
+        InputError: they are of no learner, or of another version's.
+    """
+    number = meta.get("learner")
+    if number is None:
+        raise InputError(f"{path} is no learner; name the learner.safetensors that a training wrote")
+    if number != FORMAT:
+        raise InputError(
+            f"{path} is a learner of format {number!r:.20}, and this version reads {FORMAT}; write it again"
+        )
+    reader = TypedReader(str(path), "write it again", exact=True)
+    try:
+        card: LearnerCard = reader.read(LearnerCard, meta.get("card"))
+    except ValueError as error:
+        said = str(error)
+        raise InputError(said if said.startswith(str(path)) else f"{path}: {said}; write it again") from None
+    return card
