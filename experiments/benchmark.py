@@ -12,7 +12,6 @@ from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.options.machine import DeviceOptions, check_device
-from pyro_sib.experiments.speed.row import Bench, Progress, Row
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.files import check_writable
@@ -99,7 +98,7 @@ def _check_writable(path: Path) -> None:
 def main() -> int:
     """`python -m experiments.benchmark`."""
     return run_command(
-        "benchmark:benchmark",
+        "pyro_sib.experiments.speed.benchmark:benchmark",
         from_command_line(BenchmarkSettings, "benchmark"),
         BenchmarkSettings.checked,
     )

@@ -35,6 +35,7 @@ from pyro_sib.inference.initializers import INITIALIZERS
 from pyro_sib.inference.settings.training import OBJECTIVES, SCHEDULES
 from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
+from pyro_sib.on_demand import Registry
 
 COMMANDS = sorted(p.stem for p in (Path(__file__).parents[2] / "experiments").glob("*.py") if p.stem != "__init__")
 
@@ -128,7 +129,11 @@ class Pair:
     left: int = 1
     """Of the left
     hand."""
-    right: Annotated[str, tyro.conf.arg(metavar="SIDE"), explained("Of the right.", {"one": Job})] = "a"
+    right: Annotated[
+        str,
+        tyro.conf.arg(metavar="SIDE"),
+        explained("Of the right.", Registry({"one": "pyro_sib.experiments.job.settings:Job"})),
+    ] = "a"
 
 
 @dataclass(frozen=True)

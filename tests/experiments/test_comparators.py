@@ -10,6 +10,7 @@ import torch
 from pyro_sib.data import read_features
 from pyro_sib.data.names import BASE_TRAIN, BASE_VAL
 from pyro_sib.errors import InputError
+from pyro_sib.experiments import compare as compare_command
 from pyro_sib.experiments.ablate import AblateSettings
 from pyro_sib.experiments.compare import CompareSettings
 from pyro_sib.experiments.comparison import compare as compare_module
@@ -170,7 +171,7 @@ def test_without_easyfsl_one_line_says_how_to_get_it(monkeypatch, capsys):
     with pytest.raises(InputError, match="uv sync --extra comparators"):
         comparators_named("tim")
     monkeypatch.setattr(sys, "argv", ["compare"])
-    assert compare_module.main() == 2
+    assert compare_command.main() == 2
     stderr = capsys.readouterr().err
     needing = "bd-cspn, laplacian-shot, tim, pt-map"
     assert stderr.startswith(f"error: the comparators {needing} need the package easyfsl; run `uv sync --extra")

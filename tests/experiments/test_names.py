@@ -19,6 +19,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from pyro_sib.experiments import run as run_command
 from pyro_sib.experiments.drawing.style import save_figure, task_scatter
 from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job.method import METHOD, NOT_METHOD
@@ -186,7 +187,7 @@ def test_a_whole_run_with_names_of_all_scripts_and_signs(tmp_path, monkeypatch, 
     command += ["--data-root", str(root), "--out", str(out), "--cache-dir", str(tmp_path / "cache $_$[/]")]
     monkeypatch.setattr("sys.argv", ["run", *command])
     for _ in range(2):
-        assert run_module.main() == 0
+        assert run_command.main() == 0
         said = capsys.readouterr()
         assert "Traceback" not in said.err
         assert not [line for line in (said.out + said.err).splitlines() if "png" in line and "warning" in line]

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments import run as run_command
 from pyro_sib.experiments.job import features as ground_module
 from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job import train as train_module
@@ -414,7 +415,7 @@ def _main(monkeypatch, capsys, *options: str) -> tuple[int, str]:
 
     monkeypatch.setattr(run_module, "prepare", no_long_work)
     monkeypatch.setattr(sys, "argv", ["run", *options])
-    code = run_module.main()
+    code = run_command.main()
     return code, capsys.readouterr().err
 
 
