@@ -40,7 +40,8 @@ def from_command_line(kind: type[Settings], command: str) -> Settings:
     top = parts.pop("", [])
     for number, (title, options) in enumerate(parts.items()):
         part = make_dataclass("Part", options, kw_only=True)
-        top.append((f"part{number}_", Annotated[part, tyro.conf.arg(name=title)], field()))
+        # Without a help of its own, tyro would search the sources for one.
+        top.append((f"part{number}_", Annotated[part, tyro.conf.arg(name=title, help="")], field()))
     whole = make_dataclass("Whole", top, kw_only=True)
     with _narrow():
         given: Any = tyro.cli(whole, prog=f"python -m experiments.{command}", description=inspect.getdoc(kind))
