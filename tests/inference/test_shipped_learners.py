@@ -47,6 +47,6 @@ def test_a_file_that_was_changed_is_refused(tmp_path, monkeypatch):
     content = bytearray(learner_file.learner_path(name).read_bytes())
     content[-1] ^= 1
     (tmp_path / f"{name}.safetensors").write_bytes(content)
-    monkeypatch.setattr(learner_file, "_FOLDER", tmp_path)
+    monkeypatch.setattr("pyro_sib.inference.settings.card._FOLDER", tmp_path)
     with pytest.raises(InputError, match="is not the file that came with this version"):
         load_learner(name)

@@ -105,6 +105,6 @@ def test_the_networks_that_come_with_the_project_are_what_they_were(name):
 
 def test_another_file_under_a_known_name_is_refused(tmp_path, network, monkeypatch):
     save_network(tmp_path / "mini-imagenet-c64f.safetensors", network, replace(CARD, name="mini-imagenet-c64f"))
-    monkeypatch.setattr("pyro_sib.features.network_file._FOLDER", tmp_path)
+    monkeypatch.setattr("pyro_sib.features.network_card._FOLDER", tmp_path)
     with pytest.raises(InputError, match="not the file that came with this version"):
         load_network("mini-imagenet-c64f")
