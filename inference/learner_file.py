@@ -1,7 +1,7 @@
 """A trained learner as one file: all that classifies new tasks, and nothing that can run code."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyro_sib.backbones import make_backbone
+from pyro_sib.data.images import Fit
 from pyro_sib.errors import InputError
 from pyro_sib.features.augment import MINI_IMAGENET_PIXELS, PixelStatistics
 from pyro_sib.features.outside import OutsideNetwork, load_outside, source_of
@@ -19,7 +20,7 @@ from pyro_sib.readable import finite
 from pyro_sib.shipped import WEIGHTS, check_digest, find_file
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.torch_state import plain_torch
-from pyro_sib.typed_json import TypedReader, later
+from pyro_sib.typed_json import LATER, TypedReader
 
 FORMAT = 1
 """Of the file; one of another number is refused."""
@@ -39,9 +40,10 @@ class PictureSettings:
 
     Attributes:
         backbone: name of the feature network's architecture.
-        image_size: pixels a side; other pictures are resized to the square.
+        image_size: pixels a side.
         flips: whether each picture's features are averaged with those of its mirror image.
         pixels: mean and standard deviation by which pixels are normalized.
+        fit: how pictures of another shape become squares, squashed whole or cropped at the centre.
         outside: the network that others trained, of which the file holds no weights; None for one whose weights
             it holds.
     """
@@ -50,7 +52,8 @@ class PictureSettings:
     image_size: int
     flips: bool = False
     pixels: PixelStatistics = MINI_IMAGENET_PIXELS
-    outside: OutsideNetwork | None = later(None)
+    fit: Fit = field(default="squash", metadata=LATER)
+    outside: OutsideNetwork | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

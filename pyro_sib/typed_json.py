@@ -1,7 +1,7 @@
 """Values from JSON that somebody else may have written: an entry that is missing or wrong is named."""
 
 import types
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pyro_sib.errors import InputError
@@ -16,12 +16,8 @@ _WORDS = {
 }
 
 
-_LATER = "later"
-
-
-def later(default: Any) -> Any:
-    """A dataclass's field that files written before it existed lack."""
-    return field(default=default, metadata={_LATER: True})
+LATER = {"later": True}
+"""Metadata of a dataclass's field that files written before it existed lack."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class TypedReader:
     Attributes:
         source: what is read, for errors.
         mend: what to do about a wrong one, for errors.
-        exact: whether objects hold each field of their dataclass and nothing else, but for what `later` marks;
+        exact: whether objects hold each field of their dataclass and nothing else, but for what `LATER` marks;
             otherwise what has a default may be missing, and what is unknown is left out.
     """
 
@@ -106,7 +102,7 @@ class TypedReader:
             where, required = _dotted(name, part.name), part.default is MISSING and part.default_factory is MISSING
             if part.name in value:
                 found[part.name] = self.read(hints[part.name], value[part.name], where)
-            elif required or (self.exact and _LATER not in part.metadata):
+            elif required or (self.exact and not LATER.items() <= part.metadata.items()):
                 raise self._missing(where)
         return kind(**found)
 

