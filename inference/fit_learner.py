@@ -64,7 +64,8 @@ class FitSettings:
         select_tasks: tasks by which the best epoch is chosen.
         image_size: pixels a side at which lite0 or lite2 looks at the pictures; those that it was trained on, 224
             or 260, unless given. Fewer are faster.
-        fit: how pictures become squares: squashed whole, or cropped at the centre.
+        fit: how pictures become squares: squashed whole, or cropped at the centre, as they are for lite0 and lite2
+            unless given.
     """
 
     guide: str = "sib"
@@ -82,7 +83,7 @@ class FitSettings:
     )
     select_tasks: int = 200
     image_size: int | None = None
-    fit: Fit = "squash"
+    fit: Fit | None = None
 
     @property
     def shape(self) -> EpisodeShape:
@@ -125,7 +126,7 @@ def fit_learner(
         ordered = [given.pictures[i] for i in order.tolist()]
         _sampler(Split(torch.empty(len(y), 0), y, names), settings, "train", "")  # refuses impossible sizes first
         if settings.network is None:
-            images = Split(to_pixels(ordered, pictures.image_size, "examples", settings.fit), y, names)
+            images = Split(to_pixels(ordered, pictures.image_size, "examples", pictures.fit), y, names)
             with TemporaryDirectory() as temporary:
                 network = _stage1(images, settings, device, checkpoints or Path(temporary), on_progress)
             rows = images.with_x(extract(network.backbone, images.x, device))
@@ -179,13 +180,14 @@ def _pictures(settings: FitSettings) -> PictureSettings:
     of = settings.pretrain if name is None else read_card(name)
     if name is not None and name in OUTSIDE:
         side = of.image_size if size is None else checked_size(name, size)
-        return PictureSettings(of.backbone, side, False, pixels_of(name), settings.fit, OUTSIDE[name].network)
+        fit = settings.fit or "crop"
+        return PictureSettings(of.backbone, side, False, pixels_of(name), fit, OUTSIDE[name].network)
     if size not in (None, of.image_size):
         raise InputError(
             f"{argument('image_size')} {size}, but the feature network is of pictures of {of.image_size} pixels; "
             f"leave it out, or name a network for any size: {', '.join(OUTSIDE)}"
         )
-    return PictureSettings(of.backbone, of.image_size, fit=settings.fit)
+    return PictureSettings(of.backbone, of.image_size, fit=settings.fit or "squash")
 
 
 def _stage1(

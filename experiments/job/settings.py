@@ -73,6 +73,7 @@ class RunSettings(
             "image_size": said(
                 self.image_size if card is None else card.image_size, 84 if self.from_folder else 32
             ),
+            "picture_fit": said(self.picture_fit, "crop" if self.network in OUTSIDE else "squash"),
             "pretrain_epochs": said(self.pretrain_epochs, 60 if self.from_folder else 10),
             "iterations": iterations,
             "epochs": said(self.epochs, min(12 if short else 60, iterations)),

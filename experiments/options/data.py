@@ -73,8 +73,9 @@ class DataOptions(SourceOptions):
     """Take so many of the base classes out of training and evaluate on them, in place of the data's own val and
     test: for choosing settings without a look at those."""
 
-    picture_fit: Fit = "squash"
-    """How pictures of another shape become squares: squashed whole, or cropped at the centre."""
+    picture_fit: Fit | None = None
+    """How pictures of another shape become squares: squash takes them whole, crop their centre; crop for networks
+    for pictures of any kind and squash for others, unless given."""
 
     def check_data(self) -> None:
         """Refuse what contradicts itself.

@@ -7,6 +7,7 @@ import torch
 import tyro
 
 from pyro_sib.backbones import BACKBONES
+from pyro_sib.data.images import Fit
 from pyro_sib.experiments.options.data import DataOptions
 from pyro_sib.experiments.options.names import listed
 from pyro_sib.experiments.terminal.options import renamed
@@ -78,9 +79,10 @@ class NetworkOptions(Stage1Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedNetwork(NetworkOptions, DataOptions):
-    """With the size of images and the epochs of stage 1 that are meant."""
+    """With the size and fit of images and the epochs of stage 1 that are meant."""
 
     image_size: int = field()
+    picture_fit: Fit = "squash"
     pretrain_epochs: int = field()
 
     def pretrain_settings(self, device: torch.device) -> PretrainSettings:

@@ -60,7 +60,7 @@ def test_a_run_and_its_learner_have_the_same_features(settings, tmp_path):
         "lite0",
     )
     pictures = load_learner(settings.out / "learner.safetensors").card.pictures
-    assert (pictures.outside.name, pictures.image_size, pictures.fit) == ("lite0", 32, "squash")
+    assert (pictures.outside.name, pictures.image_size, pictures.fit) == ("lite0", 32, "crop")
     banks = list((settings.cache_dir / "banks").iterdir())
     own = replace(settings, network=None, image_size=None, learner=str(settings.out / "learner.safetensors"))
     again = run(replace(own, setting=None, ways=2, iterations=None, epochs=None, out=tmp_path / "again"))
@@ -106,7 +106,8 @@ def test_what_does_not_go_together_gets_one_line(settings, change, message):
 
 def test_data_of_a_small_size_of_their_own_are_kept_at_it(settings):
     job = replace(settings, data="synthetic", data_root=None, image_size=None).resolved()
-    assert job.image_size == 224
+    assert (job.image_size, job.picture_fit) == (224, "crop")
+    assert replace(settings, network=None).resolved().picture_fit == "squash"
     assert load_data(job, Reporter()).split("val").x.shape[-1] == 32
     sides = [
         read_images(settings.data_root, 24, settings.cache_dir / "images", at_most={name: 16})

@@ -14,7 +14,7 @@ from pyro_sib.files import read_meta, read_tensors, write_tensors
 from pyro_sib.inference.training import TrainSettings
 
 SETTINGS = FitSettings(
-    ways=2, queries=2, network="lite0", image_size=32, training=TrainSettings(4, 2), select_tasks=4, fit="crop"
+    ways=2, queries=2, network="lite0", image_size=32, training=TrainSettings(4, 2), select_tasks=4
 )
 
 
