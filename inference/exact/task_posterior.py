@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.errors import InputError, argument
+from pyro_sib.inference.steps.kl_step import kl_gradient
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, GaussianParameters, LikelihoodLike, PriorLike
 
@@ -95,9 +96,9 @@ class TaskPosterior:
         prior = self.prior.distribution(evidence.base_ids).log_prob(w).sum(-1)
         value = prior + self.power * self._log_likelihood(outputs)
         pull = vjp(self.output_gradient(outputs))
-        point = GaussianParameters(w, torch.full_like(w, _POINT))
-        precision, shift = self.prior.kl_gradient(point, evidence.base_ids, detach=True)
-        return value, shift - precision * w - self.power * pull
+        point = GaussianParameters(w, w.new_full((1,), _POINT))
+        of_kl = kl_gradient(point, *self.prior.kl_gradient(point, evidence.base_ids, detach=True))
+        return value, -of_kl.loc - self.power * pull
 
 
 def given_support(episode: Episode) -> Episode:

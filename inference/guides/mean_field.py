@@ -11,6 +11,7 @@ from pyro_sib.inference.guide import Guide
 from pyro_sib.inference.guides.exact_gradient import novel_labels
 from pyro_sib.inference.guides.fit import adam
 from pyro_sib.inference.noise import standard_normal
+from pyro_sib.inference.steps.kl_step import kl_gradient
 from pyro_sib.types import Episode, Evidence, GaussianParameters
 
 _FIT_KEY = make_key("draws inside the fit")
@@ -65,11 +66,8 @@ class MeanFieldGuide(Guide):
         loc, log_scale = in_w.mean(0), (in_w * noise).mean(0)
         if self.weights.kl == 0:
             return GaussianParameters(loc, log_scale)
-        precision, shift = self.prior.kl_gradient(theta, evidence.base_ids)
-        return GaussianParameters(
-            loc + self.weights.kl * (precision * theta.loc - shift),
-            log_scale + self.weights.kl * (precision * (2 * theta.log_scale).exp() - 1),
-        )
+        of_kl = kl_gradient(theta, *self.prior.kl_gradient(theta, evidence.base_ids))
+        return GaussianParameters(loc + self.weights.kl * of_kl.loc, log_scale + self.weights.kl * of_kl.log_scale)
 
     def _start(self, evidence: Evidence) -> GaussianParameters:
         """The class means; the prior's mean where labels are values, of which there are no class means."""
