@@ -109,7 +109,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Logits(torch.autograd.Function):
-    """Slope x . w, differentiated by better laid out products than autograd's (docs/design.md, "Speed")."""
+    """Slope x . w, differentiated by better laid out products than autograd's (docs/speed.md)."""
 
     @staticmethod
     def forward(

@@ -92,7 +92,7 @@ class UnrolledGuide(Guide):
         return theta, ((route - route.detach()) / evidence.tasks).expand(evidence.tasks)
 
     def unroll(self, evidence: Evidence, psi: PsiEnters) -> list[GaussianParameters]:
-        """theta^0 .. theta^K.
+        """theta^0 .. theta^K by eq. (9).
 
         Args:
             evidence: the tasks.
