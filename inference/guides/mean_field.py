@@ -22,8 +22,8 @@ _LOG_SCALE_RATE = 0.1
 class MeanFieldGuide(Guide):
     """Eq. (5): one Gaussian a task, fitted to the labeled examples by stochastic variational inference.
 
-    It minimizes the mean over labeled examples of E_q[-log p(y | x, w)] + kl KL(q || p_psi), from the class means,
-    in `fit_steps` Adam steps. Phi has no parameters and nothing flows through the fit: psi learns from the
+    It minimizes the mean over labeled examples of E_q[-log p(y | x, w)] + kl KL(q || p_psi) / (N D), from the class
+    means, in `fit_steps` Adam steps. Phi has no parameters and nothing flows through the fit: psi learns from the
     KL at the fitted theta.
     """
 
@@ -66,9 +66,10 @@ class MeanFieldGuide(Guide):
         if self.weights.kl == 0:
             return GaussianParameters(loc, log_scale)
         precision, shift = self.prior.kl_gradient(theta, evidence.base_ids)
+        per_nat = self.weights.per_nat(*loc.shape[-2:])
         return GaussianParameters(
-            loc + self.weights.kl * (precision * theta.loc - shift),
-            log_scale + self.weights.kl * (precision * (2 * theta.log_scale).exp() - 1),
+            loc + per_nat * (precision * theta.loc - shift),
+            log_scale + per_nat * (precision * (2 * theta.log_scale).exp() - 1),
         )
 
     def _start(self, evidence: Evidence) -> GaussianParameters:

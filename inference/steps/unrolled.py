@@ -142,7 +142,7 @@ class UnrolledGuide(Guide):
             tape=lambda w: self.likelihood.tape(w, points.x),
             gradient=lambda outputs: self.taped_output_gradient(outputs, points.base, evidence),
             points=points.x.shape[-2],
-            kl_weight=self.weights.kl,
+            kl_weight=self.weights.per_nat(*start.loc.shape[-2:]),
             kl_cotangent=None if prior is None else lambda theta: _kl_gradient(prior, theta, evidence),
         )
         curvature = None
@@ -201,7 +201,7 @@ class UnrolledGuide(Guide):
         if kl_gradient is None:
             return GaussianParameters(loc - step_size * loc_gradient, loss_log_scale)
         precision, shift = kl_gradient(theta)
-        kl_weight = self.weights.kl
+        kl_weight = self.weights.per_nat(*loc.shape[-2:])
         if self.settings.kl_step == "implicit":
             return GaussianParameters(
                 implicit_loc(loc, loc_gradient, step_size, kl_weight, precision, shift),
