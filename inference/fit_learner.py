@@ -54,7 +54,7 @@ class FitSettings:
         shots: labeled examples of each (S).
         queries: unlabeled examples of each.
         inside: the choices inside the guide.
-        kl_weight: weight of the KL against a query's mean log likelihood, 1 being the literal ELBO.
+        kl_weight: weight of the KL per number of w (of which a task has N D) against a query's mean log likelihood.
         network: a feature network that comes with the project, by its name, or the file of one; without one a
             network is trained on the pictures.
         pretrain: how that network is trained.

@@ -20,8 +20,8 @@ class TaskPosterior:
     """p(w | x, y) of T tasks, proportional to p_psi(w) times the power `power` of the product of p(y | x, w).
 
     The literal posterior has power 1. The objective has another one in mind: with P observed labels,
-    E_q[(1 / P) sum log p] - kl KL(q || p_psi) is kl times the ELBO of the model whose likelihood is raised to
-    1 / (P kl) (`objective_power`), so that is the posterior which the best q approximates.
+    E_q[(1 / P) sum log p] - c KL(q || p_psi), c = kl / (N D), is c times the ELBO of the model whose likelihood is
+    raised to 1 / (P c) (`objective_power`), so that is the posterior which the best q approximates.
 
     The cosine likelihood depends on each w_n through its direction alone. Hence p(|w_n| | direction, y) is the
     prior's p(|w_n| | direction): labels say nothing of the norm beyond what the direction says of it, and under an
@@ -108,8 +108,13 @@ def given_support(episode: Episode) -> Episode:
     return Episode(replace(evidence, query_x=evidence.support_x), labels)
 
 
-def objective_power(weights: ObjectiveWeights, observed: int) -> float:
-    """1 / (P kl), the power of the likelihood that the objective implies for P observed labels.
+def objective_power(weights: ObjectiveWeights, observed: int, shape: tuple[int, int]) -> float:
+    """N D / (P kl), the power of the likelihood that the objective implies for P observed labels.
+
+    Args:
+        weights: of the ELBO's two terms.
+        observed: P.
+        shape: (N, D) of a task's weights.
 
     Raises:
         InputError: no weight on the KL, where the best q is a point and no posterior is implied.
@@ -118,4 +123,4 @@ def objective_power(weights: ObjectiveWeights, observed: int) -> float:
         raise InputError(
             f"{argument('kl')} 0: such an objective implies no posterior; take a power of your own, 1 being literal"
         )
-    return 1 / (observed * weights.kl)
+    return 1 / (observed * weights.per_nat(*shape))

@@ -23,8 +23,8 @@ _LOG_SCALE_RATE = 0.1
 class MeanFieldGuide(Guide):
     """Eq. (5): one Gaussian a task, fitted to the labeled examples by stochastic variational inference.
 
-    It minimizes the mean over labeled examples of E_q[-log p(y | x, w)] + kl KL(q || p_psi), from the class means,
-    in `fit_steps` Adam steps. Phi has no parameters and nothing flows through the fit: psi learns from the
+    It minimizes the mean over labeled examples of E_q[-log p(y | x, w)] + kl KL(q || p_psi) / (N D), from the class
+    means, in `fit_steps` Adam steps. Phi has no parameters and nothing flows through the fit: psi learns from the
     KL at the fitted theta.
     """
 
@@ -67,7 +67,8 @@ class MeanFieldGuide(Guide):
         if self.weights.kl == 0:
             return GaussianParameters(loc, log_scale)
         of_kl = kl_gradient(theta, *self.prior.kl_gradient(theta, evidence.base_ids))
-        return GaussianParameters(loc + self.weights.kl * of_kl.loc, log_scale + self.weights.kl * of_kl.log_scale)
+        per_nat = self.weights.per_nat(*loc.shape[-2:])
+        return GaussianParameters(loc + per_nat * of_kl.loc, log_scale + per_nat * of_kl.log_scale)
 
     def _start(self, evidence: Evidence) -> GaussianParameters:
         """The class means; the prior's mean where labels are values, of which there are no class means."""

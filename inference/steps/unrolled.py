@@ -137,7 +137,7 @@ class UnrolledGuide(Guide):
         loc = loc - step_size * gradient
         if curvature is None:
             return GaussianParameters(loc, log_scale)
-        (precision, shift), pull = curvature(theta), step_size * self.weights.kl
+        (precision, shift), pull = curvature(theta), step_size * self.weights.per_nat(*loc.shape[-2:])
         if self.settings.kl_step == "implicit":
             loc = implicit_loc(loc, pull, precision, shift)
             return GaussianParameters(loc, relaxed_log_scale(log_scale, pull, precision))
