@@ -162,7 +162,7 @@ def _finish(
 ) -> Result:
     """Evaluate, write the results, then what decorates them, and show the table."""
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
-    guide = program.guide
+    guide, features = program.guide, program.guide.form.features
     last = len(guide.iterates(guide.sees(source.episodes(torch.arange(1))))) - 1 if isinstance(guide, Guide) else 0
     with reporter.stage("predict", f"prediction of {tasks} tasks of {split}") as advance:
         averaged = evaluate(guide, source, tasks, settings.draws, on_tasks=advance)[0]
@@ -208,7 +208,8 @@ def _finish(
         steps=last,
         warnings=tuple(warnings),
         oracle=guide.oracle,
-        elbo=bound and settings.weights().bound(bound.log_likelihood, bound.kl, bound.base_kl),
+        elbo=bound
+        and settings.weights().bound(bound.log_likelihood, bound.kl, bound.base_kl, (settings.ways, features)),
         elbo_parts=bound,
         scales=_scales(program, source),
         pretrain_log=tuple(ground.network.log) if ground.network else (),

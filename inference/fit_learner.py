@@ -56,7 +56,7 @@ class FitSettings:
         shots: labeled examples of each (S).
         queries: unlabeled examples of each.
         inside: the choices inside the guide.
-        kl_weight: weight of the KL against a query's mean log likelihood, 1 being the literal ELBO.
+        kl_weight: weight of the KL per number of w (of which a task has N D) against a query's mean log likelihood.
         network: a feature network that comes with the project (or lite0 or lite2, for pictures of any kind), by
             its name, or the file of one; without one a network is trained on the pictures.
         pretrain: how that network is trained.

@@ -17,7 +17,7 @@ from pyro_sib.scores.joint import JointScores
 from pyro_sib.scores.metrics import MeanInterval, TaskScores
 
 Option = Scalar | tuple[Scalar, ...]
-VERSION = 1
+VERSION = 2
 """Of the record's form; raise it where an entry is renamed, moved or means something else."""
 METRICS = ("novel", "base", "both")
 """Names of accuracies; base and both only in LwoF."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.errors import InputError, argument
+from pyro_sib.inference.steps.kl_step import kl_gradient
 from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.types import Episode, GaussianParameters, LikelihoodLike, PriorLike
 
@@ -19,8 +20,8 @@ class TaskPosterior:
     """p(w | x, y) of T tasks, proportional to p_psi(w) times the power `power` of the product of p(y | x, w).
 
     The literal posterior has power 1. The objective has another one in mind: with P observed labels,
-    E_q[(1 / P) sum log p] - kl KL(q || p_psi) is kl times the ELBO of the model whose likelihood is raised to
-    1 / (P kl) (`objective_power`), so that is the posterior which the best q approximates.
+    E_q[(1 / P) sum log p] - c KL(q || p_psi), c = kl / (N D), is c times the ELBO of the model whose likelihood is
+    raised to 1 / (P c) (`objective_power`), so that is the posterior which the best q approximates.
 
     The cosine likelihood depends on each w_n through its direction alone. Hence p(|w_n| | direction, y) is the
     prior's p(|w_n| | direction): labels say nothing of the norm beyond what the direction says of it, and under an
@@ -95,9 +96,9 @@ class TaskPosterior:
         prior = self.prior.distribution(evidence.base_ids).log_prob(w).sum(-1)
         value = prior + self.power * self._log_likelihood(outputs)
         pull = vjp(self.output_gradient(outputs))
-        point = GaussianParameters(w, torch.full_like(w, _POINT))
-        precision, shift = self.prior.kl_gradient(point, evidence.base_ids, detach=True)
-        return value, shift - precision * w - self.power * pull
+        point = GaussianParameters(w, w.new_full((1,), _POINT))
+        of_kl = kl_gradient(point, *self.prior.kl_gradient(point, evidence.base_ids, detach=True))
+        return value, -of_kl.loc - self.power * pull
 
 
 def given_support(episode: Episode) -> Episode:
@@ -107,8 +108,13 @@ def given_support(episode: Episode) -> Episode:
     return Episode(replace(evidence, query_x=evidence.support_x), labels)
 
 
-def objective_power(weights: ObjectiveWeights, observed: int) -> float:
-    """1 / (P kl), the power of the likelihood that the objective implies for P observed labels.
+def objective_power(weights: ObjectiveWeights, observed: int, shape: tuple[int, int]) -> float:
+    """N D / (P kl), the power of the likelihood that the objective implies for P observed labels.
+
+    Args:
+        weights: of the ELBO's two terms.
+        observed: P.
+        shape: (N, D) of a task's weights.
 
     Raises:
         InputError: no weight on the KL, where the best q is a point and no posterior is implied.
@@ -117,4 +123,4 @@ def objective_power(weights: ObjectiveWeights, observed: int) -> float:
         raise InputError(
             f"{argument('kl')} 0: such an objective implies no posterior; take a power of your own, 1 being literal"
         )
-    return 1 / (observed * weights.kl)
+    return 1 / (observed * weights.per_nat(*shape))

@@ -1,1 +1,1 @@
-"""The unrolled steps: what stands for the gradient, the KL's part, the fast path."""
+"""The unrolled steps: what stands for the gradient, the KL's part, how psi enters."""
