@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from pyro_sib.errors import InputError
-from pyro_sib.features.augment import normalize
-from pyro_sib.features.pretrain import features_of
 from pyro_sib.inference import Baseline, Guide
 from pyro_sib.inference.fit_learner import FitSettings, OnProgress, fit_learner
 from pyro_sib.inference.guide import as_distribution
-from pyro_sib.inference.inputs import Examples, Given, sort_examples, to_pixels
+from pyro_sib.inference.inputs import Examples, Given, picture_features, sort_examples
 from pyro_sib.inference.learner_file import TrainedLearner, load_learner, save_learner
 from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under
 from pyro_sib.inference.program import wants_base_ids
@@ -23,9 +21,6 @@ from pyro_sib.inference.settings.card import SHIPPED, LearnerCard
 from pyro_sib.inference.task_result import Prediction, WeightDraws
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.types import Episode, Evidence, GaussianParameters
-
-_BATCH = 256
-"""Pictures that go through the feature network together."""
 
 
 class FewShotClassifier:
@@ -230,8 +225,6 @@ class FewShotClassifier:
         backbone, how = self.trained.backbone, self.card.pictures
         if backbone is None or how is None:
             raise InputError("this learner was trained on features, and cannot tell what those of a picture are")
-        rows = []
-        for first in range(0, len(pictures), _BATCH):
-            pixels = to_pixels(pictures[first : first + _BATCH], how.image_size)
-            rows.append(features_of(backbone, normalize(pixels.to(self.device), how.pixels), how.flips).cpu())
-        return torch.cat(rows) if rows else torch.empty(0, self.card.features)
+        if not pictures:
+            return torch.empty(0, self.card.features)
+        return picture_features(backbone, pictures, how, self.device)

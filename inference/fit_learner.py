@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from pyro_sib.cosine import unit
 from pyro_sib.data import Split
 from pyro_sib.data.fingerprint import fingerprint
-from pyro_sib.data.names import BASE_TRAIN
-from pyro_sib.errors import InputError
+from pyro_sib.data.names import BASE_TRAIN, Fit
+from pyro_sib.errors import InputError, argument
 from pyro_sib.features.bank import fit_base_classifier
-from pyro_sib.features.network_card import read_card
+from pyro_sib.features.network_card import pixels_of, read_card
 from pyro_sib.features.network_file import load_network
+from pyro_sib.features.outside import OUTSIDE, checked_size, known_to
 from pyro_sib.features.pretrain import Pretrained, checkpoint_name, choose_precision, extract, pretrain
 from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import learner_named
 from pyro_sib.inference.evaluation import evaluate
-from pyro_sib.inference.inputs import Examples, sort_examples, to_pixels
+from pyro_sib.inference.inputs import Examples, picture_features, sort_examples, to_pixels
 from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.program import build_program
 from pyro_sib.inference.settings import GuideSettings, LearnerSettings, first_scale
@@ -53,12 +54,16 @@ class FitSettings:
         shots: labeled examples of each (S).
         queries: unlabeled examples of each.
         inside: the choices inside the guide.
-        kl_weight: weight of the KL against a query's mean log likelihood, 1 being the literal ELBO.
-        network: a feature network that comes with the project, by its name, or the file of one; without one a
-            network is trained on the pictures.
+        kl_weight: weight of the KL per number of w (of which a task has N D) against a query's mean log likelihood.
+        network: a feature network that comes with the project (or lite0 or lite2, for pictures of any kind), by
+            its name, or the file of one; without one a network is trained on the pictures.
         pretrain: how that network is trained.
         training: how the learner is trained on its features.
         select_tasks: tasks by which the best epoch is chosen.
+        image_size: pixels a side at which lite0 or lite2 looks at the pictures; those that it was trained on, 224
+            or 260, unless given. Fewer are faster.
+        fit: how pictures become squares: squashed whole, or cropped at the centre, as they are for lite0 and lite2
+            unless given.
     """
 
     guide: str = "sib"
@@ -75,6 +80,8 @@ class FitSettings:
         default_factory=lambda: TrainSettings(2000, 10, learning_rate=3e-3, schedule="cosine")
     )
     select_tasks: int = 200
+    image_size: int | None = None
+    fit: Fit | None = None
 
     @property
     def shape(self) -> EpisodeShape:
@@ -115,11 +122,17 @@ def fit_learner(
     else:
         pictures = _pictures(settings)
         ordered = [given.pictures[i] for i in order.tolist()]
-        images = Split(to_pixels(ordered, pictures.image_size, "examples"), y, names)
-        _sampler(images, settings, "train", "")  # refuses impossible sizes before long work
-        with TemporaryDirectory() as temporary:
-            network = _network(images, settings, device, checkpoints or Path(temporary), on_progress)
-        rows = images.with_x(extract(network.backbone, images.x, device))
+        _sampler(Split(torch.empty(len(y), 0), y, names), settings, "train", "")  # refuses impossible sizes first
+        if settings.network is None:
+            images = Split(to_pixels(ordered, pictures.image_size, "examples", pictures.fit), y, names)
+            with TemporaryDirectory() as temporary:
+                network = _stage1(images, settings, device, checkpoints or Path(temporary), on_progress)
+            rows = images.with_x(extract(network.backbone, images.x, device))
+        else:
+            network = load_network(settings.network)[0]
+            told = lambda done, total: on_progress("features", done, total)  # noqa: E731
+            x = picture_features(network.backbone.to(device), ordered, pictures, device, "examples", told)
+            rows = Split(x, y, names)
     base = _base_weights(rows, network, settings)
     backbone = None if network is None else network.backbone
     return _trained(rows, base, backbone, pictures, settings, device, checkpoints, on_progress)
@@ -161,18 +174,24 @@ def _classes(labels: Sequence[Any], count: int) -> tuple[tuple[str, ...], Tensor
 
 def _pictures(settings: FitSettings) -> PictureSettings:
     """How pictures become features."""
-    of = settings.pretrain if settings.network is None else read_card(settings.network)
-    return PictureSettings(of.backbone, of.image_size)
+    name, size = settings.network, settings.image_size
+    of = settings.pretrain if name is None else read_card(name)
+    if name is not None and name in OUTSIDE:
+        side = of.image_size if size is None else checked_size(name, size)
+        fit = settings.fit or "crop"
+        return PictureSettings(of.backbone, side, False, pixels_of(name), fit, OUTSIDE[name].network)
+    if size not in (None, of.image_size):
+        raise InputError(
+            f"{argument('image_size')} {size}, but the feature network is of pictures of {of.image_size} pixels; "
+            f"leave it out, or name a network for any size: {', '.join(OUTSIDE)}"
+        )
+    return PictureSettings(of.backbone, of.image_size, fit=settings.fit or "squash")
 
 
-def _network(
+def _stage1(
     images: Split, settings: FitSettings, device: torch.device, folder: Path, on_progress: OnProgress
 ) -> Pretrained:
-    """Stage 1, or the network that is named."""
-    if settings.network is not None:
-        network = load_network(settings.network)[0]
-        network.backbone.to(device)
-        return network
+    """A network of the pictures' own."""
     recipe = settings.pretrain
     recipe = replace(recipe, precision=choose_precision(recipe.precision, device, recipe.image_size))
     told = lambda done, total: on_progress("feature network", done, total)  # noqa: E731
@@ -190,6 +209,11 @@ def _base_weights(rows: Split, network: Pretrained | None, settings: FitSettings
 def _sampler(rows: Split, settings: FitSettings, purpose: str, content: str) -> EpisodeSampler:
     key = task_key(content, settings.training.seed, purpose)
     return EpisodeSampler(rows, rows, settings.shape, key, "the examples")
+
+
+def _knows(settings: FitSettings, rows: Split) -> bool:
+    """Whether an accuracy would be one on classes that a network that others trained has seen."""
+    return settings.network in OUTSIDE and bool(known_to(settings.network, "examples", rows.class_names))
 
 
 def _trained(
@@ -227,7 +251,9 @@ def _trained(
         )
     for module in (*program.modules().values(), *([] if backbone is None else [backbone])):
         module.eval().requires_grad_(False)
-    scores = evaluate(program.guide, select, settings.select_tasks, 20)[0].metrics()
+    scores = (
+        {} if _knows(settings, rows) else evaluate(program.guide, select, settings.select_tasks, 20)[0].metrics()
+    )
     card = LearnerCard(
         name=f"{settings.ways}-way {settings.shots}-shot on {len(rows.class_names)} classes of examples",
         learner=learner,

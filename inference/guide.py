@@ -98,21 +98,22 @@ class Guide(Learner):
         """The Pyro guide: the prior's sites for a latent psi, `w` and, in joint tasks, `w_base`."""
         evidence = self.sees(task)
         register("guide", self)
-        with self.weights.shared():
+        weights = self.weights.of(evidence)
+        with weights.shared():
             prior = self.prior.with_psi_from_posterior()
         tasks = plate("tasks", evidence.tasks, -2)
         theta, route = self.fit(evidence, prior)
-        with tasks, plate("classes", evidence.ways, -1), self.weights.latent(evidence.tasks):
-            pyro.sample("w", self.weights.counted(as_distribution(theta)))
+        with tasks, plate("classes", evidence.ways, -1), weights.latent():
+            pyro.sample("w", weights.counted(as_distribution(theta)))
         if route is not None:
-            with tasks, self.weights.latent(evidence.tasks):
+            with tasks, weights.latent():
                 pyro.factor("psi_route", route[..., None], has_rsample=True)
         if (base_ids := evidence.joint_base_ids) is not None:
             with torch.set_grad_enabled(self.weights.base_to_psi and torch.is_grad_enabled()):
                 known, base = base_ids.shape[1], self.prior.base_posterior(base_ids)
-                counted = self.weights.base(evidence.tasks, known, self.prior.base_classes)
+                counted = weights.base(known, self.prior.base_classes)
                 with tasks, plate("base_classes", known, -1), counted:
-                    pyro.sample("w_base", self.weights.counted(base))
+                    pyro.sample("w_base", weights.counted(base))
 
 
 def as_distribution(theta: GaussianParameters) -> dist.TorchDistribution:

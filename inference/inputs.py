@@ -1,6 +1,6 @@
 """What users hand over to be classified: paths, Pillow's images, arrays of pixels, or features."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any, TypeAlias
@@ -8,11 +8,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_sib.data.images import resize, to_images
+from pyro_sib.data.names import Fit
 from pyro_sib.data.pictures.decode import from_pillow, quiet_pillow
 from pyro_sib.errors import InputError
+from pyro_sib.features.pretrain import extract
+from pyro_sib.inference.settings.card import PictureSettings
+
+_BATCH = 256
+"""Pictures that are decoded together."""
 
 Examples: TypeAlias = Any
 """Pictures (paths, Pillow images, (H, W, 3) or (H, W) uint8 arrays, or one (n, H, W, 3) uint8 array), or features
@@ -117,10 +123,49 @@ def _kind(value: object) -> str:
     return "None" if value is None else f"of type {type(value).__name__}"
 
 
-def to_pixels(pictures: Sequence[Any], size: int, name: str = "pictures") -> Tensor:
-    """Pictures of any kind to (n, 3, size, size) uint8, resized to the square whatever their aspect.
+@torch.no_grad()
+def picture_features(
+    backbone: nn.Module,
+    pictures: Sequence[Any],
+    how: PictureSettings,
+    device: torch.device,
+    name: str = "pictures",
+    on_rows: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
+    """Features of pictures of any kind, in memory that their number does not change: (n, D) float32 on the CPU.
+
+    Args:
+        backbone: (m, 3, S, S) normalized pixels -> (m, D).
+        pictures: one or more.
+        how: they become features.
+        device: where to compute.
+        name: of the pictures, for errors.
+        on_rows: told (pictures done, pictures in all).
+
+    Raises:
+        InputError: a file that is missing, damaged or no picture.
+    """
+    rows = []
+    for first in range(0, len(pictures), _BATCH):
+        pixels = to_pixels(pictures[first : first + _BATCH], how.image_size, name, how.fit, first)
+        rows.append(extract(backbone, pixels, device, how.flips, how.pixels))
+        on_rows(first + len(pixels), len(pictures))
+    return torch.cat(rows)
+
+
+def to_pixels(
+    pictures: Sequence[Any], size: int, name: str = "pictures", fit: Fit = "squash", first: int = 0
+) -> Tensor:
+    """Pictures of any kind to (n, 3, size, size) uint8.
 
     Files are decoded on torch's number of threads.
+
+    Args:
+        pictures: paths, Pillow images or arrays.
+        size: pixels a side.
+        name: of the pictures, for errors.
+        fit: how pictures of another shape become squares.
+        first: number of the first picture, for errors.
 
     Raises:
         InputError: a file that is missing, damaged or no picture.
@@ -130,10 +175,10 @@ def to_pixels(pictures: Sequence[Any], size: int, name: str = "pictures") -> Ten
     if files:
         rows = np.empty(len(files), dtype=object)
         rows[:] = [fspath(pictures[place]) for place in files]
-        out[files] = to_images(rows, size)
+        out[files] = to_images(rows, size, fit=fit)
     with quiet_pillow():
         for place in sorted(set(range(len(pictures))) - set(files)):
-            out[place] = resize(_pixels(pictures[place], f"{name}[{place}]")[None], size)[0]
+            out[place] = resize(_pixels(pictures[place], f"{name}[{first + place}]")[None], size, fit)[0]
     return out
 
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from pyro_sib.backbones import make_backbone
 from pyro_sib.errors import InputError
+from pyro_sib.features.outside import OutsideNetwork, source_of
+from pyro_sib.features.outside_file import load_outside
 from pyro_sib.inference.program import Program, build_program
 from pyro_sib.inference.settings.card import FORMAT, SHIPPED, LearnerCard, PictureSettings, card_of, learner_path
 from pyro_sib.inference.training import load_state
@@ -38,7 +40,7 @@ class TrainedLearner:
 
 
 def save_learner(path: Path, learner: TrainedLearner, dtype: torch.dtype = torch.float32) -> None:
-    """Write a learner as one safetensors file, atomically.
+    """Write a learner as one safetensors file, atomically; of a feature network that others trained, the name.
 
     Args:
         path: of the file.
@@ -50,7 +52,7 @@ def save_learner(path: Path, learner: TrainedLearner, dtype: torch.dtype = torch
         for name, module in learner.program.modules().items()
         for key, value in module.state_dict().items()
     }
-    if learner.backbone is not None:
+    if learner.backbone is not None and _outside(learner.card) is None:
         state = learner.backbone.state_dict()
         tensors |= {f"{_BACKBONE}.{k}": v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
     if learner.base_weights is not None:
@@ -70,7 +72,7 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
 
     Raises:
         InputError: an unknown name; a file that is missing, truncated, of another format, or whose tensors do not
-            fit its card.
+            fit its card; a feature network that others trained and that is not installed.
     """
     path = learner_path(name)
     tensors, meta = read_tensors(path)
@@ -85,17 +87,33 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
     if (base is None) != (not card.base_classes) or (base is not None and tuple(base.shape) != shape):
         found = "missing" if base is None else f"of shape {tuple(base.shape)}"
         raise InputError(f"{path}: the base classes' weights should be {shape} but are {found}; write it again")
-    where = torch.device(device)
+    where, outside = torch.device(device), _load_outside(path, card)
     try:
         program = build_program(card.learner, card.features, base, where)
-        backbone = None if card.pictures is None else _backbone(card.pictures, where)
+        own = None if card.pictures is None or _outside(card) else _backbone(card.pictures, where)
     except (InputError, ValueError) as error:
         raise InputError(f"{path} cannot be built by this version ({error}); write it again") from None
-    modules: dict[str, nn.Module] = program.modules() | ({} if backbone is None else {_BACKBONE: backbone})
+    modules: dict[str, nn.Module] = program.modules() | ({} if own is None else {_BACKBONE: own})
     _fill(path, modules, tensors)
     for module in modules.values():
         module.eval().requires_grad_(False)
-    return TrainedLearner(program, backbone, base, card)
+    return TrainedLearner(program, own if outside is None else outside.to(where), base, card)
+
+
+def _outside(card: LearnerCard) -> OutsideNetwork | None:
+    return None if card.pictures is None else card.pictures.outside
+
+
+def _load_outside(path: Path, card: LearnerCard) -> nn.Module | None:
+    """The feature network that the file names in place of holding its weights."""
+    named = _outside(card)
+    if named is None:
+        return None
+    try:
+        source_of(named)
+        return load_outside(named.name)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _backbone(pictures: PictureSettings, device: torch.device) -> nn.Module:

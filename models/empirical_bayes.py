@@ -20,7 +20,7 @@ class EmpiricalBayes:
 
     Sites: `w`, batch (T, N) under the plates tasks and classes, event (D,); in joint tasks `w_base`, batch
     (T, B'), the weights of the base classes that a task knows, drawn for each task and counted once over the stream
-    (`ObjectiveWeights.base`); `y`, batch (T, Q) under tasks and queries. A prior with a hyper-prior adds its own
+    (`TermWeights.base`); `y`, batch (T, Q) under tasks and queries. A prior with a hyper-prior adds its own
     sites for psi, under no plate.
 
     Args:
@@ -37,19 +37,19 @@ class EmpiricalBayes:
         evidence = task.evidence if isinstance(task, Episode) else task
         register("prior", self.prior)
         register("likelihood", self.likelihood)
-        with self.weights.shared():
+        weights = self.weights.of(evidence)
+        with weights.shared():
             prior = self.prior.with_psi_from_hyper_prior()
         tasks = plate("tasks", evidence.tasks, -2)
-        with tasks, plate("classes", evidence.ways, -1), self.weights.latent(evidence.tasks):
-            w = pyro.sample("w", self.weights.counted(prior.distribution(evidence.base_ids)))
+        with tasks, plate("classes", evidence.ways, -1), weights.latent():
+            w = pyro.sample("w", weights.counted(prior.distribution(evidence.base_ids)))
         w_base = None
         if (base_ids := evidence.joint_base_ids) is not None:
             known = base_ids.shape[1]
-            counted = self.weights.base(evidence.tasks, known, self.prior.base_classes)
+            counted = weights.base(known, self.prior.base_classes)
             with tasks, plate("base_classes", known, -1), counted:
-                w_base = pyro.sample("w_base", self.weights.counted(self.prior.base_distribution(base_ids)))
+                w_base = pyro.sample("w_base", weights.counted(self.prior.base_distribution(base_ids)))
         logits = self.likelihood.logits(w, evidence.query_x, w_base)
-        observed = self.weights.observed(evidence.tasks, evidence.queries)
-        with tasks, plate("queries", evidence.queries, -1), observed:
+        with tasks, plate("queries", evidence.queries, -1), weights.observed():
             labels = task.query_y if isinstance(task, Episode) else None
             return pyro.sample("y", self.likelihood.distribution(logits), obs=labels)

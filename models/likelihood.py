@@ -6,8 +6,8 @@ import torch
 from pyro.distributions import Categorical
 from torch import Tensor, nn
 
-from pyro_sib.cosine import CosineTape, cosine_vjp, unit, unit_logits
-from pyro_sib.types import Evidence, Tape
+from pyro_sib.cosine import cosine_vjp, unit, unit_logits
+from pyro_sib.types import Evidence
 
 
 class CosineCategorical(nn.Module):
@@ -56,10 +56,6 @@ class CosineCategorical(nn.Module):
     def vjp(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """`step_outputs` and, in closed form, gradients in them -> in w, (..., T, P, N) -> (..., T, N, D)."""
         return cosine_vjp(points, w, self.scale.detach())
-
-    def tape(self, w: Tensor, points: Tensor) -> Tape:
-        """`step_outputs` and their vector-Jacobian products, (T, N, D), (T, P, D)."""
-        return CosineTape(points, w, self.scale.detach())
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """softmax(outputs) - onehot(y) over the novel classes; a negative y is a base class, no novel one."""

@@ -6,7 +6,7 @@ import torch
 from pyro.distributions import Normal
 from torch import Tensor, nn
 
-from pyro_sib.types import Evidence, GaussianParameters, Tape
+from pyro_sib.types import Evidence, GaussianParameters
 
 
 class LinearGaussian(nn.Module):
@@ -55,10 +55,6 @@ class LinearGaussian(nn.Module):
         """The means, and gradients in them -> in w: the sum over points of gradient . f(x), (..., T, 1, D)."""
         return self.step_outputs(w, points), lambda output_gradient: output_gradient.transpose(-1, -2) @ points
 
-    def tape(self, w: Tensor, points: Tensor) -> Tape:
-        """`step_outputs` and their vector-Jacobian products, (T, 1, D), (T, P, D)."""
-        return LinearTape(points, w)
-
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """(outputs - y) / sigma^2, (..., T, P, 1); sigma is a constant (footnote 3)."""
         return (outputs - y[..., None]) / self.sigma.detach().square()
@@ -68,27 +64,3 @@ class LinearGaussian(nn.Module):
         mean = self.logits(theta.loc, x).squeeze(-1)
         variance = self.logits((2 * theta.log_scale).exp(), x.square()).squeeze(-1)
         return Normal(mean, (variance + self.sigma.square()).sqrt())
-
-
-class LinearTape:
-    """The means at one w with its vector-Jacobian products, for C cotangents side by side (`pyro_sib.types.Tape`).
-
-    Args:
-        x: (T, P, D).
-        w: (T, 1, D).
-    """
-
-    def __init__(self, x: Tensor, w: Tensor):
-        self.x, self.outputs = x, x @ w.transpose(1, 2)
-
-    def vjp(self, gradient: Tensor) -> Tensor:
-        """A gradient in the means -> in w: (T, P, 1) -> (T, 1, D)."""
-        return gradient.transpose(1, 2) @ self.x
-
-    def vjp_many(self, cotangents: Tensor) -> Tensor:
-        """Cotangents of the means -> of w: (C, T, P, 1) -> (C, T, 1, D)."""
-        return cotangents.transpose(-1, -2) @ self.x
-
-    def vjp_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what `vjp` gave, (C, T, 1, D) -> of its gradient, (C, T, P, 1), and of w: none, it is linear."""
-        return self.x @ cotangents.transpose(-1, -2), torch.zeros_like(cotangents)

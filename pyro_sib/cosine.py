@@ -109,7 +109,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Logits(torch.autograd.Function):
-    """Slope x . w, differentiated by better laid out products than autograd's (docs/design.md, "Speed")."""
+    """Slope x . w, differentiated by better laid out products than autograd's (docs/speed.md)."""
 
     @staticmethod
     def forward(
@@ -192,42 +192,6 @@ def _vjp(
     met = _product(grad.transpose(-1, -2), unit_x)
     along = (grad * logits).sum(-2).unsqueeze(-1)
     return torch.addcmul(slope * met, along * inverse_square, w, value=-1), met, along
-
-
-class CosineTape:
-    """`cosine_vjp` at one w, differentiable for C cotangents side by side (`pyro_sib.types.Tape`).
-
-    Args:
-        unit_x: (T, Q, D) normalized features.
-        w: (T, N, D) weights.
-        scale: the predictor's scale, a scalar and a constant.
-    """
-
-    def __init__(self, unit_x: Tensor, w: Tensor, scale: Tensor):
-        self.x, self.w, (self.inverse_square, self.slope) = unit_x, w, _norms(w, scale)
-        self.outputs = torch.bmm(unit_x, (self.slope * w).transpose(1, 2))
-
-    def vjp(self, gradient: Tensor) -> Tensor:
-        """A gradient in the logits -> in w: (T, Q, N) -> (T, N, D)."""
-        pulled, self.met, self.along = _vjp(self.x, self.w, gradient, self.outputs, self.inverse_square, self.slope)
-        return pulled
-
-    def vjp_many(self, cotangents: Tensor) -> Tensor:
-        """Cotangents of the logits -> of w: (C, T, Q, N) -> (C, T, N, D)."""
-        many, tasks, queries, ways = cotangents.shape
-        rows = cotangents.permute(1, 0, 3, 2).reshape(tasks, many * ways, queries)
-        met = torch.bmm(rows, self.x).view(tasks, many, ways, -1).transpose(0, 1)
-        along = (cotangents * self.outputs).sum(-2).unsqueeze(-1)
-        return torch.addcmul(self.slope * met, along * self.inverse_square, self.w, value=-1)
-
-    def vjp_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what `vjp` gave last, (C, T, N, D) -> of its gradient, (C, T, Q, N), and of w, (C, T, N, D)."""
-        many, tasks, ways, features = cotangents.shape
-        of_met, of_w = _vjp_twice(cotangents, self.w, self.met, self.along, self.inverse_square, self.slope)
-        rows = of_met.transpose(0, 1).reshape(tasks, many * ways, features)
-        # Rows first is twice as fast as queries first.
-        of_gradient = torch.bmm(rows, self.x.transpose(1, 2)).view(tasks, many, ways, -1)
-        return of_gradient.permute(1, 0, 3, 2).contiguous(), of_w
 
 
 class CosineClassifier(nn.Module):

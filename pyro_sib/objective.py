@@ -10,21 +10,25 @@ from pyro_sib.errors import InputError, argument
 if TYPE_CHECKING:
     from pyro.distributions import TorchDistribution
 
-KL_WEIGHT = 1e-4
+    from pyro_sib.types import Evidence
+
+KL_WEIGHT = 0.1
 """Weight of the KL where nobody chooses another (docs/results.md)."""
 
 
 @dataclass(frozen=True)
 class ObjectiveWeights:
-    """loss = mean over tasks of [mean over queries of -log p(y | x, w) + kl * KL(q || p)].
+    """loss = mean over tasks of [mean over queries of -log p(y | x, w) + kl * KL(q || p) / (N D)].
 
-    What all tasks share is counted once over the whole stream: where psi is latent, kl * KL(q(psi) || p(psi)) /
-    tasks_in_all is added, and where the base classes' weights are, kl * sum_c KL(q_c || p_c) / tasks_in_all.
-    The mean over queries is eq. (2)'s 1/n. With it, the literal KL (kl = 1) of a D-dimensional weight vector is
-    thousands of nats against a likelihood of about one, so kl is a choice, printed in every result.
+    The KL is taken per number in a task's weights, of which there are N D, as the likelihood is taken per query
+    (eq. (2)'s 1/n): so one weight means the same for any number of classes, features and labeled examples. The
+    literal eq. (4) under that 1/n has kl = N D / n.
+    What all tasks share is counted once over the whole stream: where psi is latent, the loss has
+    kl * KL(q(psi) || p(psi)) / (N D tasks_in_all) besides, and where the base classes' weights are, the same share
+    of sum_c KL(q_c || p_c).
 
     Attributes:
-        kl: weight of the KL; 1 is the literal eq. (4).
+        kl: weight of the KL.
         base_to_psi: in joint tasks, let the prior learn from the likelihood too, through its draws of the base
             classes' weights. That is the whole gradient of the ELBO; without it the draws are constants.
         tasks_in_all: tasks in the whole stream of training; the KL of what they share is spread over them all.
@@ -40,43 +44,79 @@ class ObjectiveWeights:
         if self.tasks_in_all < 1:
             raise InputError(f"{argument('tasks_in_all')} {self.tasks_in_all}: 1 or more is needed")
 
-    def bound(self, log_likelihood: float, kl: float, base_kl: float) -> float:
-        """The bound that training raises, from its terms in nats: a query's, a task's, and all base classes'."""
-        return log_likelihood - self.kl * (kl + base_kl / self.tasks_in_all)
+    def per_nat(self, ways: int, features: int) -> float:
+        """The weight of one nat of a task's KL, where its weights are (N, D)."""
+        return self.kl / (ways * features)
+
+    def bound(self, log_likelihood: float, kl: float, base_kl: float, shape: tuple[int, int]) -> float:
+        """The bound that training raises.
+
+        Args:
+            log_likelihood: of a query, in nats.
+            kl: of a task, in nats.
+            base_kl: of all base classes, in nats.
+            shape: (N, D) of a task's weights.
+        """
+        return log_likelihood - self.per_nat(*shape) * (kl + base_kl / self.tasks_in_all)
+
+    def of(self, evidence: "Evidence") -> "TermWeights":
+        """The weights of the terms of a batch of tasks."""
+        return TermWeights(
+            self.per_nat(evidence.ways, evidence.query_x.shape[-1]),
+            evidence.tasks,
+            evidence.queries,
+            self.tasks_in_all,
+        )
+
+
+@dataclass(frozen=True)
+class TermWeights:
+    """What each site of a batch of tasks weighs, as handlers under which it is sampled.
+
+    Attributes:
+        per_nat: weight of a nat of one task's KL.
+        tasks: of the batch.
+        queries: of each task.
+        tasks_in_all: tasks in the whole stream of training.
+    """
+
+    per_nat: float
+    tasks: int
+    queries: int
+    tasks_in_all: int
 
     def counted(self, distribution: "TorchDistribution") -> "TorchDistribution":
         """The distribution for a latent's site, its density masked where kl = 0, so that Pyro skips it."""
-        return distribution.mask(False) if self.kl == 0 else distribution
+        return distribution.mask(False) if self.per_nat == 0 else distribution
 
-    def latent(self, tasks: int) -> AbstractContextManager:
-        """Handler for sites that belong to the KL of a batch's tasks."""
-        return self._kl_part(tasks)
+    def latent(self) -> AbstractContextManager:
+        """Handler for sites that belong to the KL of the batch's tasks."""
+        return self._kl_part(self.tasks)
 
     def shared(self) -> AbstractContextManager:
         """Handler for sites that all tasks share: psi, where it is latent."""
         return self._kl_part(self.tasks_in_all)
 
-    def base(self, tasks: int, known: int, classes: int) -> AbstractContextManager:
+    def base(self, known: int, classes: int) -> AbstractContextManager:
         """Handler for the base classes' weights, which each task of a batch draws for the classes that it knows.
 
         A class is known to a share `known` / `classes` of the tasks, so this counts the KL of its one weight vector
         once over the whole stream.
 
         Args:
-            tasks: of the batch.
             known: B', base classes that a task knows.
             classes: B, base classes in all.
         """
-        return self._kl_part(tasks * self.tasks_in_all * known / classes)
+        return self._kl_part(self.tasks * self.tasks_in_all * known / classes)
 
-    def _kl_part(self, tasks: float) -> AbstractContextManager:
-        if self.kl == 0:
-            return _poutine().mask(mask=False)
-        return _poutine().scale(scale=self.kl / tasks)
-
-    def observed(self, tasks: int, queries: int) -> AbstractContextManager:
+    def observed(self) -> AbstractContextManager:
         """Handler for the likelihood's site."""
-        return _poutine().scale(scale=1.0 / (tasks * queries))
+        return _poutine().scale(scale=1.0 / (self.tasks * self.queries))
+
+    def _kl_part(self, share: float) -> AbstractContextManager:
+        if self.per_nat == 0:
+            return _poutine().mask(mask=False)
+        return _poutine().scale(scale=self.per_nat / share)
 
 
 def _poutine() -> Any:

@@ -16,6 +16,10 @@ _WORDS = {
 }
 
 
+LATER = {"later": True}
+"""Metadata of a dataclass's field that files written before it existed lack."""
+
+
 @dataclass(frozen=True)
 class TypedReader:
     """Reads JSON's values as types have them.
@@ -27,8 +31,8 @@ class TypedReader:
     Attributes:
         source: what is read, for errors.
         mend: what to do about a wrong one, for errors.
-        exact: whether objects hold each field of their dataclass and nothing else; otherwise what has a default may
-            be missing, and what is unknown is left out.
+        exact: whether objects hold each field of their dataclass and nothing else, but for what `LATER` marks;
+            otherwise what has a default may be missing, and what is unknown is left out.
     """
 
     source: str
@@ -91,14 +95,14 @@ class TypedReader:
 
     def _object(self, kind: Any, value: dict[str, Any], name: str) -> Any:
         hints, own = get_type_hints(kind, include_extras=True), fields(kind)
-        if self.exact and (unknown := sorted(value.keys() - {field.name for field in own})):
+        if self.exact and (unknown := sorted(value.keys() - {part.name for part in own})):
             raise InputError(f"{self.source}: {_dotted(name, unknown[0])} is unknown to this version; {self.mend}")
         found = {}
-        for field in own:
-            where = _dotted(name, field.name)
-            if field.name in value:
-                found[field.name] = self.read(hints[field.name], value[field.name], where)
-            elif self.exact or (field.default is MISSING and field.default_factory is MISSING):
+        for part in own:
+            where, required = _dotted(name, part.name), part.default is MISSING and part.default_factory is MISSING
+            if part.name in value:
+                found[part.name] = self.read(hints[part.name], value[part.name], where)
+            elif required or (self.exact and not LATER.items() <= part.metadata.items()):
                 raise self._missing(where)
         return kind(**found)
 

@@ -226,22 +226,6 @@ class PriorLike(Protocol):
         """p_psi(w), batch broadcastable to (T, N), event (D,)."""
 
 
-class Tape(Protocol):
-    """Outputs at one w, (T, N, D), and their vector-Jacobian products for C cotangents side by side."""
-
-    outputs: Tensor
-    """(T, P, N)."""
-
-    def vjp(self, gradient: Tensor) -> Tensor:
-        """A gradient in the outputs -> in w: (T, P, N) -> (T, N, D)."""
-
-    def vjp_many(self, cotangents: Tensor) -> Tensor:
-        """Cotangents of the outputs -> of w: (C, T, P, N) -> (C, T, N, D)."""
-
-    def vjp_twice(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what `vjp` gave last, (C, T, N, D) -> of its gradient, (C, T, P, N), and of w, (C, T, N, D)."""
-
-
 class LikelihoodLike(Protocol):
     """What a guide may ask of p_f(y | x, w)."""
 
@@ -262,9 +246,6 @@ class LikelihoodLike(Protocol):
 
     def vjp(self, w: Tensor, points: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """`step_outputs`, and what takes a gradient in them to one in w: (..., T, P, N) -> (..., T, N, D)."""
-
-    def tape(self, w: Tensor, points: Tensor) -> Tape:
-        """`step_outputs` and their vector-Jacobian products, (T, N, D), (T, P, D)."""
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """Gradient of -log p(y | outputs) in the outputs, (..., T, P, N).

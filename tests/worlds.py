@@ -41,6 +41,8 @@ class World:
     guide: SIBGuide
     model: EmpiricalBayes
     weights: ObjectiveWeights
+    kl: float
+    """Weight of a nat of a task's KL."""
     source: TaskSource
 
     def modules(self) -> dict[str, torch.nn.Module]:
@@ -62,7 +64,7 @@ def make_world(
     base = clusters(BASE_CLASSES, 20, seed=3)
     base = base.with_x(base.x.to(dtype))
     base_weights = unit(torch.randn(BASE_CLASSES, FEATURES, dtype=dtype))
-    weights = ObjectiveWeights(kl, base_to_psi, tasks_in_all)
+    weights = ObjectiveWeights(kl * ways * FEATURES, base_to_psi, tasks_in_all)
     p = make_prior(prior, FEATURES, base_weights).to(dtype)
     likelihood = CosineCategorical(5.0).to(dtype)
     settings = GuideSettings(**{"steps": 2, "initial_scale": 0.1, **sib})  # type: ignore[arg-type]
@@ -70,7 +72,7 @@ def make_world(
     shape = EpisodeShape(ways, 2, 4, 6 if joint else 0)
     sampler = EpisodeSampler(base, base, shape, task_key("tests", 0, "train"))
     source = TaskSource(sampler, base.x, base.x if joint else None)
-    return World(p, likelihood, guide, EmpiricalBayes(p, likelihood, weights), weights, source)
+    return World(p, likelihood, guide, EmpiricalBayes(p, likelihood, weights), weights, kl, source)
 
 
 def make_learner(

@@ -19,12 +19,17 @@ from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
 from pyro_sib.features.bank import build_bank, fit_base_classifier
+from pyro_sib.features.network_card import pixels_of
 from pyro_sib.features.network_file import load_network
+from pyro_sib.features.outside import OUTSIDE, known_to
 from pyro_sib.features.pretrain import Pretrained, base_accuracy, checkpoint_name, choose_precision, pretrain
 from pyro_sib.files import check_writable
 from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.program import wants_base_ids
 from pyro_sib.tensor_files import read_tensors
+
+_OWN_SIZES = {MINI_IMAGENET: 84, "synthetic": 32}
+"""Pixels a side of data that have a size of their own."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,15 @@ def _say(data: DataSet, reporter: Reporter) -> None:
 def _read(settings: Job, advance: Advance) -> DataSet:
     if settings.features:
         return read_features(settings.features)
+    # An outside network sees small pictures enlarged, which takes less room a batch at a time.
+    kept = {} if settings.outside is None else _OWN_SIZES
     if settings.data_root is None:
-        return synthetic_world(settings.data_seed, settings.image_size)
+        return synthetic_world(settings.data_seed, min(settings.image_size, kept.get("synthetic", 1024)))
     images = settings.cache_dir / "images"
     if not any(images.glob("*.safetensors")):  # one that holds the images may be read-only
         check_writable(images, "--cache-dir")
     with renamed(root="data_root"):
-        data = read_images(settings.data_root, settings.image_size, images, advance)
+        data = read_images(settings.data_root, settings.image_size, images, advance, settings.picture_fit, kept)
     if settings.data == MINI_IMAGENET and data.name != MINI_IMAGENET:
         raise InputError(
             f"--data {settings.data}, but {settings.data_root} holds {data.name}: these are not mini-ImageNet's "
@@ -101,8 +108,22 @@ def choose_split(data: DataSet, settings: Job) -> str:
     return split
 
 
-def prepare(data: DataSet, settings: Job, split: str, device: torch.device, reporter: Reporter) -> Ground:
-    """Stage 1 and the feature bank, from the cache where they are there."""
+def prepare(
+    data: DataSet, settings: Job, split: str, device: torch.device, reporter: Reporter, measures: bool = True
+) -> Ground:
+    """Stage 1 and the feature bank, from the cache where they are there.
+
+    Args:
+        data: images or features.
+        settings: resolved.
+        split: to evaluate on.
+        device: where to compute.
+        reporter: told what is done.
+        measures: whether an accuracy will be reported; then the network must not know the split's classes.
+
+    Raises:
+        InputError: it does, or images, network or cache cannot serve.
+    """
     base_split = BASE_VAL if split == VAL else BASE_TEST
     if not data.is_images:
         with reporter.stage("base classifier", "base classifier on the features"):
@@ -114,13 +135,22 @@ def prepare(data: DataSet, settings: Job, split: str, device: torch.device, repo
         network, card = _stage1(data, settings, device, reporter), None
     else:
         network, card = load_network(settings.network)
-        refuse_known(f"--network {card.name}", card.classes, data, split)
+        if measures:
+            refuse_known(f"--network {card.name}", card.classes, data, split)
+            refuse_seen(f"--network {card.name}", settings, data, split)
         check_writable(settings.cache_dir / "banks", "--cache-dir")
         network.backbone.to(device)
         network.classifier.to(device)
-    with renamed(learning_rate="pretrain_learning_rate"), reporter.stage("bank", "feature bank"):
+    with renamed(learning_rate="pretrain_learning_rate"), reporter.stage("bank", "feature bank") as advance:
         bank = build_bank(
-            data, network.backbone, device, settings.cache_dir / "banks", flips=settings.flip_features
+            data,
+            network.backbone,
+            device,
+            settings.cache_dir / "banks",
+            flips=settings.flip_features,
+            pixels=pixels_of(settings.network),
+            size=settings.image_size,
+            on_rows=advance,
         )
     base = bank.split(BASE_TRAIN)
     if card is not None and card.classes != base.class_names:
@@ -156,9 +186,17 @@ def ground_of_learner(
         bank = data
     else:
         check_writable(settings.cache_dir / "banks", "--cache-dir")
-        with reporter.stage("bank", "feature bank"):
-            how, banks = card.pictures, settings.cache_dir / "banks"
-            bank = build_bank(data, learner.backbone, device, banks, flips=how.flips, pixels=how.pixels)
+        with reporter.stage("bank", "feature bank") as advance:
+            bank = build_bank(
+                data,
+                learner.backbone,
+                device,
+                settings.cache_dir / "banks",
+                flips=card.pictures.flips,
+                pixels=card.pictures.pixels,
+                size=card.pictures.image_size,
+                on_rows=advance,
+            )
     width = next(iter(bank.splits.values())).x.shape[1]
     if width != card.features:
         raise InputError(f"the learner takes features of {card.features} numbers, but the data's have {width}")
@@ -182,6 +220,31 @@ def refuse_known(what: str, classes: Iterable[str], data: DataSet, split: str) -
         raise InputError(
             f"{what} was trained on {len(known)} of the {split} classes ({known[0]} is one), and so "
             f"tells nothing of new classes; evaluate on others, or name a network that does not know these"
+        )
+
+
+def refuse_seen(what: str, settings: Job, data: DataSet, split: str) -> None:
+    """Refuse to measure on classes that a feature network that others trained has seen.
+
+    Args:
+        what: the option and its value, for the error.
+        settings: of the network or the learner with it.
+        data: with the split.
+        split: to evaluate on; in joint tasks the base classes count too.
+
+    Raises:
+        InputError: some of the classes were.
+    """
+    if settings.outside is None:
+        return
+    names = [*data.split(split).class_names, *(data.split(BASE_TRAIN).class_names if settings.joint else ())]
+    known = known_to(settings.outside, data.name, names)
+    if known:
+        alone = "" if settings.learner else ", or train a learner of these without measuring it, by --train-only"
+        raise InputError(
+            f"{what} was trained on {OUTSIDE[settings.outside].trained_on}, as are {len(known)} of {data.name}'s "
+            f"({known[0]} is one), and so accuracies there tell nothing of new classes; evaluate on other "
+            f"data{alone}"
         )
 
 

@@ -19,11 +19,11 @@ NOT_METHOD = {
     "novel_share": "further predictions of the same posterior",
     **dict.fromkeys(("data", "data_root", "features"), "where the data come from; their fingerprint says what"),
     **dict.fromkeys(("data_seed", "hold_out_classes"), "in the data's fingerprint"),
-    **dict.fromkeys(("image_size", "backbone", "network"), "the features that tables are of"),
+    **dict.fromkeys(("image_size", "picture_fit", "backbone", "network"), "the features that tables are of"),
     "learner": "the file of a method that was trained elsewhere",
     "seed": "averaged over",
     **dict.fromkeys(("device", "threads", "out", "cache_dir"), "where the run was"),
-    **dict.fromkeys(("posterior_tasks", "compare"), "what was written or trained beside it"),
+    **dict.fromkeys(("posterior_tasks", "compare", "train_only"), "what was written or trained beside it"),
 }
 """Settings of a run that make no other method of it, and why."""
 _FIRST = (

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyro_sib.scores.metrics import TaskScores
 
 Option = Scalar | tuple[Scalar, ...]
-VERSION = 1
+VERSION = 2
 """Of the record's form; raise it where an entry is renamed, moved or means something else."""
 METRICS = ("novel", "base", "both")
 """Names of accuracies; base and both only in LwoF."""

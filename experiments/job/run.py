@@ -20,6 +20,7 @@ from pyro_sib.experiments.job.features import (
     load_data,
     prepare,
     refuse_known,
+    refuse_seen,
 )
 from pyro_sib.experiments.job.learner import LEARNER, learner_of, write_learner
 from pyro_sib.experiments.job.pictures import draw_pictures
@@ -61,8 +62,8 @@ BOUND_TASKS = 200
 
 
 @plain_torch()
-def run(settings: RunSettings, reporter: Reporter | None = None) -> Result:
-    """Do the whole job, or what is left of it; returns what result.json holds.
+def run(settings: RunSettings, reporter: Reporter | None = None) -> Result | None:
+    """Do the whole job, or what is left of it; returns what result.json holds, None where nothing is measured.
 
     Raises:
         InputError: what the user can mend; raised before long work wherever it can be known.
@@ -90,9 +91,13 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> Result:
     check_writable(job.out, "--out")
     if job.learner is not None:
         return _evaluate_learner(job.learner, job, data, split, device, reporter)
-    ground = prepare(data, job, split, device, reporter)
+    ground = prepare(data, job, split, device, reporter, measures=not job.train_only)
     sources = make_sources(ground.bank, job, split, device)
     program, trainer, warnings = train(job, ground, sources, device, reporter)
+    if job.train_only:
+        write_learner(job.out, learner_of(job, ground, split, program, None))
+        reporter.say(f"{job.out / LEARNER}: trained, nothing measured (--train-only)")
+        return None
     zero = None
     if job.compare and job.steps and job.guide != "init-only":
         zero = _zero(job, ground, sources, split, device, reporter)
@@ -111,6 +116,7 @@ def _evaluate_learner(
     """What is left to do where nothing is to be trained."""
     learner = load_learner(name, device)
     refuse_known(f"--learner {name}", learner.card.base_classes, data, split)
+    refuse_seen(f"the feature network of --learner {name}", settings, data, split)
     ground = ground_of_learner(learner, data, settings, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
     return _finish(settings, ground, split, sources, learner.program, None, [], [], reporter)
@@ -155,7 +161,7 @@ def _finish(
 ) -> Result:
     """Evaluate, write the results, then what decorates them, and show the table."""
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
-    guide = program.guide
+    guide, features = program.guide, program.guide.form.features
     last = len(guide.iterates(guide.sees(source.episodes(torch.arange(1))))) - 1 if isinstance(guide, Guide) else 0
     with reporter.stage("predict", f"prediction of {tasks} tasks of {split}") as advance:
         averaged = evaluate(guide, source, tasks, settings.draws, on_tasks=advance)[0]
@@ -201,7 +207,8 @@ def _finish(
         steps=last,
         warnings=tuple(warnings),
         oracle=guide.oracle,
-        elbo=bound and settings.weights().bound(bound.log_likelihood, bound.kl, bound.base_kl),
+        elbo=bound
+        and settings.weights().bound(bound.log_likelihood, bound.kl, bound.base_kl, (settings.ways, features)),
         elbo_parts=bound,
         scales=_scales(program, source),
         pretrain_log=tuple(ground.network.log) if ground.network else (),

@@ -1,6 +1,6 @@
 """The settings of a run: what the command line says, and the job that it comes to."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from pyro_sib.experiments.options.tasks import ResolvedTasks, TaskOptions
 from pyro_sib.experiments.options.training import ResolvedTraining, TrainingOptions
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.features.network_card import NetworkCard, read_card
+from pyro_sib.features.outside import OUTSIDE, checked_size
 from pyro_sib.inference import BASELINES, LEARNERS
 from pyro_sib.inference.initializers import INITIALIZERS
 from pyro_sib.inference.settings import LearnerSettings
@@ -71,6 +72,7 @@ class RunSettings(
             "image_size": said(
                 self.image_size if card is None else card.image_size, 84 if self.from_folder else 32
             ),
+            "picture_fit": said(self.picture_fit, "crop" if self.network in OUTSIDE else "squash"),
             "pretrain_epochs": said(self.pretrain_epochs, 60 if self.from_folder else 10),
             "iterations": iterations,
             "epochs": said(self.epochs, min(12 if short else 60, iterations)),
@@ -105,6 +107,9 @@ class RunSettings(
         if self.features:
             raise InputError("--network needs images, but --features gives features; drop one of them")
         card = read_card(network)
+        if network in OUTSIDE:
+            size = checked_size(network, said(self.image_size, card.image_size))
+            return replace(card, image_size=size)
         if self.image_size not in (None, card.image_size):
             raise InputError(
                 f"--network {network} is of images of {card.image_size} pixels; "
@@ -148,11 +153,23 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
             raise InputError(f"{asked}: {self.guide} has no density over weights; leave it out")
         if self.posterior_tasks and not self.draws:
             raise InputError(f"{asked} with --draws 0: 1 or more draws are needed")
+        if self.train_only and self.posterior_tasks:
+            raise InputError(f"{asked} with --train-only, which measures nothing; leave one out")
         check_device(self.device)
         self.check_tasks()
         self.guide_settings(features=1), self.weights()
 
+    @property
+    def outside(self) -> str | None:
+        """Name of the feature network where it is one that others trained."""
+        if self.learner is None:
+            return self.network if self.network in OUTSIDE else None
+        pictures = read_learner_card(self.learner).pictures
+        return None if pictures is None or pictures.outside is None else pictures.outside.name
+
     def _check_tuning(self) -> None:
+        if self.tune_features and self.network in OUTSIDE:
+            raise InputError(f"--network {self.network} is used as it is; leave --tune-features out")
         if self.tune_features and self.features:
             raise InputError("--tune-features needs images, but --features gives features; drop one of them")
         if self.tune_features and self.flip_features:

@@ -1,5 +1,6 @@
 """Stage 2 of a run: SVI over training tasks, and what is said along the way."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from pyro_sib.inference.training import Trainer
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.tensor_files import digest, digest_state
 
+_PERCENT = re.compile(r"\d+(\.\d+)?%")
 _COSINE_TASKS = 100
 """Selection tasks on which the synthetic gradient is compared with the true one after each epoch."""
 
@@ -77,10 +79,11 @@ def train(
 
         def on_epoch(record: Any) -> None:
             cosines = {f"gradient_cosine_{k}": c for k, c in enumerate(record.extra.get("gradient_cosine", []))}
-            scalars.add(name, record.iteration, loss=record.loss, accuracy=record.accuracy, **cosines)
+            measured = {} if settings.train_only else {"accuracy": record.accuracy}
+            scalars.add(name, record.iteration, loss=record.loss, **measured, **cosines)
+            said = f"  {metric} accuracy {record.accuracy:.2f}% on {settings.select_tasks} selection tasks"
             reporter.say(
-                f"  iteration {record.iteration}  loss {record.loss:.4f}  "
-                f"{metric} accuracy {record.accuracy:.2f}% on {settings.select_tasks} selection tasks"
+                f"  iteration {record.iteration}  loss {record.loss:.4f}" + ("" if settings.train_only else said)
             )
 
         trainer.run(
@@ -93,6 +96,8 @@ def train(
     if backbone is not None:
         selection = _embedded(ground, backbone, settings, device)
     warnings = training_warnings(trainer.log, settings, _start(program.guide, selection, settings, metric))
+    if settings.train_only:  # what went wrong is said, an accuracy is not
+        warnings = [_PERCENT.sub("...%", warning) for warning in warnings]
     for warning in warnings:
         reporter.warn(warning)
     return program, trainer, warnings

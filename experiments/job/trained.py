@@ -28,7 +28,7 @@ def decided(settings: "DataclassInstance", name: str, card: LearnerCard) -> dict
                 f"--{field.replace('_', '-')} {getattr(settings, field)} with --learner {name}, which has {value}; "
                 f"leave it out"
             )
-    for field in ("network", "tune_features"):
+    for field in ("network", "tune_features", "train_only"):
         if getattr(settings, field) != defaults[field]:
             option = f"--{field.replace('_', '-')}"
             raise InputError(f"{option} is for training, and --learner trains nothing; leave it out")
@@ -56,6 +56,7 @@ def _of(card: LearnerCard) -> dict[str, Any]:
         found |= {
             "backbone": pictures.backbone,
             "image_size": pictures.image_size,
+            "picture_fit": pictures.fit,
             "flip_features": pictures.flips,
         }
     return found

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pyro_sib.data.names import MINI_IMAGENET
+from pyro_sib.data.names import MINI_IMAGENET, Fit
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.options.machine import CacheOptions
 
@@ -71,6 +71,10 @@ class DataOptions(SourceOptions):
     hold_out_classes: int = 0
     """Take so many of the base classes out of training and evaluate on them, in place of the data's own val and
     test: for choosing settings without a look at those."""
+
+    picture_fit: Fit | None = None
+    """How pictures of another shape become squares: squash takes them whole, crop their centre; crop for networks
+    for pictures of any kind and squash for others, unless given."""
 
     def check_data(self) -> None:
         """Refuse what contradicts itself.

@@ -16,5 +16,7 @@ class EvaluationOptions:
     between novel and base classes that each task's queries give: strengths of that prior, in queries."""
     posterior_tasks: int = 0
     """Also write posterior.nc: those draws and all that is said of them, for so many tasks."""
+    train_only: bool = False
+    """Train, write the learner and measure nothing; the one use of classes that --network was trained on."""
     compare: bool = True
     """Also train and evaluate K = 0 beside the K asked for."""

@@ -53,8 +53,8 @@ class StepOptions:
     support_gradient: bool = False
     """Let sib's steps descend the labeled examples' loss too, with a learned weight."""
     kl_weight: float | None = None
-    """Weight of the KL against a query's mean log likelihood, 1 being the literal ELBO; 1e-4, unless given. With 0
-    q is a point, and the prior learns nothing but the base classes' weights, in lwof."""
+    """Weight of the KL per number of w (of which a task has N D) against a query's mean log likelihood; 0.1, unless
+    given. With 0 q is a point, and the prior learns nothing but the base classes' weights, in lwof."""
 
 
 @dataclass(frozen=True, kw_only=True)

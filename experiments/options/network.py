@@ -6,10 +6,12 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from pyro_sib.backbones import BACKBONES
+from pyro_sib.data.names import Fit
 from pyro_sib.experiments.options.data import DataOptions
 from pyro_sib.experiments.options.names import listed
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.features.network_card import SHIPPED
+from pyro_sib.features.outside import OUTSIDE
 from pyro_sib.features.recipe import Precision, PretrainSettings
 
 
@@ -24,7 +26,8 @@ class BackboneOptions:
         tyro.conf.arg(
             help="A trained feature network in place of stage 1 (and of --backbone and --image-size), a file or "
             f"one that comes with the project: {listed(SHIPPED)}; those that end in -heldN do not know N of the "
-            "base classes."
+            f"base classes. For pictures of any kind: {listed(OUTSIDE)}, which others trained on ImageNet's "
+            "classes; --image-size may be smaller than their 224 and 260."
         ),
     ] = None
     pretrain_epochs: int | None = None
@@ -75,9 +78,10 @@ class NetworkOptions(Stage1Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedNetwork(NetworkOptions, DataOptions):
-    """With the size of images and the epochs of stage 1 that are meant."""
+    """With the size and fit of images and the epochs of stage 1 that are meant."""
 
     image_size: int = field()
+    picture_fit: Fit = "squash"
     pretrain_epochs: int = field()
 
     def pretrain_settings(self, precision: Precision) -> PretrainSettings:

@@ -202,7 +202,7 @@ def _k_hats(
     assert prior is not None
     ids = None if first.base_ids is None else first.base_ids.cpu()
     p = prior.cpu().distribution(ids)
-    targets = targets_of(guide.weights.kl, first.support_y.shape[1], first.queries)
+    targets = targets_of(guide.weights.of(first).per_nat, first.support_y.shape[1], first.queries)
     found, unweighted = [], []
     for task in range(settings.tasks):
         rows, scores = task_k_hats(posterior, task, targets, p)

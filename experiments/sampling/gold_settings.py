@@ -32,7 +32,7 @@ class GoldSettings(MovedOptions):
     """Evaluation tasks 0 .. tasks - 1; more of them later only adds to those that are done."""
     targets: tuple[str, ...] = ("literal",)
     """Posteriors to sample: literal (the likelihood as it is), objective (the likelihood to the power
-    1 / (P kl_weight) that the run's objective implies for P labels), or any power."""
+    N D / (P kl_weight) that the run's objective implies for P labels), or any power."""
     chains: int = 2
     """NUTS chains, 2 or more for R-hat."""
     warmup: int = 100
@@ -67,7 +67,7 @@ class GoldSettings(MovedOptions):
                 f"{self.run} trained {run.guide}, which has no weights w to sample; name a guide's run"
             )
         for target in self.targets:
-            power_of(target, run, 1)
+            power_of(target, run, 1, (1, 1))
         return run
 
     def chain_settings(self) -> ChainSettings:
@@ -79,8 +79,8 @@ class GoldSettings(MovedOptions):
         return {name: getattr(self, name) for name in ("chains", "warmup", "samples", "draws", "seed")}
 
 
-def power_of(target: str, run: Job, observed: int) -> float:
-    """The likelihood's power under a target, for a number of observed labels.
+def power_of(target: str, run: Job, observed: int, shape: tuple[int, int]) -> float:
+    """The likelihood's power under a target, for a number of observed labels and weights of shape (N, D).
 
     Raises:
         InputError: it is neither a name nor a positive number, or the run's objective implies none.
@@ -91,7 +91,7 @@ def power_of(target: str, run: Job, observed: int) -> float:
         weights = run.weights()
         if weights.kl == 0:
             raise InputError("the run has kl_weight 0: its objective implies no posterior; name --targets literal")
-        return objective_power(weights, observed)
+        return objective_power(weights, observed, shape)
     try:
         power = float(target)
     except ValueError:

@@ -79,7 +79,7 @@ def gold_task(
     for target in settings.targets:
         for condition in CONDITIONS:
             seen = given_support(episode) if condition == "support" else episode
-            power = power_of(target, restored.settings, seen.query_y.shape[1])
+            power = power_of(target, restored.settings, seen.query_y.shape[1], whole.shape[1:])
             posterior = TaskPosterior(program.prior, program.likelihood, seen, power, w_base)
             parts[f"{target} {condition}"] = _held_to(
                 posterior, whole, theta, w, settings, _after(done, total, on_draw)

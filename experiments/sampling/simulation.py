@@ -44,7 +44,7 @@ class Simulation:
         for module in (self.prior, self.likelihood):
             module.requires_grad_(False).eval()
         # The literal ELBO of all labels, since the objective takes their mean.
-        self.weights = ObjectiveWeights(1 / settings.points)
+        self.weights = ObjectiveWeights(self.ways * settings.features / settings.points)
         model = EmpiricalBayes(self.prior, self.likelihood, self.weights)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(make_key("sbc", settings.seed) & (2**63 - 1))

@@ -41,7 +41,8 @@ class RegressionSettings:
     initial_scale: float = 0.1
     """First standard deviation of q."""
     kl_weight: float | None = None
-    """Weight of the KL against a query's mean log likelihood; 1 / queries, the literal eq. (4), unless given."""
+    """Weight of the KL per number of w against a query's mean log likelihood; (2 frequencies + 1) / queries, the
+    literal eq. (4), unless given."""
     frequencies: int = 10
     """Of the features' sines and cosines."""
     gains: bool = True
@@ -74,7 +75,8 @@ class RegressionSettings:
                 raise InputError(f"no guide {name!r} for regression; choose from {', '.join(VALUE_GUIDES)}")
         check_numbers(self)
         self.shape(), self.train_settings(), self.guide_settings()
-        weight = 1 / self.queries if self.kl_weight is None else self.kl_weight
+        literal = (2 * self.frequencies + 1) / self.queries
+        weight = literal if self.kl_weight is None else self.kl_weight
         with renamed(kl="kl_weight"):
             ObjectiveWeights(weight)
         name = f"regression-{self.shots}shot-K{self.steps}-{self.initializer}-seed{self.seed}"

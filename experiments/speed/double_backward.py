@@ -51,7 +51,7 @@ def unroll(program: Program, evidence: Evidence) -> GaussianParameters:
     assert isinstance(guide, SIBGuide)
     assert prior is not None
     assert likelihood is not None
-    scale, kl, queries = likelihood.scale.detach(), guide.weights.kl, evidence.query_x
+    scale, kl, queries = likelihood.scale.detach(), guide.weights.of(evidence).per_nat, evidence.query_x
     loc, log_scale = guide.initializer(evidence)
     base = None
     if (ids := evidence.joint_base_ids) is not None:

@@ -73,7 +73,7 @@ class PyroFree(TrainingPeer):
         divergence = _log_normal(w, *theta) - _log_normal(w, prior.loc, prior.log_scale)
         if route is not None:
             divergence = divergence + route.sum()
-        loss = nll + guide.weights.kl / evidence.tasks * divergence
+        loss = nll + guide.weights.of(evidence).per_nat / evidence.tasks * divergence
         loss.backward()
         return loss.detach()
 
@@ -89,7 +89,7 @@ class DoubleBackwardBatched(TrainingPeer):
         """Two backward passes through one unrolled graph."""
         guide, prior, likelihood = _parts(self.program)
         evidence = episode.evidence
-        weight = guide.weights.kl / evidence.tasks
+        weight = guide.weights.of(evidence).per_nat / evidence.tasks
         theta = unroll(self.program, evidence)
         w = theta.loc + theta.log_scale.exp() * noise
         logits = plain_cosine_logits(evidence.query_x, w, likelihood.scale)

@@ -42,7 +42,7 @@ class Baseline(Learner):
         evidence = self.sees(task)
         register("guide", self)
         logits = self.logits(evidence)
-        observed = self.weights.observed(evidence.tasks, evidence.queries)
+        observed = self.weights.of(evidence).observed()
         tasks, queries = (
             plate("tasks", evidence.tasks, -2),
             plate("queries", evidence.queries, -1),

@@ -45,7 +45,7 @@ def targets_of(kl: float, labeled: int, queries: int) -> list[Target]:
     With kl = 0 the loss has no best density but a point.
 
     Args:
-        kl: weight of the KL in training.
+        kl: weight of a nat of the KL in training (`ObjectiveWeights.per_nat`).
         labeled: M.
         queries: Q.
     """

@@ -35,8 +35,13 @@ class ChainSettings:
             )
 
 
-def objective_power(weights: ObjectiveWeights, observed: int) -> float:
-    """1 / (P kl), the power of the likelihood that the objective implies for P observed labels.
+def objective_power(weights: ObjectiveWeights, observed: int, shape: tuple[int, int]) -> float:
+    """N D / (P kl), the power of the likelihood that the objective implies for P observed labels.
+
+    Args:
+        weights: of the ELBO's two terms.
+        observed: P.
+        shape: (N, D) of a task's weights.
 
     Raises:
         InputError: no weight on the KL, where the best q is a point and no posterior is implied.
@@ -45,4 +50,4 @@ def objective_power(weights: ObjectiveWeights, observed: int) -> float:
         raise InputError(
             f"{argument('kl')} 0: such an objective implies no posterior; take a power of your own, 1 being literal"
         )
-    return 1 / (observed * weights.kl)
+    return 1 / (observed * weights.per_nat(*shape))

@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pyro_sib.inference.steps.kl_step import kl_gradient
 from pyro_sib.types import Episode, GaussianParameters, LikelihoodLike, PriorLike
 
 _POINT = -30.0
@@ -17,8 +18,8 @@ class TaskPosterior:
     """p(w | x, y) of T tasks, proportional to p_psi(w) times the power `power` of the product of p(y | x, w).
 
     The literal posterior has power 1. The objective has another one in mind: with P observed labels,
-    E_q[(1 / P) sum log p] - kl KL(q || p_psi) is kl times the ELBO of the model whose likelihood is raised to
-    1 / (P kl) (`objective_power`), so that is the posterior which the best q approximates.
+    E_q[(1 / P) sum log p] - c KL(q || p_psi), c = kl / (N D), is c times the ELBO of the model whose likelihood is
+    raised to 1 / (P c) (`objective_power`), so that is the posterior which the best q approximates.
 
     The cosine likelihood depends on each w_n through its direction alone. Hence p(|w_n| | direction, y) is the
     prior's p(|w_n| | direction): labels say nothing of the norm beyond what the direction says of it, and under an
@@ -93,9 +94,9 @@ class TaskPosterior:
         prior = self.prior.distribution(evidence.base_ids).log_prob(w).sum(-1)
         value = prior + self.power * self._log_likelihood(outputs)
         pull = vjp(self.output_gradient(outputs))
-        point = GaussianParameters(w, torch.full_like(w, _POINT))
-        precision, shift = self.prior.kl_gradient(point, evidence.base_ids, detach=True)
-        return value, shift - precision * w - self.power * pull
+        point = GaussianParameters(w, w.new_full((1,), _POINT))
+        of_kl = kl_gradient(point, *self.prior.kl_gradient(point, evidence.base_ids, detach=True))
+        return value, -of_kl.loc - self.power * pull
 
 
 def given_support(episode: Episode) -> Episode:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pyro_sib.inference.steps.unrolled import Points, UnrolledGuide, walked
+from pyro_sib.inference.steps.unrolled import Points, UnrolledGuide
 from pyro_sib.types import Evidence
 
 
@@ -17,12 +17,6 @@ class MAMLGuide(UnrolledGuide):
     first_order = False
     """Take the gradient inside the steps as a constant, Finn et al.'s first-order approximation."""
 
-    @property
-    def closed_form(self) -> bool:
-        """Not where the gradient is a constant."""
-        return super().closed_form and not self.first_order
-
-    @walked
     def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
         """A constant, if first-order."""
         return super().gradient(w.detach() if self.first_order else w, points, evidence, k)

@@ -11,6 +11,7 @@ from pyro_sib.inference.guide import Guide
 from pyro_sib.inference.guides.exact_gradient import novel_labels
 from pyro_sib.inference.guides.fit import adam
 from pyro_sib.inference.noise import standard_normal
+from pyro_sib.inference.steps.kl_step import kl_gradient
 from pyro_sib.types import Episode, Evidence, GaussianParameters
 
 _FIT_KEY = make_key("draws inside the fit")
@@ -22,8 +23,8 @@ _LOG_SCALE_RATE = 0.1
 class MeanFieldGuide(Guide):
     """Eq. (5): one Gaussian a task, fitted to the labeled examples by stochastic variational inference.
 
-    It minimizes the mean over labeled examples of E_q[-log p(y | x, w)] + kl KL(q || p_psi), from the class means,
-    in `fit_steps` Adam steps. Phi has no parameters and nothing flows through the fit: psi learns from the
+    It minimizes the mean over labeled examples of E_q[-log p(y | x, w)] + kl KL(q || p_psi) / (N D), from the class
+    means, in `fit_steps` Adam steps. Phi has no parameters and nothing flows through the fit: psi learns from the
     KL at the fitted theta.
     """
 
@@ -65,11 +66,9 @@ class MeanFieldGuide(Guide):
         loc, log_scale = in_w.mean(0), (in_w * noise).mean(0)
         if self.weights.kl == 0:
             return GaussianParameters(loc, log_scale)
-        precision, shift = self.prior.kl_gradient(theta, evidence.base_ids)
-        return GaussianParameters(
-            loc + self.weights.kl * (precision * theta.loc - shift),
-            log_scale + self.weights.kl * (precision * (2 * theta.log_scale).exp() - 1),
-        )
+        of_kl = kl_gradient(theta, *self.prior.kl_gradient(theta, evidence.base_ids))
+        per_nat = self.weights.per_nat(*loc.shape[-2:])
+        return GaussianParameters(loc + per_nat * of_kl.loc, log_scale + per_nat * of_kl.log_scale)
 
     def _start(self, evidence: Evidence) -> GaussianParameters:
         """The class means; the prior's mean where labels are values, of which there are no class means."""

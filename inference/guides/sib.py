@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from pyro_sib.inference.settings import GuideSettings
-from pyro_sib.inference.steps.closed_form import Backward
 from pyro_sib.inference.steps.psi_taps import PsiEnters
-from pyro_sib.inference.steps.synthetic_gradients import MLPGradient, make_synthetic_gradient
-from pyro_sib.inference.steps.unrolled import Points, UnrolledGuide, walked
+from pyro_sib.inference.steps.synthetic_gradients import make_synthetic_gradient
+from pyro_sib.inference.steps.unrolled import Points, UnrolledGuide
 from pyro_sib.types import Evidence
 
 _SUPPORT_WEIGHT = 0.1
@@ -30,29 +29,6 @@ class SIBGuide(UnrolledGuide):
         if self.settings.steps and self.settings.support_gradient:
             self.log_support_weight = nn.Parameter(torch.full((self.settings.steps,), _SUPPORT_WEIGHT).log())
 
-    @property
-    def closed_form(self) -> bool:
-        """Not where the steps descend the labeled examples' loss too."""
-        return super().closed_form and not self.settings.support_gradient
-
-    @property
-    def step_parameters(self) -> list[nn.Parameter]:
-        """Those of xi, where nothing else is in the way."""
-        return list(self.xi.parameters()) if self._plain else super().step_parameters
-
-    @property
-    def _plain(self) -> bool:
-        """Whether xi alone makes the gradient."""
-        return type(self).output_gradient is SIBGuide.output_gradient
-
-    def taped_output_gradient(
-        self, outputs: Tensor, base: Tensor | None, evidence: Evidence
-    ) -> tuple[Tensor, Backward]:
-        """That of xi, in closed form where it has one."""
-        if self._plain and isinstance(self.xi, MLPGradient) and self.xi.has_backward:
-            return self.xi.taped(outputs, base)
-        return super().taped_output_gradient(outputs, base, evidence)
-
     def look(self, evidence: Evidence, psi: PsiEnters) -> Points:
         """The queries and, where settings say so, the labeled examples."""
         points = super().look(evidence, psi)
@@ -60,7 +36,6 @@ class SIBGuide(UnrolledGuide):
             points._replace(labeled=self.points(evidence, False, psi)) if self.settings.support_gradient else points
         )
 
-    @walked
     def gradient(self, w: Tensor, points: Points, evidence: Evidence, k: int) -> Tensor:
         """The queries' synthetic gradient and, where settings say so, the labeled examples' true one."""
         gradient = super().gradient(w, points, evidence, k)

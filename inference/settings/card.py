@@ -1,26 +1,28 @@
 """What the file of a trained learner says of it, and the learners that come with the project."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyro_sib.data.names import Fit
 from pyro_sib.errors import InputError
+from pyro_sib.features.outside import OutsideNetwork
 from pyro_sib.features.pixels import MINI_IMAGENET_PIXELS, PixelStatistics
 from pyro_sib.files import read_meta
 from pyro_sib.inference.settings import LearnerSettings
 from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.shipped import WEIGHTS, find_file
 from pyro_sib.tasks.shape import check_strength
-from pyro_sib.typed_json import TypedReader
+from pyro_sib.typed_json import LATER, TypedReader
 
-FORMAT = 1
+FORMAT = 2
 """Of the file; one of another number is refused."""
 
 
 SHIPPED: dict[str, str] = {
-    "mini-imagenet-c128f-1shot": "3acca2339f554700819fe18733ec1d12b218484e7c5c97ca303fb62a98ada340",
-    "mini-imagenet-c128f-5shot": "47a71cba254a8b05bed0544a0c3ed942178b00cc6ba50097b19956c43b695195",
+    "mini-imagenet-c128f-1shot": "fd526f235efb59685617738559584f3eb7d858634202de089d538fed395b71a3",
+    "mini-imagenet-c128f-5shot": "2c365f0da8e7e4af17d3e748e9899dcfa00fe76a052884cb5d2fb73ce79e45ce",
 }
 """Name -> SHA-256 of the learner of that name in `pyro_sib/weights/learners/`."""
 
@@ -34,15 +36,20 @@ class PictureSettings:
 
     Attributes:
         backbone: name of the feature network's architecture.
-        image_size: pixels a side; other pictures are resized to the square.
+        image_size: pixels a side.
         flips: whether each picture's features are averaged with those of its mirror image.
         pixels: mean and standard deviation by which pixels are normalized.
+        fit: how pictures of another shape become squares, squashed whole or cropped at the centre.
+        outside: the network that others trained, of which the file holds no weights; None for one whose weights
+            it holds.
     """
 
     backbone: str
     image_size: int
     flips: bool = False
     pixels: PixelStatistics = MINI_IMAGENET_PIXELS
+    fit: Fit = field(default="squash", metadata=LATER)
+    outside: OutsideNetwork | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

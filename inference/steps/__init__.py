@@ -1,4 +1,4 @@
-"""The unrolled steps: what stands for the gradient, the KL's part, the fast path."""
+"""The unrolled steps: what stands for the gradient, the KL's part, how psi enters."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

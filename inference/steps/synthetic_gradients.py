@@ -1,14 +1,11 @@
 """xi: logits -> a stand-in for d loss / d logits, without the labels (section 2)."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from pyro_sib.inference.settings import check_ways
 from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
-from pyro_sib.inference.steps.closed_form import Backward
 
 
 class MLPGradient(nn.Module):
@@ -47,33 +44,6 @@ class MLPGradient(nn.Module):
         inputs = logits if base is None else torch.cat([logits, base], dim=-1)
         gradient: Tensor = self.layers(inputs.flatten(0, -2))
         return gradient.view_as(logits)
-
-    @property
-    def has_backward(self) -> bool:
-        """Whether `taped` is of what `forward` computes: not in a subclass, nor with other layers put in."""
-        kinds = [type(layer) for layer in self.layers]
-        return type(self) is MLPGradient and kinds == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
-
-    def taped(self, logits: Tensor, base: Tensor | None) -> tuple[Tensor, Backward]:
-        """`forward` without a graph, and its vector-Jacobian product in closed form."""
-        check_ways("xi mlp", self.ways, logits.shape[-1])
-        first, second, third = (layer for layer in self.layers if isinstance(layer, nn.Linear))
-        inputs = (logits if base is None else torch.cat([logits, base], dim=-1)).flatten(0, -2)
-        once = torch.addmm(first.bias, inputs, first.weight.mT).relu_()
-        twice = torch.addmm(second.bias, once, second.weight.mT).relu_()
-        gradient = torch.addmm(third.bias, twice, third.weight.mT)
-
-        def backward(cotangents: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-            of_third = cotangents.flatten(1, -2)
-            # A rectifier's slope is the sign of what it let through.
-            of_second = (of_third @ third.weight).mul_(twice.sign())
-            of_first = (of_second @ second.weight).mul_(once.sign())
-            of_logits = of_first @ first.weight[:, : logits.shape[-1]]
-            parts = ((of_first, inputs), (of_second, once), (of_third, twice))
-            of_parameters = [of for cot, x in parts for of in (cot[0].mT @ x, cot[0].sum(0))]
-            return of_logits.view_as(cotangents), of_parameters
-
-        return gradient.view_as(logits), backward
 
 
 class EquivariantGradient(nn.Module):

@@ -15,6 +15,8 @@ BACKBONES: Registry["Callable[[], nn.Module]"] = Registry(
         "c128f": "conv4:c128f",
         "resnet12": "resnet12:ResNet12",
         "wrn-28-10": "wide_resnet:WideResNet",
+        "efficientnet-lite0": "efficientnet_lite:EfficientNetLite",
+        "efficientnet-lite2": "efficientnet_lite:efficientnet_lite2",
     },
     below="pyro_sib.backbones",
 )

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_sib.data.names import Fit
 from pyro_sib.data.pictures.census import Census
 from pyro_sib.data.pictures.decode import Picture, decoded, quiet_pillow
 
@@ -37,15 +38,17 @@ def to_images(
     size: int,
     progress: Callable[[int], None] = lambda done: None,
     census: Census | None = None,
+    fit: Fit = "squash",
 ) -> Tensor:
     """Decode and resize on torch.get_num_threads() threads, each image as it is decoded.
 
     Args:
         rows: (n,) object array of paths, or (n, H, W, 3) uint8.
-        size: side S in pixels; images of another shape are resized to the square, whatever their aspect.
+        size: side S in pixels.
         progress: told how many further rows are done.
         census: told of each picture; pictures of more than 8 bits a channel are then left to `fill_deferred`,
             which the caller calls once all splits were here.
+        fit: how images of another shape become squares.
 
     Returns:
         (n, 3, S, S) uint8, contiguous.
@@ -56,16 +59,16 @@ def to_images(
     out = torch.empty(len(rows), 3, size, size, dtype=torch.uint8)
     if rows.dtype == object:
         mine = census or Census()
-        _fill_files(out, [Path(path) for path in rows], size, progress, mine)
+        _fill_files(out, [Path(path) for path in rows], size, progress, mine, fit)
         if census is None:
-            fill_deferred(mine, size, progress)
+            fill_deferred(mine, size, progress, fit)
         return out
     chunk = max(1, min(_CHUNK, _PIXELS_AT_ONCE // max(rows.shape[1] * rows.shape[2], 1)))
 
     def fill(start: int) -> int:
         part = rows[start : start + chunk]
         channels_first = torch.from_numpy(np.array(part.transpose(0, 3, 1, 2), order="C"))
-        out[start : start + chunk] = resize(channels_first, size)
+        out[start : start + chunk] = resize(channels_first, size, fit)
         return len(part)
 
     for done in _in_threads(fill, range(0, len(rows), chunk)):
@@ -73,7 +76,9 @@ def to_images(
     return out
 
 
-def fill_deferred(census: Census, size: int, progress: Callable[[int], None] = lambda done: None) -> None:
+def fill_deferred(
+    census: Census, size: int, progress: Callable[[int], None] = lambda done: None, fit: Fit = "squash"
+) -> None:
     """Decode the pictures of more than 8 bits a channel, all of one depth scaled alike.
 
     Raises:
@@ -85,14 +90,16 @@ def fill_deferred(census: Census, size: int, progress: Callable[[int], None] = l
     def fill(item: tuple[Tensor, Path]) -> int:
         place, path = item
         with decoded(path, ranges, admit) as picture:
-            _put(place, picture, size)
+            _put(place, picture, size, fit)
         return 1
 
     for done in _in_threads(fill, census.deferred):
         progress(done)
 
 
-def _fill_files(out: Tensor, paths: list[Path], size: int, progress: Callable[[int], None], census: Census) -> None:
+def _fill_files(
+    out: Tensor, paths: list[Path], size: int, progress: Callable[[int], None], census: Census, fit: Fit
+) -> None:
     admit = _Room(_PIXELS_AT_ONCE).hold
 
     def fill(start: int) -> list[Picture]:
@@ -102,10 +109,10 @@ def _fill_files(out: Tensor, paths: list[Path], size: int, progress: Callable[[i
                 if picture.pixels is not None and picture.pixels[0].numel() <= _SMALL:
                     small[picture.pixels.shape].append((row, picture.pixels))
                 else:
-                    _put(out[row], picture, size)
+                    _put(out[row], picture, size, fit)
                 found.append(Picture(None, picture.traits, picture.depth, picture.low, picture.high))
         for group in small.values():
-            _put_group(out, group, size)
+            _put_group(out, group, size, fit)
         return found
 
     starts = range(0, len(paths), _CHUNK)
@@ -115,17 +122,17 @@ def _fill_files(out: Tensor, paths: list[Path], size: int, progress: Callable[[i
         progress(sum(picture.depth is None for picture in found))
 
 
-def _put(place: Tensor, picture: Picture, size: int) -> None:
+def _put(place: Tensor, picture: Picture, size: int, fit: Fit) -> None:
     if picture.pixels is not None:
-        place[:] = resize(picture.pixels[None], size)[0]
+        place[:] = resize(picture.pixels[None], size, fit)[0]
 
 
-def _put_group(out: Tensor, group: list[tuple[int, Tensor]], size: int) -> None:
+def _put_group(out: Tensor, group: list[tuple[int, Tensor]], size: int, fit: Fit) -> None:
     """Resize images of one shape, as many at once as make up one large image."""
     at_once = max(1, _WHOLE // group[0][1][0].numel())
     for first in range(0, len(group), at_once):
         part = group[first : first + at_once]
-        out[[row for row, _ in part]] = resize(torch.stack([pixels for _, pixels in part]), size)
+        out[[row for row, _ in part]] = resize(torch.stack([pixels for _, pixels in part]), size, fit)
 
 
 def _in_threads(work: Callable[[Item], Done], items: Sequence[Item] | range) -> Iterator[Done]:
@@ -159,11 +166,13 @@ class _Room:
                 self._changed.notify_all()
 
 
-def resize(images: Tensor, size: int) -> Tensor:
+def resize(images: Tensor, size: int, fit: Fit = "squash") -> Tensor:
     """(n, 3, H, W) uint8 -> (n, 3, size, size) uint8, rounded: area means where both sides shrink, else bilinear.
 
     The area's mean stays sharper than the antialiased bilinear filter, which small networks can tell.
     """
+    if fit == "crop":
+        images = _centre(images)
     if images.shape[-2:] == (size, size):
         return images
     if min(images.shape[-2:]) >= size:
@@ -171,6 +180,14 @@ def resize(images: Tensor, size: int) -> Tensor:
     else:
         scaled = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
     return scaled.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def _centre(images: Tensor) -> Tensor:
+    """The square in the middle, of the shorter side."""
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top : top + side, left : left + side]
 
 
 def _area_means(images: Tensor, size: int) -> Tensor:

@@ -1,6 +1,6 @@
 """One door for every form in which users have mini-ImageNet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pyro_sib.data.formats.tree import list_folder
 from pyro_sib.data.holdout import hold_out
 from pyro_sib.data.images import Progress, fill_deferred, to_images
 from pyro_sib.data.names import MINI_IMAGENET as NAME
+from pyro_sib.data.names import Fit
 from pyro_sib.data.pictures.census import Census
 from pyro_sib.data.pictures.image_cache import cache_key, cached
 from pyro_sib.data.pictures.skipped import HIDDEN, SHOWN, printable, summarize
@@ -54,7 +55,14 @@ FORMS: dict[str, Form] = {
 """In the order in which they are tried."""
 
 
-def read_images(root: Path, image_size: int, cache_dir: Path, progress: Progress | None = None) -> DataSet:
+def read_images(
+    root: Path,
+    image_size: int,
+    cache_dir: Path,
+    progress: Progress | None = None,
+    fit: Fit = "squash",
+    at_most: Mapping[str, int] | None = None,
+) -> DataSet:
     """Read mini-ImageNet (or data in one of its forms) from `root`, decoded once and then from the cache.
 
     Args:
@@ -62,6 +70,8 @@ def read_images(root: Path, image_size: int, cache_dir: Path, progress: Progress
         image_size: side S in pixels.
         cache_dir: folder of the decoded images.
         progress: told (images done, images in all) while decoding; not called where the cache has them.
+        fit: how images of another shape become squares.
+        at_most: name of the data -> a side in pixels beyond which these are not kept.
 
     Returns:
         Splits of (n, 3, S, S) uint8 memory-mapped images, under the name of what they are: mini-imagenet for its
@@ -77,6 +87,7 @@ def read_images(root: Path, image_size: int, cache_dir: Path, progress: Progress
     whole = form.read(root)
     found = _held_out(whole)
     name = NAME if is_mini_imagenet(whole.parts, form.own_files) else form.name
+    image_size = min(image_size, (at_most or {}).get(name, image_size))
     parts = {part: found.parts[part] for part in SPLITS if part in found.parts}
     total, done = sum(len(part.y) for part in parts.values()), 0
 
@@ -88,8 +99,10 @@ def read_images(root: Path, image_size: int, cache_dir: Path, progress: Progress
 
     def build() -> DataSet:
         census = Census()
-        images = {part: to_images(listing.rows, image_size, advance, census) for part, listing in parts.items()}
-        fill_deferred(census, image_size, advance)
+        images = {
+            part: to_images(listing.rows, image_size, advance, census, fit) for part, listing in parts.items()
+        }
+        fill_deferred(census, image_size, advance, fit)
         splits = {
             part: Split(images.pop(part), torch.from_numpy(listing.y), listing.class_names)
             for part, listing in parts.items()
@@ -97,7 +110,7 @@ def read_images(root: Path, image_size: int, cache_dir: Path, progress: Progress
         data = assemble(name, splits, found.base_holdout, own_cut=BASE in whole.parts)
         return replace(data, notes=census.notes() + data.notes)
 
-    key = cache_key(parts, image_size, f"{name}: {found.base_holdout}")
+    key = cache_key(parts, image_size, f"{name}: {found.base_holdout}" + ", cropped" * (fit == "crop"))
     data = cached(Path(cache_dir), key, build)
     passed = (*found.passed, *_beside(root, found))
     return replace(data, notes=found.notes + data.notes, skipped=summarize(passed, root))

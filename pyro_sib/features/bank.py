@@ -28,6 +28,8 @@ def build_bank(
     on_split: Callable[[str], None] = lambda name: None,
     flips: bool = False,
     pixels: PixelStatistics = MINI_IMAGENET_PIXELS,
+    size: int | None = None,
+    on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> DataSet:
     """The data set with features in place of images, memory-mapped from `cache`.
 
@@ -42,8 +44,11 @@ def build_bank(
         on_split: told the name of each split before it is computed.
         flips: average each image's features with its mirror image's.
         pixels: by which pixels are normalized.
+        size: pixels a side to which images are resized, a batch at a time; None leaves them as they are.
+        on_rows: told (images done, images in all) while it computes.
     """
-    others = () if pixels == MINI_IMAGENET_PIXELS else (asdict(pixels),)
+    others: tuple[object, ...] = () if pixels == MINI_IMAGENET_PIXELS else (asdict(pixels),)
+    others += () if size in (None, next(iter(data.splits.values())).x.shape[-1]) else (size,)
     key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint, device.type, flips, *others)
     path = None if cache is None else cache / f"{key}.safetensors"
     features: dict[str, Tensor] = {}
@@ -55,9 +60,16 @@ def build_bank(
         if not all(_serves(features.get(name), len(split.y)) for name, split in data.splits.items()):
             features = {}
     if not features:
+        done, total = 0, sum(len(split.y) for split in data.splits.values())
+
+        def advance(rows: int) -> None:
+            nonlocal done
+            done += rows
+            on_rows(done, total)
+
         for name, split in data.splits.items():
             on_split(name)
-            features[name] = extract(backbone, split.x, device, flips=flips, pixels=pixels)
+            features[name] = extract(backbone, split.x, device, flips, pixels, size, advance)
             if not finite(features[name]):
                 raise InputError(
                     f"the features of {name} hold NaN or infinite numbers, and so the backbone's weights are too "

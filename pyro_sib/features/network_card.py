@@ -1,11 +1,13 @@
 """What the file of a trained feature network says of it, and the networks that come with the project."""
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pyro_sib.backbones import BACKBONES
 from pyro_sib.errors import InputError
+from pyro_sib.features.outside import OUTSIDE, check_installed
+from pyro_sib.features.pixels import MINI_IMAGENET_PIXELS, PixelStatistics
 from pyro_sib.files import read_meta
 from pyro_sib.shipped import WEIGHTS, find_file
 
@@ -57,11 +59,15 @@ def read_card(name: str) -> NetworkCard:
     """What a network's file says of it, without reading the weights.
 
     Args:
-        name: one of `SHIPPED`, or a path.
+        name: one of `SHIPPED` or of `OUTSIDE`, or a path.
 
     Raises:
-        InputError: an unknown name, a file that is missing, damaged or of another format.
+        InputError: an unknown name, a package that is not installed, a file that is missing, damaged or of another
+            format.
     """
+    if name in OUTSIDE:
+        check_installed(name)
+        return _outside_card(name)
     path = network_path(name)
     return card_of(path, read_meta(path))
 
@@ -72,7 +78,7 @@ def network_path(name: str) -> Path:
     Raises:
         InputError: there is none.
     """
-    return find_file(name, SHIPPED, _FOLDER, "feature network")
+    return find_file(name, SHIPPED | dict.fromkeys(OUTSIDE, ""), _FOLDER, "feature network")
 
 
 def card_of(path: Path, meta: dict[str, Any]) -> NetworkCard:
@@ -87,3 +93,14 @@ def card_of(path: Path, meta: dict[str, Any]) -> NetworkCard:
     if held["backbone"] not in BACKBONES:
         raise InputError(f"{path} holds a backbone {held['backbone']!r}; this version knows {', '.join(BACKBONES)}")
     return NetworkCard(**{**held, "classes": tuple(held["classes"]), "log": tuple(held["log"])})
+
+
+def _outside_card(name: str) -> NetworkCard:
+    source = OUTSIDE[name]
+    data, made = {"name": source.trained_on}, asdict(source.network)
+    return NetworkCard(name, source.backbone, source.image_size, (), data, {}, (), made, source.licence)
+
+
+def pixels_of(name: str | None) -> PixelStatistics:
+    """By which pixels are normalized for a network of that name, or for one that stage 1 trains."""
+    return OUTSIDE[name].pixels if name in OUTSIDE else MINI_IMAGENET_PIXELS

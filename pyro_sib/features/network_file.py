@@ -8,7 +8,9 @@ import torch
 from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.errors import InputError
-from pyro_sib.features.network_card import FORMAT, SHIPPED, NetworkCard, card_of, network_path
+from pyro_sib.features.network_card import FORMAT, SHIPPED, NetworkCard, card_of, network_path, read_card
+from pyro_sib.features.outside import OUTSIDE
+from pyro_sib.features.outside_file import load_outside
 from pyro_sib.features.pretrain import Pretrained
 from pyro_sib.features.recipe import EpochRecord
 from pyro_sib.shipped import check_digest
@@ -24,17 +26,19 @@ def save_network(path: Path, network: Pretrained, card: NetworkCard, dtype: torc
 
 
 def load_network(name: str) -> tuple[Pretrained, NetworkCard]:
-    """A network that comes with the project, by name, or one in a file of `save_network`'s.
+    """A network that comes with the project or that others trained, by name, or one in a file of `save_network`'s.
 
     Nothing in the file can run code. Weights are float32 in memory, the modules in evaluation mode and constant.
 
     Args:
-        name: one of `SHIPPED`, or a path.
+        name: one of `SHIPPED` or of `OUTSIDE`, whose classifiers know no classes, or a path.
 
     Raises:
         InputError: an unknown name, a file that is missing, damaged, of another format, or whose tensors do not fit
             its card.
     """
+    if name in OUTSIDE:
+        return _outside(name)
     path = network_path(name)
     tensors, meta = read_tensors(path)
     check_digest(path, name, SHIPPED)
@@ -52,6 +56,11 @@ def load_network(name: str) -> tuple[Pretrained, NetworkCard]:
         raise InputError(f"{path} holds weights that are not finite; train the network again")
     network.eval().requires_grad_(False)
     return Pretrained(backbone, classifier, tuple(EpochRecord(**record) for record in card.log)), card
+
+
+def _outside(name: str) -> tuple[Pretrained, NetworkCard]:
+    card, backbone = read_card(name), load_outside(name)
+    return Pretrained(backbone, CosineClassifier(backbone.features, 0), ()), card
 
 
 def _shape(path: Path, weight: torch.Tensor | None, classes: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from pyro_sib.backbones import make_backbone
 from pyro_sib.cosine import CosineClassifier
 from pyro_sib.data import Split
+from pyro_sib.data.images import resize
 from pyro_sib.errors import InputError, argument
 from pyro_sib.features.augment import Augmentation, mixed, normalize, rotated
 from pyro_sib.features.pixels import MINI_IMAGENET_PIXELS, PixelStatistics
@@ -27,6 +28,10 @@ _LARGE = 64
 """Pixels a side from which bfloat16 pays on a processor that has it."""
 _ROTATION_UNITS = 128
 """Hidden units of the head that tells by how much an image was turned."""
+_SMALL = 84
+"""Pixels a side up to which 256 images go through a network together."""
+_PIXELS_AT_ONCE = 2**19, 2**24
+"""Of larger images that go through a network together, on a CPU and on a GPU."""
 _LOOK_EVERY = 50
 """Batches between two looks at the loss on a GPU."""
 
@@ -83,21 +88,38 @@ def extract(
     backbone: nn.Module,
     images: Tensor,
     device: torch.device,
-    batch_size: int = 256,
     flips: bool = False,
     pixels: PixelStatistics = MINI_IMAGENET_PIXELS,
+    size: int | None = None,
+    on_rows: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """Features of uint8 images in evaluation mode: (n, 3, S, S) -> (n, D) float32 on the CPU.
 
-    With `flips`, the mean of each image's features and its mirror image's.
+    Args:
+        backbone: (n, 3, S, S) -> (n, D).
+        images: of any size; memory is bounded whatever their number.
+        device: where to compute.
+        flips: average each image's features with those of its mirror image.
+        pixels: by which pixels are normalized.
+        size: pixels a side to which images are resized, a batch at a time; None leaves them as they are.
+        on_rows: told how many further images are done.
     """
-    was_training = backbone.training
+    was_training, side = backbone.training, size or images.shape[-1]
     backbone.eval()
+    features = []
     with torch.backends.cudnn.flags(allow_tf32=False):
-        batches = (normalize(x.to(device), pixels) for x in images.split(batch_size))
-        features = [features_of(backbone, x, flips).cpu() for x in batches]
+        for batch in images.split(_rows_at_once(side, device)):
+            x = normalize(resize(batch, side).to(device), pixels)
+            features.append(features_of(backbone, x, flips).cpu())
+            on_rows(len(batch))
     backbone.train(was_training)
     return torch.cat(features)
+
+
+def _rows_at_once(side: int, device: torch.device) -> int:
+    """Of large images few, so that what a layer gives stays in a processor's cache."""
+    budget = _PIXELS_AT_ONCE[device.type != "cpu"]
+    return 256 if side <= _SMALL else max(1, min(256, budget // side**2))
 
 
 def features_of(backbone: nn.Module, x: Tensor, flips: bool) -> Tensor:

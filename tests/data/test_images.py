@@ -171,12 +171,12 @@ def test_threads_hold_no_more_pixels_than_there_is_room_for(mixed, monkeypatch):
     held, most, lock = [0], [0], threading.Lock()
     put = images_module._put
 
-    def counted(place, picture, size):
+    def counted(place, picture, size, fit):
         pixels = 0 if picture.pixels is None else picture.pixels[0].numel()
         with lock:
             held[0] += pixels
             most[0] = max(most[0], held[0])
-        put(place, picture, size)
+        put(place, picture, size, fit)
         with lock:
             held[0] -= pixels
 

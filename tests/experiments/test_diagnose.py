@@ -55,7 +55,7 @@ def made(tmp_path_factory):
             small.__wrapped__(tmp_path_factory.mktemp(setting)),
             setting=setting,
             prior=prior,
-            kl_weight=0.05,
+            kl_weight=10.0,
             initial_scale=0.3,
             compare=False,
         )

@@ -29,7 +29,7 @@ __all__ = ["small"]
 
 @pytest.fixture
 def finished(small) -> Path:
-    run(replace(small, setting="standard", compare=False, kl_weight=0.01))
+    run(replace(small, setting="standard", compare=False, kl_weight=0.36))
     return small.out
 
 
@@ -76,7 +76,7 @@ def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkey
 
 @pytest.mark.slow
 def test_in_a_joint_run_the_base_classes_compete_at_their_means(small):
-    run(replace(small, compare=False, kl_weight=0.01))
+    run(replace(small, compare=False, kl_weight=0.36))
     settings = settings_for(small.out)
     found = gold(settings)["summary"]
     back = restore(small.out, Reporter(), small.cache_dir)

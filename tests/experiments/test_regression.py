@@ -54,7 +54,7 @@ def test_a_run_leaves_everything_it_promises(small, tmp_path):
     assert set(result["guides"]) == {"maml", "sib"}
     assert len(result["guides"]["maml"]["iterates"]) == 4
     assert set(result["exact"]["metrics"]) == {"mse", "log_density", "coverage"}
-    assert result["kl_weight"] == 1 / 20
+    assert result["kl_weight"] == 11 / 20  # D / queries
     with Image.open(out / "regression.png") as image:
         assert image.width > 800
     assert run(small) == json.loads(json.dumps(result))

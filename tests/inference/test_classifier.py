@@ -242,7 +242,7 @@ def damaged(path, change) -> None:
     ("change", "message"),
     [
         (lambda t, m: (t, {}), "is no learner"),
-        (lambda t, m: (t, m | {"learner": 99}), "is a learner of format 99, and this version reads 1"),
+        (lambda t, m: (t, m | {"learner": 99}), "is a learner of format 99, and this version reads 2"),
         (lambda t, m: (t, m | {"card": 3}), "the content is 3, not an object"),
         (lambda t, m: (t, m | {"card": m["card"] | {"draws": "5"}}), "draws is '5', not a whole number"),
         (

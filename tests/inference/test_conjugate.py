@@ -1,6 +1,6 @@
 """Guides against the exact posterior and evidence of Bayesian linear regression, in float64.
 
-With kl = 1 / Q, Q times the loss is minus the ELBO of the queries' labels, so the guides that see them
+With kl = D / Q, Q times the loss is minus the ELBO of the queries' labels, so the guides that see them
 approximate p(w | x, y), which is Gaussian with precision L = X^T X / sigma^2 + diag(1 / s^2). The best diagonal
 Gaussian has its mean and the variances 1 / diag(L); the ELBO falls short of the log evidence by
 KL(q || p) = (sum log diag(L) - log det L) / 2, which is zero where the columns of X are orthogonal.
@@ -36,7 +36,7 @@ def _program(name: str, **settings: object) -> tuple[EmpiricalBayes, Guide, Exac
         prior.loc.copy_(torch.linspace(-0.5, 0.5, D))
         prior.log_scale.copy_(torch.linspace(0.6, 1.4, D).log())
     chosen = GuideSettings(initializer="global", initial_scale=0.3, **settings)  # type: ignore[arg-type]
-    weights = ObjectiveWeights(1 / Q)
+    weights = ObjectiveWeights(D / Q)
     guide = GUIDES[name](chosen, TaskForm(D, ways=1), prior, likelihood, weights).to(D64).eval()
     return EmpiricalBayes(prior, likelihood, weights), guide, ExactPosterior(prior, likelihood)
 
@@ -73,7 +73,7 @@ def test_mean_field_arrives_at_the_best_diagonal_gaussian(orthogonal):
 
 
 def test_mean_field_given_the_labeled_examples_arrives_at_their_posterior():
-    """kl = 1 / Q over M examples is the posterior of the likelihood to the power Q / M; within 5%."""
+    """kl = D / Q over M examples is the posterior of the likelihood to the power Q / M; within 5%."""
     _, guide, exact = _program("mean-field", fit_steps=1500, step_samples=64)
     episode = _episode(orthogonal=False)
     x, y = episode.evidence.support_x, episode.evidence.support_y

@@ -127,7 +127,7 @@ def _autograd_step(world, evidence: Evidence, theta: GaussianParameters, noise, 
     kl = kl_divergence(
         as_distribution(GaussianParameters(loc, log_scale)), world.prior.distribution(evidence.base_ids)
     )
-    objective = surrogate + world.weights.kl * kl.sum()
+    objective = surrogate + world.kl * kl.sum()
     grads = torch.autograd.grad(objective, (loc, log_scale))
     eta = world.guide.log_step_size.exp()[k]
     return GaussianParameters(loc - eta * grads[0], log_scale - eta * grads[1])
@@ -183,7 +183,7 @@ def test_psi_learns_from_the_kl_alone(prior):
 
     theta = world.guide.unroll(episode.evidence, psi_attached)[-1]
     kl = kl_divergence(as_distribution(theta), world.prior.distribution(episode.evidence.base_ids))
-    total = world.weights.kl * kl.sum(-1).mean()
+    total = world.kl * kl.sum(-1).mean()
     expected = torch.autograd.grad(total, psi, allow_unused=True, materialize_grads=True)
     for mine, theirs in zip(ours, expected, strict=True):
         torch.testing.assert_close(mine, theirs)

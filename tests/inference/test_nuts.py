@@ -165,9 +165,9 @@ def test_directions_alone_matter_to_the_likelihood_and_norms_keep_the_priors_law
 def test_what_the_objective_implies():
     posterior = cosine_posterior()
     assert given_support(posterior.episode).query_y.shape == (T, N)
-    assert objective_power(ObjectiveWeights(0.01), 20) == pytest.approx(5.0)
+    assert objective_power(ObjectiveWeights(0.06), 20, (2, 3)) == pytest.approx(5.0)
     with pytest.raises(InputError, match="implies no posterior"):
-        objective_power(ObjectiveWeights(0.0), 20)
+        objective_power(ObjectiveWeights(0.0), 20, (2, 3))
 
 
 @pytest.mark.parametrize("change", [{"chains": 0}, {"warmup": 3}, {"samples": 5}, {"target_accept": 1.5}])

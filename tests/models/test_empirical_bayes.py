@@ -66,7 +66,7 @@ def _plain_loss(world, episode, noise, closed_kl):
         @ F.normalize(weights, dim=-1).transpose(1, 2)
     )
     likelihood = F.cross_entropy(logits.flatten(0, 1), episode.query_y.flatten())
-    return likelihood + world.weights.kl * (divergence.sum(-1).mean() + of_base)
+    return likelihood + world.kl * (divergence.sum(-1).mean() + of_base)
 
 
 def _same_gradients(ours, plain, parameters):

@@ -62,7 +62,7 @@ def _plain_loss(world, episode, noise, closed_kl) -> torch.Tensor:
     cosine = F.normalize(episode.evidence.query_x, dim=-1) @ F.normalize(weights, dim=-1).transpose(-1, -2)
     labels = episode.query_y.expand(cosine.shape[:-1])
     likelihood = F.cross_entropy((world.likelihood.scale * cosine).flatten(0, -2), labels.flatten())
-    kl = world.weights.kl
+    kl = world.kl
     return likelihood + kl * kl_w.sum((-1, -2)).mean() + kl * kl_psi / world.weights.tasks_in_all
 
 
@@ -100,7 +100,7 @@ def test_psi_learns_through_the_steps_too(particles):
     p_w = Independent(Normal(psi["psi_loc"], psi["psi_log_scale"].exp()), 1)
     kl_w = kl_divergence(as_distribution(world.guide.unroll(episode.evidence, psi_attached)[-1]), p_w)
     kl_psi = sum(kl_divergence(q_psi[name], Normal(*map(torch.as_tensor, HYPER[name]))).sum() for name in HYPER)
-    expected = world.weights.kl * (kl_w.sum(-1).mean() + kl_psi / 40)
+    expected = world.kl * (kl_w.sum(-1).mean() + kl_psi / 40)
     for mine, theirs in zip(ours, torch.autograd.grad(expected, list(world.prior.parameters())), strict=True):
         torch.testing.assert_close(mine, theirs)
 

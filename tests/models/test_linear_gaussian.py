@@ -28,7 +28,7 @@ def _episode(seed: int = 0) -> Episode:
     return Episode(evidence, y[:, M:])
 
 
-def _program(guide: str = "maml", initializer: str = "global", kl: float = 1 / Q, **settings):
+def _program(guide: str = "maml", initializer: str = "global", kl: float = D / Q, **settings):
     weights = ObjectiveWeights(kl)
     prior = make_prior("diagonal", D, torch.randn(20, D)).to(D64)
     likelihood = LinearGaussian(0.7).to(D64)
@@ -115,7 +115,7 @@ def test_the_predictive_of_the_exact_posterior_is_a_ratio_of_evidences():
 
 @pytest.mark.parametrize("kl_step", ["explicit", "implicit"])
 def test_true_gradient_steps_converge_to_the_exact_mean(kl_step):
-    """With kl = 1 / Q, eq. (8) over the labels descends to the mean of Bayesian linear regression."""
+    """With kl = D / Q, eq. (8) over the labels descends to the mean of Bayesian linear regression."""
     distances = []
     for steps in (1, 30, 3000):
         torch.manual_seed(0)
@@ -146,7 +146,7 @@ def test_ridge_is_the_exact_mean_under_its_own_prior():
 @pytest.mark.parametrize("guide", VALUE_GUIDES)
 @pytest.mark.parametrize("closed_kl", [False, True])
 def test_the_elbo_equals_plain_torch(guide, closed_kl):
-    model, q = _program(guide, kl=0.3)
+    model, q = _program(guide, kl=0.3 * D)
     episode = _episode()
     evidence = episode.evidence
     torch.manual_seed(5)
@@ -166,8 +166,8 @@ def test_the_elbo_equals_plain_torch(guide, closed_kl):
 
 
 def test_the_literal_elbo_is_below_the_log_evidence_and_touches_it():
-    """kl = 1 / Q makes Q times the loss minus the ELBO of the queries' labels; tight for the exact q."""
-    model, _ = _program(kl=1 / Q)
+    """kl = D / Q makes Q times the loss minus the ELBO of the queries' labels; tight for the exact q."""
+    model, _ = _program(kl=D / Q)
     episode = _episode()
     x, y = episode.evidence.query_x, episode.query_y
     exact = ExactPosterior(model.prior, model.likelihood)

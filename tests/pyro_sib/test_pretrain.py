@@ -103,7 +103,11 @@ def test_schedules():
 
 
 @pytest.mark.parametrize(
-    ("name", "features"), [("c64f", 64), ("c128f", 128), ("resnet12", 640), ("wrn-28-10", 640)]
+    ("name", "features"),
+    [
+        *(("c64f", 64), ("c128f", 128), ("resnet12", 640), ("wrn-28-10", 640)),
+        *(("efficientnet-lite0", 1280), ("efficientnet-lite2", 1280)),
+    ],
 )
 def test_backbones_map_images_to_features(name, features):
     net = make_backbone(name, 16).eval()

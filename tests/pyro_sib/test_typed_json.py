@@ -1,14 +1,14 @@
 """JSON is read as its types have it, or an error names the entry."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import isnan
 from typing import Annotated, Literal
 
 import pytest
 
 from pyro_sib.errors import InputError
-from pyro_sib.typed_json import TypedReader
+from pyro_sib.typed_json import LATER, TypedReader
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,20 @@ def test_null_is_nan_and_defaults_may_be_missing():
         exact.read(Part, {"name": "x"})
     with pytest.raises(InputError, match="a file: colour is unknown to this version; write it again"):
         exact.read(Part, {"name": "x", "size": 1, "colour": 1})
+
+
+@dataclass(frozen=True)
+class Grown:
+    first: int = 1
+    second: int | None = field(default=None, metadata=LATER)
+
+
+def test_an_exact_reader_forgives_the_lack_of_what_came_later_alone():
+    exact = TypedReader("a file", "write it again", exact=True)
+    assert exact.read(Grown, {"first": 2}) == Grown(2)
+    assert exact.read(Grown, {"first": 2, "second": 3}) == Grown(2, 3)
+    with pytest.raises(InputError, match="a file has no first"):
+        exact.read(Grown, {"second": 3})
 
 
 @pytest.mark.parametrize(
