@@ -89,6 +89,7 @@ LIMITS: dict[str, Limit] = {
     "points": _count(1, 1e4),
     "posterior_tasks": _count(0),
     "predictor_scale": Limit(0, 1e4, above=True),
+    "coordinates": Limit(0, 4096),
     "pretrain_batch_size": _count(2, 1e5),
     "pretrain_averaging": Limit(0, 1, below=True),
     "pretrain_colour": Limit(0, 1),
