@@ -48,9 +48,12 @@ def simple_methods(names: Sequence[str]) -> list[Entrant]:
 
 
 def _simple(method: Callable[[Known], Tensor]) -> Predict:
+    last: list[tuple[Known, Tensor]] = []
+
     def predict(known: Known, told: str | float | None) -> Tensor:
-        found = method(known)
-        return found if told is None else with_shares(found, told)
+        if not last or last[0][0] is not known:  # untold and told, a task is predicted once
+            last[:] = [(known, method(known))]
+        return last[0][1] if told is None else with_shares(last[0][1], told)
 
     return predict
 

@@ -23,11 +23,17 @@ class LogisticOnSpan:
 
     def __call__(self, known: Known) -> Tensor:
         """(Q, N) probabilities."""
-        x = unit(torch.cat(known.support)).double()
-        span = torch.linalg.qr(x.T).Q  # (D, M): a fit in M coordinates takes a fraction of the time
-        model = LogisticRegression(C=_C, max_iter=1000).fit((x @ span).numpy(), labels_of(known).numpy())
-        queries = (unit(known.queries).double() @ span).numpy()
-        return torch.from_numpy(model.predict_proba(queries)).float()
+        x, queries = _in_span(unit(torch.cat(known.support)).double(), unit(known.queries).double())
+        model = LogisticRegression(C=_C, max_iter=1000).fit(x.numpy(), labels_of(known).numpy())
+        return torch.from_numpy(model.predict_proba(queries.numpy())).float()
+
+
+def _in_span(x: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates in an orthonormal basis of the rows of x, (M, D): a fit in these takes a fraction of the time."""
+    values, vectors = torch.linalg.eigh(x @ x.T)
+    kept = values > 1e-10 * values[-1]
+    sizes, basis = values[kept].sqrt(), vectors[:, kept]
+    return basis * sizes, queries @ x.T @ basis / sizes
 
 
 class SpreadLabels:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pyro_sib.experiments.other_domains.grid import EVEN
 
-_ROUNDS = 100
+_ROUNDS, _SETTLED = 100, 1e-4
 
 
 def with_shares(probabilities: Tensor, told: str | float) -> Tensor:
@@ -26,9 +26,11 @@ def with_shares(probabilities: Tensor, told: str | float) -> Tensor:
     found = probabilities.double().clamp_min(1e-12).log()
     weights = torch.zeros(found.shape[1], dtype=found.dtype)
     for _ in range(_ROUNDS):
-        shares = (found + weights).softmax(-1).sum(0)
+        shares, before = (found + weights).softmax(-1).sum(0), weights
         if told == EVEN:
             weights = weights - (shares * len(weights) / len(found)).clamp_min(1e-12).log()
         else:
             weights = torch.digamma(float(told) + shares)
+        if float((weights - before).abs().max()) < _SETTLED:
+            break
     return (found + weights).softmax(-1).to(probabilities.dtype)
