@@ -94,6 +94,10 @@ def test_what_is_wrong_is_said_before_anything_heavy_is_imported(tmp_path):
         "none holds no run": ["gold", nowhere, *out],
         "no run (no config.json)": ["calibrate", nowhere, *out],
         "(no config.json)": ["blend", nowhere, nowhere, "--fit-on", nowhere, nowhere, *out],
+        "--domains and --features are both missing": ["domains", *out],
+        "none does not exist": ["domains", "--domains", nowhere, *out],
+        "unknown method 'x'": ["domains", "--features", nowhere, "--methods", "x", *out],
+        "--shots 'x'": ["domains", "--features", nowhere, "--shots", "x", *out],
         "none": ["report", nowhere],
     }
     for (says, line), end in zip(cases.items(), ended(*cases.values()), strict=True):
