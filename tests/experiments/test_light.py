@@ -79,6 +79,12 @@ def test_what_is_wrong_is_said_before_anything_heavy_is_imported(tmp_path):
         ],
         "no learner": ["run", "--learner", nowhere, *out],
         "no feature network": ["run", "--setting", "standard", "--network", nowhere, *out],
+        "lite0 takes pictures of 32": [
+            *("run", "--setting", "standard", "--network", "lite0", "--image-size", "16", *out)
+        ],
+        "--network lite0 is used as it is": [
+            *("run", "--setting", "standard", "--network", "lite0", "--tune-features", *out)
+        ],
         "--learner mini-imagenet-c128f-1shot takes images": [
             *("run", "--learner", "mini-imagenet-c128f-1shot", "--features", nowhere, *out)
         ],
