@@ -57,6 +57,15 @@ def domain_of_pictures(
     Raises:
         InputError: a picture that cannot be read, or too few without copies.
     """
+    return _checked(folder.name, features_of(folder, network, cache, device, say), forms)
+
+
+def features_of(folder: DomainFolder, network: Network, cache: Path, device: torch.device, say: Reporter) -> Split:
+    """Decode a domain's pictures and compute their features, each from the cache where it is there.
+
+    Raises:
+        InputError: a picture that cannot be read.
+    """
     for part in ("images", "banks"):
         check_writable(cache / part, "--cache-dir")
     name = one_line(folder.name)
@@ -70,7 +79,7 @@ def domain_of_pictures(
         bank = build_bank(
             data, network.backbone, device, cache / "banks", pixels=pixels, size=size, on_rows=advance
         )
-    return _checked(folder.name, bank.split(TEST), forms)
+    return bank.split(TEST)
 
 
 def check_folders(folders: Sequence[DomainFolder], network: Network, forms: Sequence[Form]) -> None:

@@ -111,7 +111,7 @@ def test_one_round_is_the_formula():
 def test_what_is_told_of_proportions_enters_the_biases():
     shares = (10, 1, 1)
     told = torch.tensor([[1000.0 * s / 4 for s in shares]], dtype=D64)
-    unknown, y = slanted(60, shares=shares)
+    unknown, _ = slanted(60, shares=shares)
     known, _ = slanted(60, shares=shares, proportions=told)
     even, _ = slanted(60, shares=shares, proportions=torch.full((1, 3), 1000.0, dtype=D64))
     first = [guide(1).probabilities(e, 0)[0][0, :, 0].mean() for e in (known, unknown, even)]
@@ -133,7 +133,10 @@ def test_tasks_of_any_size_are_finite(queries, shots):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("any")
-    domains = {"first": Domain(clusters(5, 20, seed=3), True), "second": Domain(clusters(6, 18, seed=4, features=9))}
+    domains = {
+        "first": Domain(clusters(5, 20, seed=3), True),
+        "second": Domain(clusters(6, 18, seed=4, features=9)),
+    }
     return domains, fit_any(domains, TINY, None, folder / "training.safetensors"), folder
 
 

@@ -79,8 +79,15 @@ def test_a_domain_too_small_is_refused(distribution, message):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"ways": (1,)}, {"shots": ()}, {"shots": (-1,)}, {"queries": (5, 2)}, {"alphas": (-1.0,)}, {"difficulty": 1.0}],
+    [
+        {"ways": (1,)},
+        {"shots": ()},
+        {"shots": (-1,)},
+        {"queries": (5, 2)},
+        {"alphas": (-1.0,)},
+        {"difficulty": 1.0},
+    ],
 )
 def test_a_distribution_that_cannot_be_is_refused(changes):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"needed|shares"):
         TaskDistribution(**changes)

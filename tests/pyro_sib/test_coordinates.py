@@ -9,7 +9,9 @@ from pyro_sib.types import Evidence
 
 
 def pile(points=12, features=30, seed=0):
-    return torch.randn(2, points, features, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 1.0
+    return (
+        torch.randn(2, points, features, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 1.0
+    )
 
 
 def test_all_coordinates_keep_every_distance_of_the_centred_unit_features():
