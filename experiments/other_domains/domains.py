@@ -43,7 +43,7 @@ def measure_domains(settings: DomainsSettings, reporter: Reporter | None = None)
     domains, entrants = _opened(settings, forms, choose_device(settings.device), reporter)
     if settings.told and not all(one.can_be_told for one in entrants):
         reporter.warn(
-            "this version's learners cannot be told of proportions; --told is for the simple methods alone"
+            "a learner of tasks of one size cannot be told of proportions; --told is for the other methods alone"
         )
     path = settings.out / "domains.json"
     record = resumed(path, _determines(settings, forms, domains, entrants), _made())

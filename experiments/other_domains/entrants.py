@@ -1,7 +1,6 @@
 """Whatever is measured on a task: simple methods by name, and saved learners."""
 
 import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +17,7 @@ from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.inference.learner_file import load_learner
 from pyro_sib.inference.settings.card import learner_path
+from pyro_sib.tasks.proportions import UNKNOWN
 
 Predict = Callable[[Known, str | float | None], Tensor]
 """A task, and what is told of the proportions or None -> (Q, N) probabilities."""
@@ -86,17 +86,19 @@ def open_learners(
         classifier = FewShotClassifier(load_learner(name, device), device)
         _check(name, classifier, network, features, reporter)
         digest = hashlib.sha256(learner_path(name).read_bytes()).hexdigest()
-        entrant = Entrant(classifier.card.name, False, _learned(classifier, draws), digest, _takes_proportions())
+        entrant = Entrant(
+            classifier.card.name,
+            False,
+            _learned(classifier, draws),
+            digest,
+            bool(classifier.card.learner.coordinates),
+        )
         for ways in sorted({form.ways for form in forms}):
             _serves(name, entrant, ways, features)
         found.append(replace(entrant, name=_apart(entrant.name, name, [other.name for other in found])))
     if len({entrant.digest for entrant in found}) < len(found):
         raise InputError(f"{argument('learners')} names one learner twice; name each once")
     return found
-
-
-def _takes_proportions() -> bool:
-    return "proportions" in inspect.signature(FewShotClassifier.predict).parameters
 
 
 def _apart(own: str, given: str, others: Sequence[str]) -> str:
@@ -106,8 +108,8 @@ def _apart(own: str, given: str, others: Sequence[str]) -> str:
 def _learned(classifier: FewShotClassifier, draws: int | None) -> Predict:
     def predict(known: Known, told: str | float | None) -> Tensor:
         support = {str(n): rows for n, rows in enumerate(known.support)}
-        more = {} if told is None else {"proportions": told}
-        found = classifier.predict(support, known.queries, draws=draws, seed=known.index, **more)
+        proportions = UNKNOWN if told is None else told
+        found = classifier.predict(support, known.queries, draws=draws, seed=known.index, proportions=proportions)
         return torch.from_numpy(found.probabilities)
 
     return predict
@@ -117,7 +119,7 @@ def _check(
     name: str, classifier: FewShotClassifier, network: Network | None, features: int, reporter: Reporter
 ) -> None:
     card = classifier.card
-    if card.features != features:
+    if card.features != features and not card.learner.coordinates:
         raise InputError(
             f"the learner {name} takes features of {card.features} numbers, but these have {features}; "
             f"name one that was trained on such features, or another {argument('network')}"

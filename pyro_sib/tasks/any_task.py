@@ -87,7 +87,9 @@ class AnyTaskSource:
         shots = int(_pick(own.shots, generator))
         unequal = torch.randint(1, own.most_shots + 1, (ways,), generator=generator).tolist()
         each = int(torch.randint(own.queries[0], own.queries[1] + 1, (), generator=generator))
-        return ways, [shots] * ways if shots else unequal, each * ways, float(_pick(own.alphas, generator))
+        counts = [shots] * ways if shots else unequal
+        left = ways * int(self.domains[which].rows.counts.min()) - sum(counts)  # in the smallest classes
+        return ways, counts, min(each * ways, left), float(_pick(own.alphas, generator))
 
     def _task(
         self, which: int, counts: Sequence[int], queries: int, alpha: float, generator: Generator
@@ -123,13 +125,7 @@ def _pick(values: Sequence[float], generator: Generator) -> float:
 
 
 def _divided(queries: int, ways: int, alpha: float, room: Tensor, generator: Generator) -> list[int]:
-    """How many queries each class has, by largest remainders, none more than there is room for.
-
-    Raises:
-        InputError: the classes together have too few images.
-    """
-    if int(room.sum()) < queries:
-        raise InputError(f"{int(room.sum())} images are left for {queries} queries; lower {argument('queries')}")
+    """How many queries each class has, by largest remainders, none more than there is room for."""
     shares = torch.full((ways,), 1 / ways, dtype=torch.float64)
     if alpha:
         gamma = torch._standard_gamma(torch.full((ways,), alpha, dtype=torch.float64), generator=generator)

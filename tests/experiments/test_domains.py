@@ -16,7 +16,7 @@ from pyro_sib.experiments.domains import DomainsSettings
 from pyro_sib.experiments.other_domains import domains as work
 from pyro_sib.experiments.other_domains.domain import Domain
 from pyro_sib.experiments.other_domains.domains import measure_domains
-from pyro_sib.experiments.other_domains.entrants import Entrant, _takes_proportions
+from pyro_sib.experiments.other_domains.entrants import Entrant
 from pyro_sib.experiments.other_domains.grid import Form
 from pyro_sib.experiments.other_domains.measure import measure_cell, rows_of
 from pyro_sib.experiments.other_domains.methods import METHODS
@@ -248,7 +248,7 @@ def test_the_command_measures_every_cell_and_goes_on_where_it_stopped(settings, 
     record = measure_domains(settings)
     assert [cell.place[0] for cell in record.cells] == ["one"] * 4 + ["two"] * 4
     named = ["class-means", "logistic-regression", "of a test"]
-    told = [f"{name}, told" for name in named[: 2 + _takes_proportions()]]
+    told = [f"{name}, told" for name in named[:2]]
     assert all([row.name for row in cell.rows] == named + told for cell in record.cells)
     text = (settings.out / "domains.md").read_text()
     assert text in capsys.readouterr().out
