@@ -152,7 +152,7 @@ class FewShotClassifier:
         classes = (*self.card.base_classes, *names) if evidence.joint else names
         if isinstance(guide, Baseline):
             return Prediction.of(classes, guide.probabilities(evidence, 0)[0].cpu(), None)
-        theta = guide.iterates(evidence)[-1].expanded()
+        theta = guide.final(evidence).expanded()
         weights = PosteriorWeights(guide.prior, evidence, theta)
         drawn = [weights.draw(draw) for draw in range(draws)]
         each = [probabilities_under(guide.likelihood, evidence, *w)[0] for w in drawn or [weights.means]]
@@ -180,7 +180,7 @@ class FewShotClassifier:
         guide = self.trained.program.guide
         if not isinstance(guide, Guide):
             raise InputError(f"the learner is {self.card.learner.guide}, which has no posterior over weights")
-        theta = guide.iterates(self._evidence(support, queries, 0, proportions))[-1].expanded()
+        theta = guide.final(self._evidence(support, queries, 0, proportions)).expanded()
         return as_distribution(GaussianParameters(theta.loc[0], theta.log_scale[0]))
 
     def _evidence(

@@ -64,14 +64,18 @@ class Guide(Learner):
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0 .. theta^K."""
 
+    def final(self, evidence: Evidence) -> GaussianParameters:
+        """theta^K, which a guide may find without the others."""
+        return self.iterates(evidence)[-1]
+
     def posterior(self, evidence: Evidence) -> dist.TorchDistribution:
         """q(w | evidence): batch (T, N), event (D,)."""
-        return as_distribution(self.iterates(evidence)[-1])
+        return as_distribution(self.final(evidence))
 
     @torch.no_grad()
     def probabilities(self, evidence: Evidence, draws: int, iterates: Sequence[int] = (-1,)) -> list[Tensor]:
         """(T, Q, [B' +] N) for each theta^k asked for, averaged over draws of w; at q's mean with `draws` = 0."""
-        thetas = self.iterates(evidence)
+        thetas = [self.final(evidence)] if tuple(iterates) == (-1,) else self.iterates(evidence)
         count = max(draws, 1)
         found = (predictions(self.prior, self.likelihood, evidence, draws, thetas[k]) for k in iterates)
         return [sum(each) / count for each in found]  # type: ignore[misc]
@@ -83,7 +87,7 @@ class Guide(Learner):
             evidence: the tasks.
             prior: against which the KL is; where psi is latent, p at its draw.
         """
-        return self.iterates(evidence)[-1], None
+        return self.final(evidence), None
 
     def base_logsumexp(self, evidence: Evidence, points: Tensor, attach_prior: bool = False) -> Tensor | None:
         """(T, P, 1) logsumexp of the base classes' logits at their weights' posterior means, in joint tasks."""

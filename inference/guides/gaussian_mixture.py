@@ -1,5 +1,6 @@
 """A Gaussian mixture fitted to each task's whole pile, as a guide for tasks of any size in any domain."""
 
+from collections.abc import Iterator
 from math import log
 from typing import NamedTuple
 
@@ -93,12 +94,21 @@ class GaussianMixtureGuide(Guide):
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0, the labeled examples' class means, and theta after each round, each with its own temperature."""
         pile = self._pile(evidence)
-        known, mixture = self._known(pile, evidence), self._first(pile)
-        found = [self._theta(mixture, pile, known)]
+        known = self._known(pile, evidence)
+        return [self._theta(mixture, pile, known) for mixture in self._rounds(pile, evidence)]
+
+    def final(self, evidence: Evidence) -> GaussianParameters:
+        """Theta after the last round alone."""
+        pile = self._pile(evidence)
+        *_, mixture = self._rounds(pile, evidence)
+        return self._theta(mixture, pile, self._known(pile, evidence))
+
+    def _rounds(self, pile: _Pile, evidence: Evidence) -> Iterator[_Mixture]:
+        mixture = self._first(pile)
+        yield mixture
         for _ in range(self.settings.steps):
             mixture = self._round(mixture, pile, evidence.proportions)
-            found.append(self._theta(mixture, pile, known))
-        return found
+            yield mixture
 
     def _pile(self, evidence: Evidence) -> _Pile:
         x = torch.cat([evidence.support_x, evidence.query_x], dim=1).detach()[..., :-1]
