@@ -79,7 +79,7 @@ def _write(outcome: Outcome, settings: ClassifySettings, classifier: FewShotClas
     record = _record(outcome, settings, classifier, reporter, when)
     write_json(out / RECORD, record)
     with decorations.trying(PAGE):
-        write_text(out / PAGE, report_html(outcome, settings, classifier.card, when))
+        write_text(out / PAGE, report_html(outcome, settings, classifier.card, when[:10]))
     if settings.links:
         with decorations.trying(FOLDER):
             write_links(outcome, out)

@@ -40,10 +40,10 @@ class LeftOut:
     def lines(self) -> list[str]:
         """One for each kind that there is."""
         kinds = (
-            (self.unreadable, "that cannot be read"),
-            (self.known, "of the pile that are labeled ones too, and were taken out of it"),
-            (self.repeated, "labeled twice: copies of others of their class, which count once"),
-            (self.torn, "labeled as two classes, which count for neither"),
+            (self.unreadable, "left out: cannot be read"),
+            (self.known, "left out of the pile: labeled as well"),
+            (self.repeated, "left out of the labeled ones: the same as another of its class"),
+            (self.torn, "left out of the labeled ones: labeled as two classes"),
         )
         counted = [f"{len(found)} picture{'s' * (len(found) > 1)} {said}" for found, said in kinds if found]
         return [*counted, *self.notes]

@@ -42,12 +42,17 @@ class Outcome:
     ask: Tensor
     next: list[int]
 
-    def set_of(self, row: int) -> str:
-        """The names of a picture's prediction set, joined by bars; empty where there are no sets."""
+    def names_in_set(self, row: int) -> tuple[str, ...] | None:
+        """The classes of a picture's prediction set; None where there are no sets."""
         if self.checked.sets is None:
-            return ""
-        names = [n for n, held in zip(self.judged.classes, self.checked.sets[row].tolist(), strict=True) if held]
-        return " | ".join(name.replace("|", "\\|") for name in names) or NO_CLASS
+            return None
+        held = self.checked.sets[row].tolist()
+        return tuple(name for name, inside in zip(self.judged.classes, held, strict=True) if inside)
+
+    def set_of(self, row: int) -> str:
+        """The same in one cell, joined by bars; empty where there are no sets."""
+        names = self.names_in_set(row)
+        return "" if names is None else " | ".join(name.replace("|", "\\|") for name in names) or NO_CLASS
 
 
 def whom_to_ask(judged: Judged, checked: Checked, ask_below: float) -> Tensor:

@@ -30,7 +30,7 @@ def report_html(outcome: Outcome, settings: ClassifySettings, card: LearnerCard,
         raise InputError("report.html needs the package jinja2, which is not installed; install it") from None
     text = resources.files("pyro_sib.experiments.own_pictures").joinpath("report.html.jinja").read_text("utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    page.filters |= {"percent": _percent, "line": one_line}
+    page.filters |= {"percent": _percent, "line": one_line, "wide": _wide}
     return page.from_string(text).render(_content(outcome, settings, card, when))
 
 
@@ -64,6 +64,7 @@ def _content(outcome: Outcome, settings: ClassifySettings, card: LearnerCard, wh
         "at_once": AT_ONCE,
         "left": outcome.left,
         "shown": _SHOWN,
+        "longest": max(float(outcome.composition.high.max()), 0.01),
         "confident": float(judged.probabilities.amax(1).mean()),
     }
 
@@ -111,7 +112,7 @@ def _card(outcome: Outcome, number: int) -> dict[str, Any]:
         "name": _name(row),
         "path": row.name,
         "top": [(judged.classes[c], float(v)) for v, c in zip(values[:2], order[:2].tolist(), strict=True)],
-        "set": outcome.set_of(number),
+        "set": outcome.names_in_set(number),
         "ask": bool(outcome.ask[number]),
     }
 
@@ -130,3 +131,8 @@ def _percent(share: float) -> str:
     if 0 < share < 0.01:
         return "<1%"
     return ">99%" if 0.99 < share < 1 else f"{100 * share:.0f}%"
+
+
+def _wide(share: float) -> str:
+    """A width or a place for a style sheet."""
+    return f"{100 * min(max(share, 0.0), 1.0):.2f}%"
