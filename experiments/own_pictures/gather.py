@@ -59,7 +59,7 @@ def list_sources(settings: ClassifySettings, features: int) -> tuple[Source, Sou
     if settings.labeled.suffix.lower() == ".npz" and settings.labeled.is_file():
         labeled = read_own_features(settings.labeled, "--labeled", features, labeled=True)
     else:
-        labeled = list_labeled(settings.labeled, settings.unlabeled)
+        labeled = list_labeled(settings.labeled, settings.unlabeled, settings.out)
     if settings.unlabeled.suffix.lower() == ".npz" and settings.unlabeled.is_file():
         return labeled, read_own_features(settings.unlabeled, "--unlabeled", features, labeled=False)
     return labeled, list_pile(settings.unlabeled, settings.labeled, settings.out)

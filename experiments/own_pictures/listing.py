@@ -32,17 +32,18 @@ class Listed:
         return len(self.paths)
 
 
-def list_labeled(source: Path, pile: Path) -> Listed:
+def list_labeled(source: Path, pile: Path, out: Path) -> Listed:
     """The labeled pictures of a folder of class folders, or of a csv; classes come in the order of their names.
 
     Args:
         source: of the labeled pictures.
         pile: what lies in it, where it is below `source`, is unlabeled.
+        out: of the results, in which nothing is looked for.
 
     Raises:
         InputError: no class, only one, a class without a picture, or a csv that names a file that is not there.
     """
-    found = _of_csv(source) if source.is_file() else _of_folders(source, pile)
+    found = _of_csv(source) if source.is_file() else _of_folders(source, [pile, out])
     classes = sorted(set(found.labels))
     if len(classes) < 2:
         raise InputError(
@@ -52,10 +53,10 @@ def list_labeled(source: Path, pile: Path) -> Listed:
     return Listed(tuple(found.paths[i] for i in order), tuple(found.labels[i] for i in order), found.passed)
 
 
-def _of_folders(source: Path, pile: Path) -> Listed:
-    outside = _below(pile, source)
+def _of_folders(source: Path, others: list[Path]) -> Listed:
+    apart = [real for real in (_below(other, source) for other in others) if real]
     folders = [Path(entry.path) for entry in list_folder(source) if is_folder(entry) and entry.name[0] != "."]
-    folders = [folder for folder in folders if outside != os.path.realpath(folder)]
+    folders = [folder for folder in folders if os.path.realpath(folder) not in apart]
     if not folders:
         raise InputError(
             f"--labeled {source} holds no class folder; make {source}/CLASS/ for each class and move a few "
@@ -65,8 +66,8 @@ def _of_folders(source: Path, pile: Path) -> Listed:
     labels: list[str] = []
     passed: list[tuple[str, Path]] = []
     for folder in folders:
-        pictures, others = _pictures(folder, [outside] if outside else [])
-        passed += others
+        pictures, odd = _pictures(folder, apart)
+        passed += odd
         if not pictures:
             raise InputError(
                 f"class folder {folder} holds no picture ({', '.join(sorted(endings()))}); add one or remove the "

@@ -239,6 +239,8 @@ def test_pictures_outside_the_class_folders_are_the_pile_of_one_folder(tmp_path,
     page = (one / "out" / "report.html").read_text()
     assert "Every class has one labeled picture" in page
     assert not re.search(r"\bnan\b", re.sub(r'"data:[^"]*"', "", page), re.IGNORECASE)
+    same = classify(settings_for(tmp_path, any_learner, unlabeled=one, out=one / "out"))
+    assert torch.equal(same.judged.probabilities, outcome.judged.probabilities), "results are no class"
     again = classify(settings_for(tmp_path, any_learner, unlabeled=tmp_path, labeled=one, out=one / "out"))
     assert len(again.pile) == 3, "labeled ones are taken out, and results are not looked into"
     assert len(again.left.known) == 3
@@ -263,7 +265,7 @@ def test_features_of_ones_own_need_no_pictures(tmp_path):
     labeled, pile, own = tmp_path / "l.npz", tmp_path / "p.npz", tmp_path / "o.safetensors"
     np.savez(labeled, x=(centres[y] + 0.05 * random.normal(size=(12, 7))).astype(np.float32), y=y)
     np.savez(pile, x=(centres + 0.05 * random.normal(size=(3, 7))).astype(np.float32))
-    save_learner(own, learner())
+    save_learner(own, learner(guide="init-only"))
     settings = settings_for(tmp_path, own, labeled=labeled, unlabeled=pile)
     outcome = classify(settings)
     rows = table(tmp_path / "out")
