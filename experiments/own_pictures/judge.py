@@ -109,8 +109,9 @@ def rehearse(classifier: FewShotClassifier, classes: list[str], proportions: str
     Raises:
         InputError: another number of classes than the learner serves, and the like.
     """
-    row = torch.ones(1, classifier.card.features)
-    classifier.predict(dict.fromkeys(classes, row), row, draws=1, **_known(proportions))
+    rows = torch.randn(len(classes) + 2, 1, classifier.card.features, generator=torch.Generator().manual_seed(0))
+    support = dict(zip(classes, rows, strict=False))
+    classifier.predict(support, rows[len(classes) :, 0], draws=1, **_known(proportions))
 
 
 def _known(proportions: str | dict[str, float]) -> dict[str, Any]:
