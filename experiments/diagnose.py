@@ -13,7 +13,7 @@ from pyro_sib.experiments.options.data import MovedOptions
 from pyro_sib.experiments.options.machine import MachineOptions
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
-from pyro_sib.inference import BASELINES
+from pyro_sib.inference import BASELINES, LEARNERS
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class DiagnoseSettings(MachineOptions, MovedOptions):
             raise InputError(
                 f"{self.run} is a run of {guide}, which has no density over weights and so no k-hat; "
                 f"name a run of a guide, such as sib"
+            )
+        if LEARNERS.declared(guide, "coordinates"):
+            raise InputError(
+                f"{self.run} is a run of {guide}, whose weights are of each task's own coordinates and cannot be "
+                f"laid beside a prior of the features; name a run of another guide, such as sib"
             )
 
 

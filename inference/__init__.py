@@ -35,6 +35,7 @@ GUIDES: Registry["type[Guide]"] = Registry(
         "attentive-neural-process": "attentive_neural_process:AttentiveNeuralProcessGuide",
         "meta-lstm": "meta_lstm:MetaLSTMGuide",
         "gidaris-attention": "gidaris_attention:GidarisAttentionGuide",
+        "gaussian-mixture": "gaussian_mixture:GaussianMixtureGuide",
     },
     below="pyro_sib.inference.guides",
 )

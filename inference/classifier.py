@@ -19,7 +19,9 @@ from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under
 from pyro_sib.inference.program import wants_base_ids
 from pyro_sib.inference.settings.card import SHIPPED, LearnerCard
 from pyro_sib.inference.task_result import Prediction, WeightDraws
+from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.tasks.propagation import Propagation
+from pyro_sib.tasks.proportions import UNKNOWN, Proportions, concentrations
 from pyro_sib.types import Episode, Evidence, GaussianParameters
 
 
@@ -119,7 +121,12 @@ class FewShotClassifier:
 
     @torch.no_grad()
     def predict(
-        self, support: Mapping[str, Examples], queries: Examples, draws: int | None = None, seed: int = 0
+        self,
+        support: Mapping[str, Examples],
+        queries: Examples,
+        draws: int | None = None,
+        seed: int = 0,
+        proportions: Proportions = UNKNOWN,
     ) -> Prediction:
         """Probabilities of the queries' classes.
 
@@ -129,6 +136,9 @@ class FewShotClassifier:
             draws: posterior draws to average; 0 predicts at the posterior's mean. As many as the learner was
                 evaluated with, unless given.
             seed: of the draws; the same seed gives the same bits.
+            proportions: what you know of how the queries divide among the classes: "unknown", "even", the share of
+                each class by its name, or the concentration of a Dirichlet distribution about even shares. Only
+                learners of tasks of any size can be told; they estimate what is unknown.
 
         Raises:
             InputError: no class, a class without an example, no query, examples of the wrong kind or size, or
@@ -137,7 +147,7 @@ class FewShotClassifier:
         draws = self.card.draws if draws is None else draws
         if draws < 0:
             raise InputError(f"draws is {draws}: 0 or more is needed")
-        evidence, guide = self._evidence(support, queries, seed), self.trained.program.guide
+        evidence, guide = self._evidence(support, queries, seed, proportions), self.trained.program.guide
         names = tuple(map(str, support))
         classes = (*self.card.base_classes, *names) if evidence.joint else names
         if isinstance(guide, Baseline):
@@ -152,12 +162,17 @@ class FewShotClassifier:
         return Prediction.of(classes, per_draw, WeightDraws(names, GaussianParameters(loc, scale), w, per_draw))
 
     @torch.no_grad()
-    def posterior(self, support: Mapping[str, Examples], queries: Examples) -> dist.TorchDistribution:
+    def posterior(
+        self, support: Mapping[str, Examples], queries: Examples, proportions: Proportions = UNKNOWN
+    ) -> dist.TorchDistribution:
         """q(w | support, queries), a Pyro distribution with batch (N,) and event (D,).
+
+        A learner of tasks of any size has weights of the task's own coordinates, and a bias, in place of D.
 
         Args:
             support: name of each class -> its labeled examples.
             queries: the unlabeled examples, which take part in the posterior.
+            proportions: as for `predict`.
 
         Raises:
             InputError: as `predict`; or a learner that has no posterior over weights.
@@ -165,10 +180,12 @@ class FewShotClassifier:
         guide = self.trained.program.guide
         if not isinstance(guide, Guide):
             raise InputError(f"the learner is {self.card.learner.guide}, which has no posterior over weights")
-        theta = guide.iterates(self._evidence(support, queries, 0))[-1].expanded()
+        theta = guide.iterates(self._evidence(support, queries, 0, proportions))[-1].expanded()
         return as_distribution(GaussianParameters(theta.loc[0], theta.log_scale[0]))
 
-    def _evidence(self, support: Mapping[str, Examples], queries: Examples, seed: int) -> Evidence:
+    def _evidence(
+        self, support: Mapping[str, Examples], queries: Examples, seed: int, proportions: Proportions
+    ) -> Evidence:
         """The task, T = 1."""
         least = 1 if self.card.learner.joint else 2
         if not isinstance(support, Mapping) or len(support) < least:
@@ -179,6 +196,7 @@ class FewShotClassifier:
             if not len(rows):
                 raise InputError(f"{name} is empty; give at least one example")
         self._check_ways(len(support))
+        known = self._concentrations(proportions, list(map(str, support)))
         found = self._features(given)
         query_x = found.pop("queries")
         labels = torch.cat([torch.full((len(rows),), n) for n, rows in enumerate(found.values())])
@@ -191,11 +209,24 @@ class FewShotClassifier:
             base_ids=torch.arange(base, device=self.device)[None] if wants_base_ids(self.card.learner) else None,
             task_ids=torch.tensor([seed], device=self.device),
             joint=self.card.learner.joint,
+            proportions=known,
         )
+        if self.card.learner.coordinates:
+            return TaskCoordinates(self.card.learner.coordinates).of_evidence(evidence)
         if not self.card.propagation:
             return evidence
         unknown = torch.full((1, len(query_x)), -1, device=self.device)
         return Propagation(self.card.propagation)(Episode.trusted(evidence, unknown)).evidence
+
+    def _concentrations(self, proportions: Proportions, names: list[str]) -> Tensor | None:
+        """(1, N), or None where nothing is known."""
+        found = concentrations(proportions, names)
+        if found is not None and not self.card.learner.coordinates:
+            raise InputError(
+                f"proportions: this learner ({self.card.name}) cannot be told them; leave them out, or take one of "
+                f"tasks of any size, as lite0"
+            )
+        return None if found is None else found[None].to(self.device)
 
     def _check_ways(self, ways: int) -> None:
         own, parts = self.card.learner.ways, self.trained.program.guide.modules()
@@ -209,11 +240,13 @@ class FewShotClassifier:
         """(n, D) of each; all pictures are decoded and go through the network together."""
         found = {name: rows.features for name, rows in given.items() if rows.features is not None}
         pictured = {name: rows for name, rows in given.items() if rows.features is None}
+        size, whose = self.card.features, "this learner's"
+        if self.card.learner.coordinates and found and not pictured:  # serves features of any D, all of one
+            first = next(iter(found))
+            size, whose = found[first].shape[1], f"those of {first}"
         for name, rows in found.items():
-            if rows.shape[1] != self.card.features:
-                raise InputError(
-                    f"{name} has features of {rows.shape[1]} numbers, but this learner's have {self.card.features}"
-                )
+            if rows.shape[1] != size:
+                raise InputError(f"{name} has features of {rows.shape[1]} numbers, but {whose} have {size}")
         if pictured:
             counts = [len(rows) for rows in pictured.values()]
             parts = self._of_pictures([picture for rows in pictured.values() for picture in rows.pictures])

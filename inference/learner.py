@@ -19,6 +19,8 @@ class Learner(nn.Module, ABC):
     """Whether it serves tasks of N classes alone, those of its training, whatever its parts."""
     fixed_steps: int | None = None
     """K of a learner whose number of steps is fixed; None where `GuideSettings.steps` chooses it."""
+    coordinates = False
+    """Whether it takes tasks in coordinates of their own (`TaskCoordinates`), with linear logits."""
     takes_initializer = False
     """Whether it starts from the lambda that `GuideSettings.initializer` names."""
     fixed_initializer: str | None = None

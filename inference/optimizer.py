@@ -22,12 +22,13 @@ class JointAdam(PyroOptim):
     Args:
         parameters: name -> parameter, all of one dtype and on one device; the names key the saved state.
         learning_rate: the first learning rate.
+        clip: norm to which longer gradients are shortened; 0 leaves them.
 
     Raises:
         ValueError: parameters of several dtypes or devices, or made in inference mode.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], learning_rate: float):
+    def __init__(self, parameters: Mapping[str, nn.Parameter], learning_rate: float, clip: float = 0.0):
         self.names = tuple(parameters)
         self.parameters = tuple(parameters.values())
         if any(p.is_inference() for p in self.parameters):
@@ -35,7 +36,7 @@ class JointAdam(PyroOptim):
         if len({(p.dtype, p.device) for p in self.parameters}) != 1:
             raise ValueError("one optimizer holds parameters of one dtype on one device")
         self._known = {id(p) for p in self.parameters}
-        self.learning_rate, self.steps = learning_rate, 0
+        self.learning_rate, self.clip, self.steps = learning_rate, clip, 0
         self.vector = torch.cat([p.detach().flatten() for p in self.parameters])
         self.mean, self.square = torch.zeros_like(self.vector), torch.zeros_like(self.vector)
         for parameter, part in zip(self.parameters, self._parts(self.vector), strict=True):
@@ -65,6 +66,8 @@ class JointAdam(PyroOptim):
 
     def _step(self, gradient: Tensor) -> None:
         self.steps += 1
+        if self.clip:
+            gradient = gradient * (self.clip / gradient.norm().clamp_min(self.clip))
         of_mean, of_square = (1 - beta**self.steps for beta in _BETAS)
         self.mean.lerp_(gradient, 1 - _BETAS[0])
         self.square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])

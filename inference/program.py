@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from pyro_sib.counter_rng import make_key
+from pyro_sib.errors import InputError, argument
 from pyro_sib.features.augment import normalize
 from pyro_sib.inference import Baseline, Guide, learner_named
 from pyro_sib.inference.initializers import needs_base_ids
 from pyro_sib.inference.settings import LearnerSettings, TaskForm
-from pyro_sib.models import PRIORS, CosineCategorical, EmpiricalBayes, Prior, make_prior
+from pyro_sib.models import PRIORS, CosineCategorical, EmpiricalBayes, LinearCategorical, Prior, make_prior
 from pyro_sib.registration import register
 from pyro_sib.types import Episode
 
@@ -34,7 +35,7 @@ class Program:
     model: Callable[[Episode], object]
     guide: Guide | Baseline
     prior: Prior | None
-    likelihood: CosineCategorical | None
+    likelihood: CosineCategorical | LinearCategorical | None
 
     def modules(self) -> dict[str, nn.Module]:
         """By the names under which Pyro knows their parameters."""
@@ -49,13 +50,17 @@ def build_program(
 
     Args:
         settings: of the learner.
-        features: D.
+        features: D; without meaning for a learner of `coordinates`.
         base_weights: (B, D) unit weights of the base classes, or None.
         device: where the parameters live.
 
     Raises:
-        InputError: an unknown name, or a part that needs base classes where there are none.
+        InputError: an unknown name, a part that needs base classes where there are none, or a guide that takes
+            coordinates without them.
     """
+    _check_coordinates(settings)
+    if settings.coordinates:
+        features, base_weights = settings.coordinates + 1, None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(make_key("weights", settings.seed) & (2**63 - 1))
         classes = 0 if base_weights is None else len(base_weights)
@@ -64,9 +69,24 @@ def build_program(
             baseline = learner(form, base_weights, settings.weights).to(device)
             return Program(baseline.model, baseline, None, None)
         prior = make_prior(settings.prior, features, base_weights).to(device)
-        likelihood = CosineCategorical(settings.predictor_scale).to(device)
+        likelihood: CosineCategorical | LinearCategorical = (
+            LinearCategorical() if settings.coordinates else CosineCategorical(settings.predictor_scale)
+        )
+        likelihood = likelihood.to(device)
         guide = learner(settings.inside, form, prior, likelihood, settings.weights).to(device)
     return Program(EmpiricalBayes(prior, likelihood, settings.weights), guide, prior, likelihood)
+
+
+def _check_coordinates(settings: LearnerSettings) -> None:
+    takes = learner_named(settings.guide).coordinates
+    if takes != bool(settings.coordinates):
+        need = "needs tasks in coordinates of their own" if takes else "sees the features themselves"
+        mend = (
+            f"give {argument('coordinates')} 1 or more, as 40" if takes else f"leave {argument('coordinates')} at 0"
+        )
+        raise InputError(f"guide {settings.guide} {need}; {mend}")
+    if settings.coordinates and settings.joint:
+        raise InputError(f"guide {settings.guide} knows no base classes; leave {argument('joint')} out")
 
 
 class FeatureNetwork(nn.Module):

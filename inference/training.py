@@ -84,7 +84,7 @@ class Trainer:
         self.modules, self.settings, self.checkpoint, self.identity = modules, settings, checkpoint, identity
         self.model, self.guide = model, guide
         trained = {name: p for name, p in self._named_parameters() if p.requires_grad}
-        self.optimizer = JointAdam(trained, settings.learning_rate)
+        self.optimizer = JointAdam(trained, settings.learning_rate, settings.clip)
         self.log: list[EpochRecord] = []
         self.best: dict[str, Tensor] = {}
 

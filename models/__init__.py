@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyro_sib.models.gaussian import DiagonalPrior, IsotropicPrior
     from pyro_sib.models.hierarchical import HierarchicalPrior
     from pyro_sib.models.likelihood import CosineCategorical
+    from pyro_sib.models.linear_categorical import LinearCategorical
     from pyro_sib.models.linear_gaussian import LinearGaussian
     from pyro_sib.models.low_rank import LowRankPrior
     from pyro_sib.models.mixture import GaussianMixture, MixturePrior
@@ -31,6 +32,7 @@ else:
             "GaussianMixture": "pyro_sib.models.mixture",
             "HierarchicalPrior": "pyro_sib.models.hierarchical",
             "IsotropicPrior": "pyro_sib.models.gaussian",
+            "LinearCategorical": "pyro_sib.models.linear_categorical",
             "LinearGaussian": "pyro_sib.models.linear_gaussian",
             "LowRankPrior": "pyro_sib.models.low_rank",
             "MixturePrior": "pyro_sib.models.mixture",
@@ -86,6 +88,7 @@ __all__ = [
     "GaussianMixture",
     "HierarchicalPrior",
     "IsotropicPrior",
+    "LinearCategorical",
     "LinearGaussian",
     "LowRankPrior",
     "MixturePrior",

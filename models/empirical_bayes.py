@@ -4,6 +4,7 @@ import pyro
 from torch import Tensor
 
 from pyro_sib.models.likelihood import CosineCategorical
+from pyro_sib.models.linear_categorical import LinearCategorical
 from pyro_sib.models.linear_gaussian import LinearGaussian
 from pyro_sib.models.prior import Prior
 from pyro_sib.objective import ObjectiveWeights
@@ -11,7 +12,7 @@ from pyro_sib.plates import plate
 from pyro_sib.registration import register
 from pyro_sib.types import Episode, Evidence
 
-Likelihood = CosineCategorical | LinearGaussian
+Likelihood = CosineCategorical | LinearCategorical | LinearGaussian
 """A module that is `LikelihoodLike` as well."""
 
 

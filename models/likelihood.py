@@ -59,8 +59,13 @@ class CosineCategorical(nn.Module):
 
     def output_gradient(self, outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
         """softmax(outputs) - onehot(y) over the novel classes; a negative y is a base class, no novel one."""
-        total = torch.logsumexp(outputs, -1, keepdim=True)
-        if base is not None:
-            total = torch.logaddexp(total, base)
-        one_hot = (y[..., None] == torch.arange(outputs.shape[-1], device=y.device)).to(outputs.dtype)
-        return (outputs - total).exp() - one_hot
+        return categorical_gradient(outputs, y, base)
+
+
+def categorical_gradient(outputs: Tensor, y: Tensor, base: Tensor | None = None) -> Tensor:
+    """Gradient of -log p(y | outputs) in the outputs: softmax(outputs) - onehot(y), as in `LikelihoodLike`."""
+    total = torch.logsumexp(outputs, -1, keepdim=True)
+    if base is not None:
+        total = torch.logaddexp(total, base)
+    one_hot = (y[..., None] == torch.arange(outputs.shape[-1], device=y.device)).to(outputs.dtype)
+    return (outputs - total).exp() - one_hot

@@ -42,6 +42,8 @@ class Evidence:
             classes that play novel are left out.
         task_ids: (T,) the tasks' numbers, from which draws at evaluation derive, or None.
         joint: LwoF, i.e. queries are classified among the B' base classes and the N novel ones together.
+        proportions: (T, N) what is known of how the queries divide among the classes, as the concentrations of a
+            Dirichlet distribution, or None where nothing is known.
     """
 
     support_x: Tensor
@@ -51,6 +53,7 @@ class Evidence:
     base_ids: Tensor | None = None
     task_ids: Tensor | None = None
     joint: bool = False
+    proportions: Tensor | None = None
 
     def __post_init__(self) -> None:
         self._check_shapes()
@@ -87,6 +90,8 @@ class Evidence:
             raise ValueError(f"query_x {tuple(self.query_x.shape)} does not fit {tuple(self.support_x.shape)}")
         if self.joint and self.base_ids is None:
             raise ValueError("a joint task needs base_ids")
+        if self.proportions is not None and self.proportions.shape != (tasks, self.ways):
+            raise ValueError(f"proportions {tuple(self.proportions.shape)} do not fit {(tasks, self.ways)}")
         if self.base_ids is not None and self.base_ids.shape[0] != tasks:
             raise ValueError(f"base_ids {tuple(self.base_ids.shape)} does not fit {tasks} tasks")
 
@@ -174,6 +179,12 @@ class Episode:
         parts = {field.name: getattr(self.evidence, field.name) for field in fields(Evidence)}
         evidence = Evidence.trusted(**parts | {"support_x": support_x, "query_x": query_x})
         return Episode.trusted(evidence, self.query_y)
+
+    def to(self, device: torch.device) -> "Episode":
+        """The same tasks on a device."""
+        parts = {field.name: getattr(self.evidence, field.name) for field in fields(Evidence)}
+        there = {name: part.to(device) if isinstance(part, Tensor) else part for name, part in parts.items()}
+        return Episode.trusted(Evidence.trusted(**there), self.query_y.to(device))
 
     def oracle(self) -> "OracleEvidence":
         """The evidence with the labels in it, for guides that measure what the labels would be worth."""

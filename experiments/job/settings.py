@@ -84,6 +84,7 @@ class RunSettings(
             "train_query_balance": said(self.train_query_balance, self.query_balance),
             "train_ways": None if self.train_ways == self.ways else self.train_ways,
             "kl_weight": said(self.kl_weight, KL_WEIGHT),
+            "coordinates": said(self.coordinates, 40) if LEARNERS.declared(self.guide, "coordinates") else None,
         }
         return Job(**vars(self) | filled | {"out": said(self.out, Path("runs") / self._name(filled))})
 
@@ -149,6 +150,8 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
         if self.novel_share and not self.joint:
             raise InputError("--novel-share is for tasks of novel and base queries; add --setting lwof")
         asked = f"--posterior-tasks {self.posterior_tasks}"
+        if self.posterior_tasks and self.coordinates:
+            raise InputError(f"{asked}: {self.guide} has weights of each task's own coordinates; leave it out")
         if self.posterior_tasks and self.guide in BASELINES:
             raise InputError(f"{asked}: {self.guide} has no density over weights; leave it out")
         if self.posterior_tasks and not self.draws:
@@ -191,6 +194,7 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
             joint=self.joint,
             inside=self.guide_settings(features),
             predictor_scale=self.predictor_scale,
+            coordinates=self.coordinates or 0,
             weights=self.weights(),
             seed=self.seed,
         )

@@ -8,6 +8,7 @@ from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.options.tasks import OneSizeTasks
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.inference.program import wants_base_ids
+from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.tasks.episodes import EpisodeSampler, task_key
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.tasks.shape import EpisodeShape
@@ -37,7 +38,7 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
         with renamed(ways=ways):
             sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
         rows = None if base_split is None or not settings.joint else base_split.x.to(device)
-        return TaskSource(sampler, sampler.novel.x.to(device), rows, propagator(settings))
+        return TaskSource(sampler, sampler.novel.x.to(device), rows, propagator(settings), coordinates(settings))
 
     held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}
     trained_on, evaluated_on = settings.train_shape(), settings.shape()
@@ -52,6 +53,11 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
         second = settings.shape(settings.second_balance)
         found["second"] = source(f"evaluate {split}", split, held_out[split], 0, second)
     return found
+
+
+def coordinates(settings: Job) -> TaskCoordinates | None:
+    """In which the learner is given its tasks, where it does not see the features themselves."""
+    return TaskCoordinates(settings.coordinates) if settings.coordinates else None
 
 
 def propagator(settings: OneSizeTasks) -> Propagation | None:

@@ -45,6 +45,7 @@ def _of(card: LearnerCard) -> dict[str, Any]:
         "guide": learner.guide,
         "prior": learner.prior,
         "predictor_scale": learner.predictor_scale,
+        "coordinates": learner.coordinates or None,
         "kl_weight": learner.weights.kl,
         "psi_from_base": learner.weights.base_to_psi,
         "propagation": card.propagation,

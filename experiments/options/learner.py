@@ -72,6 +72,9 @@ class LearnerOptions(StepOptions, XiOptions, GuideOptions):
     initial_scale: float | None = None
     """First standard deviation of q; 0.01, or D^-1/2, the first width of a mixture's components, under that prior
     with its KL counted, unless given."""
+    coordinates: int | None = None
+    """Principal coordinates of a task's own pile in which a guide that takes such tasks is given them; 40, unless
+    given."""
     predictor_scale: float = 10.0
     """First scale of the cosine predictor."""
     kl_step: Literal["explicit", "implicit"] = "implicit"

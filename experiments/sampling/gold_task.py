@@ -23,7 +23,7 @@ from pyro_sib.inference.exact.marginal import span
 from pyro_sib.inference.exact.nuts import Chains, OnDraw, sample
 from pyro_sib.inference.exact.task_posterior import TaskPosterior, given_support
 from pyro_sib.inference.guide import as_distribution
-from pyro_sib.models import CosineCategorical, Prior
+from pyro_sib.models import CosineCategorical, LinearCategorical, Prior
 from pyro_sib.scores.metrics import score
 from pyro_sib.types import Episode, GaussianParameters
 
@@ -45,7 +45,7 @@ class GoldProgram:
 
     guide: Guide
     prior: Prior
-    likelihood: CosineCategorical
+    likelihood: CosineCategorical | LinearCategorical
 
     @staticmethod
     def of(restored: Restored) -> "GoldProgram":

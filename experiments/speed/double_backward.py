@@ -12,7 +12,7 @@ from pyro_sib.cosine import EPSILON
 from pyro_sib.inference.guides.sib import SIBGuide
 from pyro_sib.inference.learner import Learner
 from pyro_sib.inference.program import Program
-from pyro_sib.models.gaussian import DiagonalPrior
+from pyro_sib.models import CosineCategorical, DiagonalPrior
 from pyro_sib.types import Evidence, GaussianParameters
 
 
@@ -38,7 +38,7 @@ class DoubleBackwardLearner(Learner):
         guide, prior, likelihood = self.parts[0].guide, self.parts[0].prior, self.parts[0].likelihood
         assert isinstance(guide, SIBGuide)
         assert prior is not None
-        assert likelihood is not None
+        assert isinstance(likelihood, CosineCategorical)
         w = unroll(self.parts[0], evidence).loc
         if (ids := evidence.joint_base_ids) is not None:
             w = torch.cat([prior.base_locs(ids), w], dim=1)
@@ -50,7 +50,7 @@ def unroll(program: Program, evidence: Evidence) -> GaussianParameters:
     guide, prior, likelihood = program.guide, program.prior, program.likelihood
     assert isinstance(guide, SIBGuide)
     assert prior is not None
-    assert likelihood is not None
+    assert isinstance(likelihood, CosineCategorical)
     scale, kl, queries = likelihood.scale.detach(), guide.weights.of(evidence).per_nat, evidence.query_x
     loc, log_scale = guide.initializer(evidence)
     base = None

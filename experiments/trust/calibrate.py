@@ -165,14 +165,14 @@ def _predict(
     parts: list[list[TaskScores]] = [[] for _ in predictors]
     known: list[dict[str, list[Tensor]]] = [{s: [] for s in SCORES} for _ in predictors]
     unknown: list[dict[str, list[Tensor]]] = [{s: [] for s in SCORES} for _ in predictors]
-    bare = replace(source, propagation=None)
+    bare = replace(source, propagation=None, coordinates=None)
     for indices in torch.arange(tasks).split(batch_size):
         episode = source.episodes(indices)
         own = source.sampler.novel.y[source.sampler.sample(indices).support[:, :: source.sampler.shape.shots]]
         shape, ids = source.sampler.shape, episode.evidence.joint_base_ids
         rows = unknown_rows(source.sampler.novel, own, indices, shape.ways * shape.queries)
         mixed = with_unknown(bare.episodes(indices), source.novel[rows.to(source.novel.device)])
-        mixed = mixed if source.propagation is None else source.propagation(mixed)
+        mixed = source.prepared(mixed)
         queries = episode.evidence.queries
         for i, predictor in enumerate(predictors):
             draws = predictor(guide, guide.sees(episode))

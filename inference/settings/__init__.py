@@ -5,6 +5,7 @@ from typing import Literal
 
 from pyro_sib.errors import InputError, argument
 from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.typed_json import LATER
 
 SCALES = (1e-12, 1e6)
 """Of q at the start: its square and its precision must stay far from what single precision cannot hold."""
@@ -115,6 +116,8 @@ class LearnerSettings:
         predictor_scale: first scale of the cosine predictor.
         weights: of the ELBO's two terms.
         seed: of the first parameters.
+        coordinates: principal coordinates of each task's own pile that the learner sees in place of the features
+            (`TaskCoordinates`), for a guide that takes them; 0 for one that sees the features.
     """
 
     guide: str = "sib"
@@ -125,3 +128,4 @@ class LearnerSettings:
     predictor_scale: float = 10.0
     weights: ObjectiveWeights = field(default_factory=ObjectiveWeights)
     seed: int = 0
+    coordinates: int = field(default=0, metadata=LATER)

@@ -13,7 +13,7 @@ from pyro_sib.files import read_meta
 from pyro_sib.inference.settings import LearnerSettings
 from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.shipped import WEIGHTS, find_file
-from pyro_sib.tasks.shape import check_strength
+from pyro_sib.tasks.shape import TaskDistribution, check_strength
 from pyro_sib.typed_json import LATER, TypedReader
 
 FORMAT = 2
@@ -61,12 +61,14 @@ class TaskSettings:
         shots: labeled examples of each (S).
         queries: unlabeled examples of each.
         balance: how the queries are spread over the classes: balanced, dirichlet:ALPHA or mixed:ALPHA.
+        any: the distribution of a learner trained on tasks of many sizes, for which the others do not count.
     """
 
     ways: int
     shots: int
     queries: int
     balance: str = "balanced"
+    any: TaskDistribution | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """How long and how fast SVI trains, and by what objective."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import cos, pi
 from typing import TYPE_CHECKING
 
 from pyro_sib.errors import InputError, argument
 from pyro_sib.on_demand import Registry
+from pyro_sib.typed_json import LATER
 
 if TYPE_CHECKING:
     from pyro.infer import Trace_ELBO
@@ -44,6 +45,7 @@ class TrainSettings:
         objective: "trace" (`Trace_ELBO`) or "mean-field" (`TraceMeanField_ELBO`).
         particles: draws of w a step.
         seed: of every draw.
+        clip: norm to which longer gradients of all parameters together are shortened; 0 leaves them.
     """
 
     iterations: int = 60_000
@@ -54,6 +56,7 @@ class TrainSettings:
     objective: str = "trace"
     particles: int = 1
     seed: int = 0
+    clip: float = field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name in ("iterations", "epochs", "batch_size", "particles"):
@@ -63,6 +66,8 @@ class TrainSettings:
             raise InputError(
                 f"{argument('learning_rate')} {self.learning_rate}: a finite positive number is needed"
             )
+        if not 0 <= self.clip < float("inf"):
+            raise InputError(f"{argument('clip')} {self.clip}: a finite number of 0 or more is needed")
         if self.epochs > self.iterations:
             raise InputError(f"{self.epochs} epochs of {self.iterations} iterations: an epoch needs one at least")
         for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES)):

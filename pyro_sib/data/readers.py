@@ -88,6 +88,46 @@ def read_images(
     found = _held_out(whole)
     name = NAME if is_mini_imagenet(whole.parts, form.own_files) else form.name
     image_size = min(image_size, (at_most or {}).get(name, image_size))
+    data = _decoded(name, found, BASE in whole.parts, image_size, cache_dir, progress, fit)
+    passed = (*found.passed, *_beside(root, found))
+    return replace(data, notes=found.notes + data.notes, skipped=summarize(passed, root))
+
+
+def read_new_classes(
+    root: Path,
+    found: Found,
+    image_size: int,
+    cache_dir: Path,
+    progress: Progress | None = None,
+    fit: Fit = "squash",
+) -> DataSet:
+    """Decode the images of classes that all are new, in a listing of `test` alone, or take them from the cache.
+
+    Args:
+        root: folder that the names of what was not read are relative to.
+        found: the listing, and what it passed over.
+        image_size: side S in pixels.
+        cache_dir: folder of the decoded images.
+        progress: told (images done, images in all) while decoding.
+        fit: how images of another shape become squares.
+
+    Raises:
+        InputError: an image that cannot be read, a class that is all copies, or a cache that cannot be written.
+    """
+    data = _decoded("folders", _held_out(found), False, image_size, cache_dir, progress, fit)
+    return replace(data, notes=found.notes + data.notes, skipped=summarize(found.passed, root))
+
+
+def _decoded(
+    name: str,
+    found: Found,
+    own_cut: bool,
+    image_size: int,
+    cache_dir: Path,
+    progress: Progress | None,
+    fit: Fit,
+) -> DataSet:
+    """The listed images as a checked data set of that name."""
     parts = {part: found.parts[part] for part in SPLITS if part in found.parts}
     total, done = sum(len(part.y) for part in parts.values()), 0
 
@@ -107,13 +147,11 @@ def read_images(
             part: Split(images.pop(part), torch.from_numpy(listing.y), listing.class_names)
             for part, listing in parts.items()
         }
-        data = assemble(name, splits, found.base_holdout, own_cut=BASE in whole.parts)
+        data = assemble(name, splits, found.base_holdout, own_cut=own_cut)
         return replace(data, notes=census.notes() + data.notes)
 
     key = cache_key(parts, image_size, f"{name}: {found.base_holdout}" + ", cropped" * (fit == "crop"))
-    data = cached(Path(cache_dir), key, build)
-    passed = (*found.passed, *_beside(root, found))
-    return replace(data, notes=found.notes + data.notes, skipped=summarize(passed, root))
+    return cached(Path(cache_dir), key, build)
 
 
 def _form(root: Path) -> Form:

@@ -74,6 +74,46 @@ class EpisodeShape:
                 raise InputError(f"{argument(name)} {getattr(self, name)}: {least} or more is needed")
 
 
+@dataclass(frozen=True)
+class TaskDistribution:
+    """Tasks of many sizes, of which each batch of training draws one.
+
+    Attributes:
+        ways: numbers of classes (N), each as likely.
+        shots: labeled examples of each class; 0 stands for unequal numbers, each from 1 to `most_shots`.
+        most_shots: of a class in a task of unequal numbers.
+        queries: least and most queries of a class on average; classes may have none.
+        alphas: concentrations of the Dirichlet that the proportions are drawn from; 0 stands for even ones.
+        told: share of batches whose proportions the learner is told.
+        difficulty: most of the weight with which a task's images are mixed with others of their domain; each task
+            draws its own. A feature network knows the classes it was trained on far better than any others.
+        pool: least and most images that those others are from.
+    """
+
+    ways: tuple[int, ...] = (2, 3, 5, 5, 5, 8, 10, 10, 15, 20)
+    shots: tuple[int, ...] = (1, 1, 2, 5, 10, 0)
+    most_shots: int = 10
+    queries: tuple[int, int] = (3, 15)
+    alphas: tuple[float, ...] = (0.0, 5.0, 2.0, 1.0, 0.5)
+    told: float = 0.3
+    difficulty: float = 0.8
+    pool: tuple[int, int] = (5, 40)
+
+    def __post_init__(self) -> None:
+        if not self.ways or min(self.ways) < 2:
+            raise InputError(f"{argument('ways')} {self.ways}: numbers of 2 or more are needed")
+        if not self.shots or min(self.shots) < 0 or self.most_shots < 1:
+            raise InputError(
+                f"{argument('shots')} {self.shots}: numbers of 1 or more, or 0 for unequal, are needed"
+            )
+        if not 1 <= self.queries[0] <= self.queries[1]:
+            raise InputError(f"{argument('queries')} {self.queries}: least and most, of 1 or more, are needed")
+        if not self.alphas or any(alpha and not ALPHAS[0] <= alpha <= ALPHAS[1] for alpha in self.alphas):
+            raise InputError(f"{argument('alphas')} {self.alphas}: 0, or {ALPHAS[0]:g} to {ALPHAS[1]:g} is needed")
+        if not (0 <= self.told <= 1 and 0 <= self.difficulty < 1):
+            raise InputError(f"{argument('told')} and {argument('difficulty')} are shares from 0 to 1")
+
+
 def check_strength(strength: float) -> None:
     """Refuse what is no strength of embedding propagation.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.tasks.episodes import EpisodeIndex, EpisodeSampler, gather
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.types import Episode
@@ -22,12 +23,14 @@ class TaskSource:
         novel: (n, ...) rows of the sampler's novel split, on the device of the computation.
         base: (m, ...) rows of its base split, or None.
         propagation: what becomes of each task's features before anything sees them, or None.
+        coordinates: in which the tasks are given after that, or None for the features themselves.
     """
 
     sampler: EpisodeSampler
     novel: Tensor
     base: Tensor | None
     propagation: Propagation | None = None
+    coordinates: TaskCoordinates | None = None
 
     def episodes(self, indices: Tensor) -> Episode:
         """(T,) task numbers -> those tasks."""
@@ -39,7 +42,13 @@ class TaskSource:
 
     def _gathered(self, index: EpisodeIndex) -> Episode:
         episode = gather(index, self.novel, self.base, self.sampler.shape)
-        return episode if self.propagation is None else self.propagation(episode)
+        return self.prepared(episode)
+
+    def prepared(self, episode: Episode) -> Episode:
+        """Tasks of the features as a learner is given them."""
+        for step in (self.propagation, self.coordinates):
+            episode = episode if step is None else step(episode)
+        return episode
 
     def fitting_batch(self) -> int:
         """Tasks whose features stay in a processor's cache while K steps pass over them; many on a GPU."""

@@ -79,6 +79,12 @@ def test_what_is_wrong_is_said_before_anything_heavy_is_imported(tmp_path):
         ],
         "no learner": ["run", "--learner", nowhere, *out],
         "no feature network": ["run", "--setting", "standard", "--network", nowhere, *out],
+        "lite0 takes pictures of 32": [
+            *("run", "--setting", "standard", "--network", "lite0", "--image-size", "16", *out)
+        ],
+        "--network lite0 is used as it is": [
+            *("run", "--setting", "standard", "--network", "lite0", "--tune-features", *out)
+        ],
         "--learner mini-imagenet-c128f-1shot takes images": [
             *("run", "--learner", "mini-imagenet-c128f-1shot", "--features", nowhere, *out)
         ],
@@ -98,6 +104,10 @@ def test_what_is_wrong_is_said_before_anything_heavy_is_imported(tmp_path):
         "--learner nobody": [
             *("classify", "--labeled", str(tmp_path), "--unlabeled", str(tmp_path), "--learner", "nobody", *out)
         ],
+        "--domains and --features are both missing": ["domains", *out],
+        "none does not exist": ["domains", "--domains", nowhere, *out],
+        "unknown method 'x'": ["domains", "--features", nowhere, "--methods", "x", *out],
+        "--shots 'x'": ["domains", "--features", nowhere, "--shots", "x", *out],
         "none": ["report", nowhere],
     }
     for (says, line), end in zip(cases.items(), ended(*cases.values()), strict=True):

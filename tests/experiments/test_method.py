@@ -41,6 +41,7 @@ OTHERS = {
     "fit_steps": 7,
     "initial_scale": 0.5,
     "predictor_scale": 5.0,
+    "coordinates": 20,
     "kl_step": "explicit",
     "psi_from_base": False,
     "epochs": 3,

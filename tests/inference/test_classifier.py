@@ -42,6 +42,8 @@ def learner(pictures: bool = False, propagation: float = 0.0, kl: float = 0.01, 
         "weights": ObjectiveWeights(kl),
         "inside": GuideSettings(steps=2),
     } | changes
+    if LEARNERS[choices["guide"]].coordinates:
+        choices["coordinates"] = 5
     settings = LearnerSettings(**choices)
     base = unit(torch.randn(BASE, features, generator=torch.Generator().manual_seed(0)))
     program = build_program(settings, features, base, CPU)

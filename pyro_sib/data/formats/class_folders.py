@@ -27,13 +27,22 @@ def read_class_folders(root: Path) -> Found:
     folders = [entry.name for entry in list_folder(root) if is_folder(entry)]
     splits = find_splits(((name, name) for name in folders), root)
     passed: list[tuple[str, Path]] = []
-    parts = {part: _read_folder(root / name, passed) for part, name in splits.items()}
+    parts = {part: list_classes(root / name, passed) for part, name in splits.items()}
     nested = sum(len(Path(path).relative_to(root).parts) > 3 for listing in parts.values() for path in listing.rows)
     notes = (f"{nested} pictures in subfolders of class folders read as of those classes",) if nested else ()
     return Found(parts, passed=tuple(passed), notes=notes, used=tuple(splits.values()))
 
 
-def _read_folder(folder: Path, passed: list[tuple[str, Path]]) -> Listing:
+def list_classes(folder: Path, passed: list[tuple[str, Path]]) -> Listing:
+    """List the images of a folder of class folders, in the order of names.
+
+    Args:
+        folder: holds a folder for each class.
+        passed: takes the reasons and paths of what is not read.
+
+    Raises:
+        InputError: no class folder, or a class without images.
+    """
     classes: list[Path] = []
     for entry in list_folder(folder):
         if entry.name.startswith("."):

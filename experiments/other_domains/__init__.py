@@ -1,0 +1,1 @@
+"""Learners and simple methods measured on domains that nobody trained on."""

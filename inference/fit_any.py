@@ -1,0 +1,139 @@
+"""Train a learner for tasks of any size on several domains: the engine of `experiments.train_any`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyro_sib.counter_rng import make_key
+from pyro_sib.data import BASE_TRAIN
+from pyro_sib.data.fingerprint import fingerprint
+from pyro_sib.inference.guide import Guide
+from pyro_sib.inference.learner_file import TrainedLearner
+from pyro_sib.inference.program import build_program
+from pyro_sib.inference.settings import GuideSettings, LearnerSettings
+from pyro_sib.inference.settings.card import LearnerCard, PictureSettings, TaskSettings
+from pyro_sib.inference.settings.training import TrainSettings
+from pyro_sib.inference.training import Trainer
+from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
+from pyro_sib.tasks.any_task import AnyTaskSource, Domain
+from pyro_sib.tasks.coordinates import TaskCoordinates
+from pyro_sib.tasks.shape import TaskDistribution
+from pyro_sib.tensor_files import digest
+from pyro_sib.types import Episode
+
+_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class AnySettings:
+    """How a learner for tasks of any size is trained.
+
+    Attributes:
+        guide: one that takes tasks in coordinates of their own.
+        steps: K, rounds of the guide.
+        coordinates: principal coordinates of a task's pile.
+        kl_weight: weight of the KL per number of w against a query's mean log likelihood.
+        tasks: the distribution of training tasks.
+        training: how long and how fast.
+        select_batches: batches of held-out tasks by whose mean log likelihood the best epoch is chosen.
+    """
+
+    guide: str = "gaussian-mixture"
+    steps: int = 6
+    coordinates: int = 40
+    kl_weight: float = KL_WEIGHT
+    tasks: TaskDistribution = field(default_factory=TaskDistribution)
+    training: TrainSettings = field(
+        default_factory=lambda: TrainSettings(1200, 12, learning_rate=3e-3, schedule="cosine", clip=1.0)
+    )
+    select_batches: int = 60
+
+    def learner(self) -> LearnerSettings:
+        """What builds the program."""
+        return LearnerSettings(
+            guide=self.guide,
+            inside=GuideSettings(steps=self.steps),
+            weights=ObjectiveWeights(self.kl_weight, False, self.training.iterations * self.training.batch_size),
+            seed=self.training.seed,
+            coordinates=self.coordinates,
+        )
+
+
+def fit_any(
+    domains: Mapping[str, Domain],
+    settings: AnySettings,
+    pictures: PictureSettings | None,
+    checkpoint: Path,
+    backbone: nn.Module | None = None,
+    device: torch.device | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_epoch: Callable[[Any], None] = lambda record: None,
+) -> TrainedLearner:
+    """Train on tasks of any size, the domains taken in turn; the best epoch is that of the least held-out loss.
+
+    The loss of selection is the mean over tasks of a query's -log p(y), averaged over draws of w: a proper score,
+    so that an epoch is chosen for its probabilities as well as for its accuracy.
+
+    Args:
+        domains: by name; the first names the features' D.
+        settings: how.
+        pictures: how pictures become features, for the learner's file, or None for features of one's own.
+        checkpoint: file of the training's state, from which an interrupted one goes on.
+        backbone: the feature network, or None.
+        device: where it computes.
+        on_progress: told the iterations that are done, and all.
+        on_epoch: told each epoch's record.
+
+    Raises:
+        InputError: a domain too small for the tasks, or a checkpoint of another training.
+    """
+    device, training = device or torch.device("cpu"), settings.training
+    content = {name: fingerprint({BASE_TRAIN: domain.rows}) for name, domain in domains.items()}
+    coordinates = TaskCoordinates(settings.coordinates)
+
+    def source(purpose: str) -> AnyTaskSource:
+        key = make_key("any task", purpose, digest(content), training.seed)
+        return AnyTaskSource(tuple(domains.values()), settings.tasks, coordinates, key)
+
+    train, select, learner = source("train"), source("select"), settings.learner()
+    features = next(iter(domains.values())).rows.x.shape[1]
+    program = build_program(learner, features, None, device)
+    guide = program.guide
+    assert isinstance(guide, Guide)
+    identity = digest(content, asdict(learner), asdict(settings.tasks), settings.select_batches)
+    trainer = Trainer(program.model, guide, program.modules(), training, checkpoint, identity)
+    chosen_on = [select.batch(i, training.batch_size) for i in range(settings.select_batches)]
+    trainer.run(
+        lambda iteration: train.batch(iteration, training.batch_size).to(device),
+        lambda: -sum(held_out_loss(guide, episode.to(device)) for episode in chosen_on) / len(chosen_on),
+        on_progress,
+        on_epoch,
+    )
+    for module in program.modules().values():
+        module.eval().requires_grad_(False)
+    card = LearnerCard(
+        name=f"{settings.guide} for tasks of any size, on {', '.join(domains)}",
+        learner=learner,
+        features=features,
+        pictures=pictures,
+        propagation=0.0,
+        base_classes=(),
+        tasks=TaskSettings(5, 5, 15, any=settings.tasks),
+        training=training,
+        draws=_DRAWS,
+        data={"name": ", ".join(domains), "fingerprint": digest(content)},
+        measured=(),
+        made={},
+    )
+    return TrainedLearner(program, backbone, None, card)
+
+
+def held_out_loss(guide: Guide, episode: Episode) -> float:
+    """The mean over tasks and queries of -log p(y), nats, p averaged over draws of w."""
+    probabilities = guide.probabilities(guide.sees(episode), _DRAWS)[0]
+    right = probabilities.gather(-1, episode.query_y[..., None]).clamp_min(1e-9)
+    return float(-right.log().mean())

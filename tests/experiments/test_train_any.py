@@ -1,0 +1,76 @@
+"""The command that trains a learner for tasks of any size, from pictures to its file, and what measures it."""
+
+import pytest
+
+from pyro_sib.errors import InputError
+from pyro_sib.experiments.domains import DomainsSettings
+from pyro_sib.experiments.other_domains.domains import measure_domains
+from pyro_sib.experiments.other_domains.train_any import train_any
+from pyro_sib.experiments.train_any import TrainAnySettings
+from pyro_sib.inference.classifier import FewShotClassifier
+from tests.experiments.test_domains import pictures
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    pictures(folder / "near", classes=3, count=14)
+    pictures(folder / "far", classes=4, count=14)
+    return folder
+
+
+def test_from_pictures_to_a_learner_that_is_measured_and_told(folders, tmp_path):
+    settings = TrainAnySettings(
+        domains=(folders,),
+        network="mini-imagenet-c64f",
+        iterations=4,
+        epochs=2,
+        coordinates=6,
+        cache_dir=tmp_path / "cache",
+        out=tmp_path / "out",
+    )
+    path = train_any(settings)
+    before = path.read_bytes()
+    learner = FewShotClassifier.load(path)
+    assert learner.card.learner.guide == "gaussian-mixture"
+    assert learner.card.made["command"].startswith("python -m experiments.train_any --network mini-imagenet-c64f")
+    assert str(folders) not in str(learner.card), "no path of a machine in a file that is passed on"
+    assert learner.card.pictures.image_size == 84
+    train_any(settings)
+    assert path.read_bytes() == before
+    record = measure_domains(
+        DomainsSettings(
+            domains=(folders / "near",),
+            network="mini-imagenet-c64f",
+            learners=(str(path),),
+            methods=("class-means",),
+            ways=(3,),
+            shots=("2",),
+            balances=("dirichlet:2",),
+            queries=3,
+            tasks=2,
+            told=True,
+            cache_dir=tmp_path / "cache",
+            out=tmp_path / "measured",
+        )
+    )
+    names = [row.name for row in record.cells[0].rows]
+    assert [name.endswith("told") for name in names] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domains": ()}, "--domains and --known are both missing"),
+        ({"known": "nowhere"}, "--known .*nowhere is no folder"),
+        ({"network": "none"}, "no feature network none"),
+        ({"iterations": 0}, "--iterations 0"),
+        ({"difficulty": 1.0}, "--difficulty 1"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(folders, tmp_path, changes, message):
+    given = {"domains": (folders,)} | changes
+    if "known" in given:
+        given["known"] = tmp_path / given["known"]
+    with pytest.raises(InputError, match=message):
+        TrainAnySettings(**given).check()

@@ -1,0 +1,172 @@
+"""The mixture guide: EM's own properties, and how it reads and serves tasks of any size."""
+
+import math
+
+import pytest
+import torch
+
+from pyro_sib.inference import GuideSettings, TaskForm
+from pyro_sib.inference.classifier import FewShotClassifier
+from pyro_sib.inference.fit_any import AnySettings, fit_any
+from pyro_sib.inference.guides.gaussian_mixture import GaussianMixtureGuide
+from pyro_sib.inference.learner_file import load_learner, save_learner
+from pyro_sib.inference.settings.training import TrainSettings
+from pyro_sib.models import DiagonalPrior, LinearCategorical
+from pyro_sib.objective import ObjectiveWeights
+from pyro_sib.tasks.any_task import Domain
+from pyro_sib.tasks.coordinates import TaskCoordinates
+from pyro_sib.tasks.shape import TaskDistribution
+from pyro_sib.types import Evidence
+from tests.worlds import clusters
+
+TINY = AnySettings(
+    steps=3,
+    coordinates=4,
+    tasks=TaskDistribution(ways=(2, 4), shots=(1, 3, 0), most_shots=4, queries=(2, 5)),
+    training=TrainSettings(12, 3, batch_size=2, learning_rate=1e-2, schedule="cosine"),
+    select_batches=4,
+)
+D64 = torch.float64
+
+
+def guide(steps=8, features=9):
+    torch.manual_seed(0)
+    return (
+        GaussianMixtureGuide(
+            GuideSettings(steps=steps),
+            TaskForm(features, 3),
+            DiagonalPrior(features),
+            LinearCategorical(),
+            ObjectiveWeights(0.01),
+        )
+        .double()
+        .eval()
+    )
+
+
+def slanted(queries=60, seed=1, proportions=None, shares=(1, 1, 1), shots=1):
+    """Three classes of pictures whose features vary most in directions that say nothing of the class."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = [queries * s // sum(shares) for s in shares]
+    y = torch.cat([torch.arange(3).repeat(shots), torch.arange(3).repeat_interleave(torch.tensor(counts))])
+    x = 0.1 * torch.randn(1, len(y), 30, generator=generator, dtype=D64)
+    x[..., :3] += 0.8 * torch.eye(3, dtype=D64)[y]
+    x[..., 3:8] += 0.5 * torch.randn(1, len(y), 5, generator=generator, dtype=D64)
+    x[..., 29] += 3.0
+    evidence = Evidence(x[:, : 3 * shots], y[None, : 3 * shots], x[:, 3 * shots :], 3, proportions=proportions)
+    return TaskCoordinates(8).of_evidence(evidence), y[None, 3 * shots :]
+
+
+@torch.no_grad()
+def accuracy(steps, evidence, y):
+    return float((guide(steps).probabilities(evidence, 0)[0].argmax(-1) == y).double().mean())
+
+
+def test_the_pile_shows_which_direction_is_noise():
+    """Class means are lost in the noise's direction; the covariance of the pile finds it out."""
+    found = [[accuracy(k, *slanted(90, seed=s, shots=3)) for s in range(6)] for k in (0, 3)]
+    start, after = (sum(each) / 6 for each in found)
+    assert after > start + 0.08
+
+
+@torch.no_grad()
+def test_rounds_come_to_rest():
+    evidence, _ = slanted()
+    last, before = guide(60).iterates(evidence)[-1].loc, guide(60).iterates(evidence)[-2].loc
+    torch.testing.assert_close(last, before, rtol=1e-3, atol=1e-4)
+    assert len(guide(60).iterates(evidence)) == 61
+
+
+@torch.no_grad()
+def test_one_round_is_the_formula():
+    """The M-step of one round from theta^0, written out for one task with plain loops."""
+    evidence, _ = slanted(9)
+    g = guide(1)
+    own = {name: float(p) for name, p in g.learned.items()}
+    x = torch.cat([evidence.support_x, evidence.query_x], 1)[0, :, :-1]
+    means = [x[i] for i in range(3)]
+    p = torch.stack([-math.exp(own["sharpness"]) * (x[3:] - m).square().sum(-1) for m in means], -1).softmax(-1)
+    r = torch.cat([torch.eye(3, dtype=D64), p / (1 + math.exp(-own["discount"]))])
+    scatter = torch.zeros(8, 8, dtype=D64)
+    for c in range(3):
+        centre = (r[:, c, None] * x).sum(0) / r[:, c].sum()
+        for i in range(len(x)):
+            scatter += r[i, c] * torch.outer(x[i] - centre, x[i] - centre)
+    scatter /= r.sum()
+    s = 1 / (1 + math.exp(-own["shrinkage"]))
+    sigma = (1 - s) * scatter + (s * scatter.diagonal().mean() + 1e-5) * torch.eye(8, dtype=D64)
+    logits, t = [], math.exp(own["temper"])
+    shares = p.sum(0) + math.exp(own["concentration"])
+    for c in range(3):
+        mean = (r[:, c, None] * x).sum(0) / (r[:, c].sum() + math.exp(own["pull"]))
+        v = torch.linalg.solve(sigma, mean)
+        logits.append(t * (x[3:] @ v - 0.5 * mean @ v) + (shares[c] / shares.sum()).log())
+    expected = torch.stack(logits, -1)
+    found = g.likelihood.logits(g.iterates(evidence)[-1].loc, evidence.query_x)[0]
+    ratio = found / expected  # the temperature, one for the task
+    torch.testing.assert_close(ratio, ratio[:1, :1].expand_as(ratio))
+
+
+@torch.no_grad()
+def test_what_is_told_of_proportions_enters_the_biases():
+    shares = (10, 1, 1)
+    told = torch.tensor([[1000.0 * s / 4 for s in shares]], dtype=D64)
+    unknown, _ = slanted(60, shares=shares)
+    known, _ = slanted(60, shares=shares, proportions=told)
+    even, _ = slanted(60, shares=shares, proportions=torch.full((1, 3), 1000.0, dtype=D64))
+    first = [guide(1).probabilities(e, 0)[0][0, :, 0].mean() for e in (known, unknown, even)]
+    assert first[0] > first[1] > first[2]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("queries", [1, 2, 400])
+@pytest.mark.parametrize("shots", [1, 3])
+def test_tasks_of_any_size_are_finite(queries, shots):
+    x = torch.randn(1, 3 * shots + queries, 20, dtype=D64)
+    evidence = Evidence(x[:, : 3 * shots], torch.arange(3).repeat(shots)[None], x[:, 3 * shots :], 3)
+    evidence = TaskCoordinates(8).of_evidence(evidence)
+    theta = guide().iterates(evidence)[-1]
+    assert theta.loc.isfinite().all()
+    assert theta.log_scale.isfinite().all()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    domains = {
+        "first": Domain(clusters(5, 20, seed=3), True),
+        "second": Domain(clusters(6, 18, seed=4, features=9)),
+    }
+    return domains, fit_any(domains, TINY, None, folder / "training.safetensors"), folder
+
+
+def test_training_resumes_to_the_same_bits(trained, tmp_path):
+    domains, learner, _ = trained
+    stop = RuntimeError("interrupted")
+
+    def interrupted(record):
+        if record.epoch == 2:
+            raise stop
+
+    checkpoint = tmp_path / "training.safetensors"
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fit_any(domains, TINY, None, checkpoint, on_epoch=interrupted)
+    again = fit_any(domains, TINY, None, checkpoint)
+    for name, value in learner.program.guide.state_dict().items():
+        assert torch.equal(value, again.program.guide.state_dict()[name]), name
+
+
+def test_the_learner_serves_features_of_any_size_and_what_it_is_told(trained, tmp_path):
+    path = tmp_path / "learner.safetensors"
+    save_learner(path, trained[1])
+    learner = FewShotClassifier(load_learner(path))
+    assert learner.card.tasks.any == TINY.tasks
+    for features in (3, 30):
+        x = torch.randn(9, features)
+        support, queries = {"a": x[:1], "b": x[1:4], "c": x[4:5]}, x[5:]
+        unknown = learner.predict(support, queries)
+        told = learner.predict(support, queries, proportions={"a": 1.0, "b": 0.0, "c": 0.0})
+        assert (told.probabilities[:, 0] > unknown.probabilities[:, 0]).all()
+        assert learner.posterior(support, queries, "even").event_shape == (5,)
+    with pytest.raises(ValueError, match="queries has features of 4 numbers, but those of support"):
+        learner.predict({"a": torch.randn(1, 3), "b": torch.randn(1, 3)}, torch.randn(2, 4))
