@@ -63,9 +63,11 @@ _STAGE_SEED = Limit(0, 2**32 - 1)
 LEAST_DRAWS = 100
 """Fewer leave too short a tail for the Pareto fit of a k-hat."""
 LIMITS: dict[str, Limit] = {
+    "ask_below": Limit(0, 1),
     "batch_size": _count(1, 1e4),
     "chains": _count(2, 100, "R-hat"),
     "choose_tasks": _count(2),
+    "coverage": _SHARE,
     "data_seed": _STAGE_SEED,
     "draws": _count(0, 1e5),
     "epochs": _count(1),
@@ -120,6 +122,7 @@ LIMITS: dict[str, Limit] = {
     "tasks": _count(2),
     "thin": _count(1, 1e4),
     "threads": _count(1, 1024),
+    "to_label": _count(0, 1e4),
     "train_ways": _count(2, 1e4),
     "warmup": _count(20),
     "ways": _count(2, 1e4),
@@ -127,6 +130,7 @@ LIMITS: dict[str, Limit] = {
 """By the field's name, whichever command's it is."""
 SPECIAL: dict[tuple[str, str], Limit] = {
     ("CalibrateSettings", "draws"): _count(2, 1e5),
+    ("ClassifySettings", "draws"): _count(1, 1e4),
     ("DiagnoseSettings", "draws"): _count(LEAST_DRAWS, 1e5, "k-hat"),
     ("DiagnoseSettings", "tasks"): _count(1),
     ("GoldSettings", "draws"): _count(50, 1e5),

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from pyro_sib.data.names import Fit
 from pyro_sib.data.pictures.census import Census
-from pyro_sib.data.pictures.decode import Picture, decoded, quiet_pillow
+from pyro_sib.data.pictures.decode import Picture, decoded, decoding, quiet_pillow
+from pyro_sib.errors import InputError
 
 Progress = Callable[[int, int], None]
 """Told (rows done, rows in all)."""
@@ -164,6 +165,27 @@ class _Room:
             with self._changed:
                 self._free += wanted
                 self._changed.notify_all()
+
+
+def each_image(paths: Sequence[Path], make: Callable[[Tensor], Done]) -> Iterator[Done | InputError]:
+    """What `make` makes of each file, or why it cannot be read; on torch.get_num_threads() threads.
+
+    Pictures are at full size one a thread, within the bound on all of them, and are let go once `make` is done.
+
+    Args:
+        paths: of the files, as many as may wait in memory once they are made.
+        make: told a picture, (3, H, W) uint8; a deep one is scaled by the range of its own values.
+    """
+    admit = _Room(_PIXELS_AT_ONCE).hold
+
+    def work(path: Path) -> Done | InputError:
+        try:
+            with decoding(path, admit) as pixels:
+                return make(pixels)
+        except InputError as error:
+            return error
+
+    return _in_threads(work, paths)
 
 
 def resize(images: Tensor, size: int, fit: Fit = "squash") -> Tensor:

@@ -100,6 +100,10 @@ def test_what_is_wrong_is_said_before_anything_heavy_is_imported(tmp_path):
         "none holds no run": ["gold", nowhere, *out],
         "no run (no config.json)": ["calibrate", nowhere, *out],
         "(no config.json)": ["blend", nowhere, nowhere, "--fit-on", nowhere, nowhere, *out],
+        "--labeled": ["classify", "--labeled", nowhere, "--unlabeled", str(tmp_path), *out],
+        "--learner nobody": [
+            *("classify", "--labeled", str(tmp_path), "--unlabeled", str(tmp_path), "--learner", "nobody", *out)
+        ],
         "--domains and --features are both missing": ["domains", *out],
         "none does not exist": ["domains", "--domains", nowhere, *out],
         "unknown method 'x'": ["domains", "--features", nowhere, "--methods", "x", *out],

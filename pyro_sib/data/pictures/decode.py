@@ -64,16 +64,8 @@ def decode_image(path: Path) -> Tensor:
     Raises:
         InputError: missing, truncated, too large, a web page under that name, or not an image.
     """
-    ranges: dict[str, Range] = {}
-    with quiet_pillow():
-        with decoded(path, ranges) as picture:
-            if picture.pixels is not None:
-                return picture.pixels
-        assert picture.depth is not None
-        ranges[picture.depth] = choose_range(picture.depth, picture.low, picture.high, str(path))
-        with decoded(path, ranges) as picture:
-            assert picture.pixels is not None
-            return picture.pixels
+    with quiet_pillow(), decoding(path) as pixels:
+        return pixels
 
 
 class _Quiet:
@@ -151,6 +143,28 @@ def decoded(
     except Exception as error:  # damaged files surface as almost any exception
         what = re.sub("<_io.BytesIO object[^>]*>", "the data", str(error)) or type(error).__name__
         raise InputError(f"{path} is not a readable image ({what}); replace the file or remove it") from None
+
+
+@contextmanager
+def decoding(path: Path, admit: Admit = lambda pixels: nullcontext()) -> Iterator[Tensor]:
+    """One file, (3, H, W) uint8 RGB, a deep one by the range of its own values.
+
+    Args:
+        path: the file.
+        admit: entered until the picture is done with.
+
+    Raises:
+        InputError: as `decoded`.
+    """
+    with decoded(path, {}, admit) as picture:
+        if picture.pixels is not None:
+            yield picture.pixels
+            return
+    assert picture.depth is not None
+    ranges = {picture.depth: choose_range(picture.depth, picture.low, picture.high, str(path))}
+    with decoded(path, ranges, admit) as picture:
+        assert picture.pixels is not None
+        yield picture.pixels
 
 
 def _decoded(path: Path, data: bytes, image: Image.Image, ranges: Mapping[str, Range]) -> Picture:

@@ -1,0 +1,1 @@
+"""Classifying a user's own pictures from a few labeled ones."""
