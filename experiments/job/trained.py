@@ -51,7 +51,7 @@ def _of(card: LearnerCard) -> dict[str, Any]:
         "propagation": card.propagation,
         "train_ways": card.tasks.ways,
         "train_query_balance": card.tasks.balance,
-        **asdict(card.training),
+        **{name: value for name, value in asdict(card.training).items() if name != "clip"},
     }
     if pictures is not None:
         found |= {
