@@ -19,6 +19,7 @@ _FIRST = {
     "sharpness": log(5.0),
     "shrinkage": 0.0,
     "discount": log(0.3 / 0.7),
+    "trust": 2.0,
     "pull": log(0.5),
     "temper": log(0.5),
     "concentration": log(2.0),
@@ -65,8 +66,8 @@ class GaussianMixtureGuide(Guide):
     """K rounds of EM for a mixture of Gaussians with one covariance, over labeled examples and queries together.
 
     The features are `TaskCoordinates`, (T, P, d + 1) with a one at the end; w holds a class's direction and bias.
-    A round sets p = softmax of the queries' logits, weighs a query's part in class c by discount * p, and then has
-    (M-step), with n_c = sum of weights,
+    A round sets p = softmax of the queries' logits, weighs a query's part in class c by discount * p, the discount
+    rising with what is known of the proportions, and then has (M-step), with n_c = sum of weights,
 
         mean_c = sum of weights . x / (n_c + pull)                      under the prior N(0, Sigma / pull)
         Sigma  = (1 - shrinkage) scatter within classes + shrinkage * its mean variance * I
@@ -75,7 +76,7 @@ class GaussianMixtureGuide(Guide):
 
     EM is the gradient of the queries' marginal likelihood with their labels integrated out, so a round is eq. (9)
     with xi = -p and a natural gradient's step. Nothing here depends on D, on the number of classes, or on what the
-    axes of the features mean: seven numbers and a temperature are learned, the latter as a function of the task's
+    axes of the features mean: eight numbers and a temperature are learned, the latter as a function of the task's
     size and of how the mixture fits it. q's width is that of the means, Sigma / (n_c + pull).
     """
 
@@ -129,17 +130,27 @@ class GaussianMixtureGuide(Guide):
         """E-step and M-step."""
         own, x = self.learned, pile.x
         p = pile.unlabeled(mixture.logits(x)).softmax(-1)
-        weights = torch.cat([pile.labels, own["discount"].sigmoid() * p], dim=1)
+        known = own["concentration"].exp().expand(p.shape[0], p.shape[2]) if proportions is None else proportions
+        weights = torch.cat([pile.labels, self._discount(p, known) * p], dim=1)
         count, temper = weights.sum(1), own["temper"].exp()
         sums, mass = weights.mT @ x, count + own["pull"].exp()
         lower = cholesky(self._covariance(x, weights, sums))
         whitened = solve_triangular(lower, (sums / mass[..., None]).mT, upper=False)
         directions = temper * solve_triangular(lower.mT, whitened, upper=True).mT
-        expected = p.sum(1) + (own["concentration"].exp() if proportions is None else proportions)
+        expected = p.sum(1) + known
         log_share = (expected / expected.sum(-1, keepdim=True)).clamp_min(_FLOOR).log()
         inverse = torch.linalg.inv(lower).square().sum(1)  # the diagonal of Sigma^-1
         spread = temper * (inverse[:, None] / mass[..., None]).sqrt()
         return _Mixture(directions, log_share - 0.5 * temper * whitened.square().sum(1), spread)
+
+    def _discount(self, p: Tensor, known: Tensor) -> Tensor:
+        """What a query weighs against a labeled example, (T, 1, 1): the more, the surer the proportions are.
+
+        Where they are unknown, a class of few queries is drawn into the crowd of another; where they are known, it
+        is not. `known`, (T, N), are the concentrations of their Dirichlet prior.
+        """
+        certain = known.sum(-1) / (known.sum(-1) + p.shape[1])
+        return (self.learned["discount"] + self.learned["trust"] * certain).sigmoid().reshape(-1, 1, 1)
 
     def _covariance(self, x: Tensor, weights: Tensor, sums: Tensor) -> Tensor:
         """(T, d, d): the scatter within classes, shrunk."""

@@ -86,7 +86,9 @@ def test_one_round_is_the_formula():
     x = torch.cat([evidence.support_x, evidence.query_x], 1)[0, :, :-1]
     means = [x[i] for i in range(3)]
     p = torch.stack([-math.exp(own["sharpness"]) * (x[3:] - m).square().sum(-1) for m in means], -1).softmax(-1)
-    r = torch.cat([torch.eye(3, dtype=D64), p / (1 + math.exp(-own["discount"]))])
+    known = 3 * math.exp(own["concentration"])
+    discount = own["discount"] + own["trust"] * known / (known + 9)
+    r = torch.cat([torch.eye(3, dtype=D64), p / (1 + math.exp(-discount))])
     scatter = torch.zeros(8, 8, dtype=D64)
     for c in range(3):
         centre = (r[:, c, None] * x).sum(0) / r[:, c].sum()

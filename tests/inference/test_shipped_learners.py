@@ -8,15 +8,26 @@ from pyro_sib.inference import learner_file
 from pyro_sib.inference.learner_file import load_learner
 from pyro_sib.inference.settings.card import SHIPPED, read_learner_card
 
+ONE_SIZE = [name for name in SHIPPED if name.startswith("mini-imagenet")]
+"""Trained on tasks of one size, on mini-ImageNet's base classes."""
+
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_its_card_says_what_it_is(name):
     card = read_learner_card(name)
     assert card.name == name
-    assert name.endswith(f"-{card.tasks.shots}shot")
-    assert {"command", "commit", "hardware", "hours", "versions", "calibration"} <= card.made.keys()
+    assert {"command", "commit", "hardware", "hours", "versions"} <= card.made.keys()
     assert "Not to be used" in card.licence
     assert card.data["fingerprint"]
+    assert card.measured
+    assert "/" not in card.made["command"], "no folder of a machine"
+
+
+@pytest.mark.parametrize("name", ONE_SIZE)
+def test_one_of_one_size_says_for_which(name):
+    card = read_learner_card(name)
+    assert name.endswith(f"-{card.tasks.shots}shot")
+    assert card.made["calibration"]
     assert len(card.base_classes) == 64
     (measured,) = card.measured
     assert (measured.what, measured.tasks) == ("novel, val", 2000)
@@ -40,6 +51,17 @@ def test_it_tells_pictures_apart_that_it_has_never_seen(name):
     result = FewShotClassifier.pretrained(name).predict(support, [picture(kind % 3) for kind in range(30)])
     right = np.mean(result.labels == truth)
     assert right > 0.6, right
+
+
+def test_lite0_is_for_tasks_of_any_size_and_can_be_told():
+    learner = FewShotClassifier.pretrained("lite0")
+    assert learner.card.tasks.any is not None
+    assert learner.card.pictures.outside.name == "lite0"
+    x = np.random.default_rng(0).normal(size=(30, 50)) + 2 * np.repeat(np.eye(3, 50), 10, axis=0)
+    support, queries = {"a": x[:1], "b": x[10:13], "c": x[20:22]}, np.concatenate([x[1:10], x[13:20], x[22:]])
+    said = ("even", {"a": 0.9, "b": 0.05, "c": 0.05})
+    told = [learner.predict(support, queries, proportions=one).probabilities.mean(0) for one in said]
+    assert told[1][0] > told[0][0] + 0.05
 
 
 def test_a_file_that_was_changed_is_refused(tmp_path, monkeypatch):
