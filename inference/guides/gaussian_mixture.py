@@ -157,7 +157,7 @@ class GaussianMixtureGuide(Guide):
         count, each = weights.sum(1), weights.sum(-1, keepdim=True)
         scatter = (x * each).mT @ x - sums.mT @ (sums / count[..., None])
         scatter = scatter / each.sum(1, keepdim=True)
-        variance = scatter.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
+        variance = scatter.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] / max(x.shape[-1], 1)
         shrinkage, unit = (
             self.learned["shrinkage"].sigmoid(),
             torch.eye(x.shape[-1], dtype=x.dtype, device=x.device),
@@ -169,7 +169,8 @@ class GaussianMixtureGuide(Guide):
         fit = self._fit_of(mixture, pile)
         scale = self.temperature(torch.cat([known, fit], -1)).exp()[..., None]
         loc = torch.cat([mixture.directions, mixture.biases[..., None]], -1)
-        spread = torch.cat([mixture.spread, mixture.spread.mean(-1, keepdim=True)], -1)
+        typical = mixture.spread.sum(-1, keepdim=True) / max(mixture.spread.shape[-1], 1)
+        spread = torch.cat([mixture.spread, typical.clamp_min(_FLOOR)], -1)
         scale = scale / LOGIT_SCALE
         return GaussianParameters(scale * loc, (scale * spread).log() + self.learned["width"])
 
@@ -185,7 +186,7 @@ class GaussianMixtureGuide(Guide):
         columns = [
             counts.new_full((tasks,), log(classes) - 1.6),
             counts.log().mean(1) - 0.8,
-            counts.log().std(1),
+            counts.log().std(1, correction=min(1, classes - 1)),
             counts.new_full((tasks,), log(queries / classes) - 2.0),
             tested * (right - 0.5),
             tested,
@@ -213,13 +214,14 @@ class GaussianMixtureGuide(Guide):
     def _fit_of(self, mixture: _Mixture, pile: _Pile) -> Tensor:
         """(T, 4) how the mixture fits: entropy of its predictions and of their mean, agreement with the start."""
         logits = pile.unlabeled(mixture.logits(pile.x))
-        p, most = logits.softmax(-1), log(logits.shape[-1])
+        p, classes = logits.softmax(-1), logits.shape[-1]
+        most = log(max(classes, 2))
         start = (-self.learned["sharpness"].exp() * pile.unlabeled(pile.start)).softmax(-1)
         columns = [
             _entropy(p).mean(1) / most,
             _entropy(p.mean(1)) / most,
             (start * p).sum(-1).mean(1),
-            logits.std(-1).mean(1).clamp_min(_FLOOR).log(),
+            logits.std(-1, correction=min(1, classes - 1)).mean(1).clamp_min(_FLOOR).log(),
         ]
         return torch.stack(columns, -1)
 

@@ -339,7 +339,7 @@ def test_what_is_known_of_the_shares_reaches_the_learner(tmp_path, done, any_lea
         (lambda root: shutil.rmtree(root / "pile"), "--unlabeled .*pile does not exist"),
         (
             {"learner": "nobody"},
-            "--learner nobody: there is no such learner; give a file, or one of mini-imagenet-",
+            "--learner nobody: there is no such learner; give a file, or one of lite0",
         ),
         (
             lambda root: shutil.rmtree(root / "labeled" / "fox"),
