@@ -62,12 +62,12 @@ def load_data(settings: Job, reporter: Reporter) -> DataSet:
         if settings.hold_out_classes:
             with renamed(count="hold_out_classes"):
                 data = hold_out_classes(data, settings.hold_out_classes)
-    _say(data, reporter)
+    say_notes(data, reporter)
     return data
 
 
-def _say(data: DataSet, reporter: Reporter) -> None:
-    """What the reader did not read, scaled or guessed."""
+def say_notes(data: DataSet, reporter: Reporter) -> None:
+    """Warn of what the reader did not read, scaled or guessed."""
     for skipped in data.skipped:
         if skipped.reason != HIDDEN:
             reporter.warn(skipped.in_words())

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_sib.data import DataSet, Split
+from pyro_sib.data import Split
 from pyro_sib.data.feature_range import in_single_precision
 from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.data.names import TEST
-from pyro_sib.data.pictures.skipped import HIDDEN
 from pyro_sib.data.readers import read_new_classes
 from pyro_sib.errors import InputError, argument
+from pyro_sib.experiments.job.features import say_notes
 from pyro_sib.experiments.other_domains.folders import DomainFolder, check_enough, named_apart
 from pyro_sib.experiments.other_domains.grid import Form
 from pyro_sib.experiments.other_domains.network import Network
@@ -73,7 +73,7 @@ def features_of(folder: DomainFolder, network: Network, cache: Path, device: tor
         data = read_new_classes(
             folder.path, folder.found, network.image_size, cache / "images", advance, network.fit
         )
-    _say(data, say)
+    say_notes(data, say)
     with say.stage("bank", f"{name}: features by {network.name}") as advance:
         size, pixels = network.image_size, network.pixels
         bank = build_bank(
@@ -100,14 +100,6 @@ def check_folders(folders: Sequence[DomainFolder], network: Network, forms: Sequ
                 f"{argument('network')} {network.name} was trained on {known[0]} and perhaps other classes of the "
                 f"domain {folder.name}; measure on classes that it does not know"
             )
-
-
-def _say(data: DataSet, reporter: Reporter) -> None:
-    for skipped in data.skipped:
-        if skipped.reason != HIDDEN:
-            reporter.warn(skipped.in_words())
-    for note in data.notes:
-        reporter.warn(note)
 
 
 def domains_of_features(paths: Sequence[Path], forms: Sequence[Form], reporter: Reporter) -> list[Domain]:

@@ -10,6 +10,7 @@ from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.data.names import MINI_IMAGENET
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.device import choose_device, use_threads
+from pyro_sib.experiments.job.features import say_notes
 from pyro_sib.experiments.job.results import commit, versions
 from pyro_sib.experiments.other_domains.domain import features_of
 from pyro_sib.experiments.other_domains.folders import find_domains
@@ -121,6 +122,7 @@ def _known(settings: TrainAnySettings, network: Network, device: torch.device, r
         check_writable(cache / part, "--cache-dir")
     with reporter.stage("data", "known images") as advance, renamed(root="known"):
         data = read_images(settings.known, network.image_size, cache / "images", advance, network.fit, _KNOWN_SIDE)
+    say_notes(data, reporter)
     some = _first_of_each(data, settings.known_images)
     with reporter.stage("bank", f"features of {len(some.split(BASE_TRAIN).y)} known images") as advance:
         bank = build_bank(

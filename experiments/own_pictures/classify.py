@@ -23,6 +23,7 @@ from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_atomically, write_json, write_text
 from pyro_sib.inference.classifier import FewShotClassifier
+from pyro_sib.inference.learner_file import load_learner
 from pyro_sib.inference.settings.card import learner_path
 from pyro_sib.torch_state import plain_torch
 
@@ -38,7 +39,8 @@ def classify(settings: ClassifySettings, reporter: Reporter | None = None) -> Ou
     """
     reporter = reporter or Reporter()
     use_threads(settings)
-    classifier = FewShotClassifier(_load(settings), choose_device(settings.device))
+    device = choose_device(settings.device)
+    classifier = FewShotClassifier(load_learner(settings.learner, device), device)
     sources = list_sources(settings, classifier.card.features)
     classes = classes_of(sources[0])
     proportions = read_proportions(settings.proportions, classes)
@@ -64,12 +66,6 @@ def classify(settings: ClassifySettings, reporter: Reporter | None = None) -> Ou
     )
     _write(outcome, settings, classifier, reporter)
     return outcome
-
-
-def _load(settings: ClassifySettings) -> Any:
-    from pyro_sib.inference.learner_file import load_learner
-
-    return load_learner(settings.learner, choose_device(settings.device))
 
 
 def _write(outcome: Outcome, settings: ClassifySettings, classifier: FewShotClassifier, reporter: Reporter) -> None:

@@ -63,7 +63,7 @@ class Judge:
     ):
         self.classifier, self.pile = classifier, stacked(pile)
         self.parts = _dealt(len(pile), seed)
-        self.how: dict[str, Any] = {"draws": draws, "seed": seed, **_known(proportions)}
+        self.how: dict[str, Any] = {"draws": draws, "seed": seed, "proportions": proportions}
 
     def judge(self, labeled: list[Row]) -> Judged:
         """The pile, by all labeled rows."""
@@ -111,11 +111,7 @@ def rehearse(classifier: FewShotClassifier, classes: list[str], proportions: str
     """
     rows = torch.randn(len(classes) + 2, 1, classifier.card.features, generator=torch.Generator().manual_seed(0))
     support = dict(zip(classes, rows, strict=False))
-    classifier.predict(support, rows[len(classes) :, 0], draws=1, **_known(proportions))
-
-
-def _known(proportions: str | dict[str, float]) -> dict[str, Any]:
-    return {} if proportions == "unknown" else {"proportions": proportions}
+    classifier.predict(support, rows[len(classes) :, 0], draws=1, proportions=proportions)
 
 
 def _dealt(rows: int, seed: int) -> tuple[Tensor, ...]:

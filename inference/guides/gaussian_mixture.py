@@ -25,7 +25,7 @@ _FIRST = {
     "concentration": log(2.0),
     "width": -4.0,
 }
-"""First values, on the scales on which they are learned; chosen on tasks of base classes."""
+"""First values, on the scales on which they are learned; chosen on tasks of two domains (docs/any_task.md)."""
 
 
 class _Pile(NamedTuple):
@@ -54,12 +54,19 @@ class _Mixture(NamedTuple):
     """(T, N, d): temper * Sigma^-1 mean."""
     biases: Tensor
     """(T, N)."""
-    spread: Tensor
-    """(T, N, d) standard deviation of `directions`, from not knowing the means."""
+    lower: Tensor
+    """(T, d, d) Cholesky factor of Sigma."""
+    variance: Tensor
+    """(T, N) of `directions`, in units of Sigma^-1: temper^2 / (n_c + pull), from not knowing the means."""
 
     def logits(self, x: Tensor) -> Tensor:
         """(T, P, d) -> (T, P, N)."""
         return x @ self.directions.mT + self.biases[:, None]
+
+    def spread(self) -> Tensor:
+        """(T, N, d) standard deviation of `directions`."""
+        inverse = torch.linalg.inv(self.lower).square().sum(1)  # the diagonal of Sigma^-1
+        return (inverse[:, None] * self.variance[..., None]).sqrt()
 
 
 class GaussianMixtureGuide(Guide):
@@ -122,9 +129,10 @@ class GaussianMixtureGuide(Guide):
         count = pile.labels.sum(1)
         precision = 2 * self.learned["sharpness"].exp()
         directions = precision * (pile.labels.mT @ pile.labeled(pile.x)) / count[..., None]
-        spread = precision.sqrt() / (count + self.learned["pull"].exp()).sqrt()
         biases = -0.5 * directions.square().sum(-1) / precision
-        return _Mixture(directions, biases, spread[..., None].expand_as(directions))
+        unit = torch.eye(pile.x.shape[-1], dtype=pile.x.dtype, device=pile.x.device)
+        lower = (unit / precision.sqrt()).expand(len(count), -1, -1)
+        return _Mixture(directions, biases, lower, 1 / (count + self.learned["pull"].exp()))
 
     def _round(self, mixture: _Mixture, pile: _Pile, proportions: Tensor | None) -> _Mixture:
         """E-step and M-step."""
@@ -139,9 +147,9 @@ class GaussianMixtureGuide(Guide):
         directions = temper * solve_triangular(lower.mT, whitened, upper=True).mT
         expected = p.sum(1) + known
         log_share = (expected / expected.sum(-1, keepdim=True)).clamp_min(_FLOOR).log()
-        inverse = torch.linalg.inv(lower).square().sum(1)  # the diagonal of Sigma^-1
-        spread = temper * (inverse[:, None] / mass[..., None]).sqrt()
-        return _Mixture(directions, log_share - 0.5 * temper * whitened.square().sum(1), spread)
+        return _Mixture(
+            directions, log_share - 0.5 * temper * whitened.square().sum(1), lower, temper.square() / mass
+        )
 
     def _discount(self, p: Tensor, known: Tensor) -> Tensor:
         """What a query weighs against a labeled example, (T, 1, 1): the more, the surer the proportions are.
@@ -158,10 +166,8 @@ class GaussianMixtureGuide(Guide):
         scatter = (x * each).mT @ x - sums.mT @ (sums / count[..., None])
         scatter = scatter / each.sum(1, keepdim=True)
         variance = scatter.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None] / max(x.shape[-1], 1)
-        shrinkage, unit = (
-            self.learned["shrinkage"].sigmoid(),
-            torch.eye(x.shape[-1], dtype=x.dtype, device=x.device),
-        )
+        shrinkage = self.learned["shrinkage"].sigmoid()
+        unit = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
         return (1 - shrinkage) * scatter + (shrinkage * variance + _FLOOR) * unit
 
     def _theta(self, mixture: _Mixture, pile: _Pile, known: Tensor) -> GaussianParameters:
@@ -169,8 +175,9 @@ class GaussianMixtureGuide(Guide):
         fit = self._fit_of(mixture, pile)
         scale = self.temperature(torch.cat([known, fit], -1)).exp()[..., None]
         loc = torch.cat([mixture.directions, mixture.biases[..., None]], -1)
-        typical = mixture.spread.sum(-1, keepdim=True) / max(mixture.spread.shape[-1], 1)
-        spread = torch.cat([mixture.spread, typical.clamp_min(_FLOOR)], -1)
+        spread = mixture.spread()
+        typical = spread.sum(-1, keepdim=True) / max(spread.shape[-1], 1)
+        spread = torch.cat([spread, typical.clamp_min(_FLOOR)], -1)
         scale = scale / LOGIT_SCALE
         return GaussianParameters(scale * loc, (scale * spread).log() + self.learned["width"])
 

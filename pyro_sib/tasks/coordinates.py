@@ -18,9 +18,9 @@ LOGIT_SCALE = 30.0
 class TaskCoordinates:
     """Unit features centred on the task's mean, made unit again, in their first principal coordinates, and a one.
 
-    Labeled and unlabeled examples are taken together, so that nothing of the training domain's axes remains: a
-    learner of these coordinates serves features of any D from any network. The one at the end is the input of
-    the classes' biases. Coordinates beyond the rank of a small task are zero.
+    Labeled and unlabeled examples are taken together, so that nothing of the training domain's axes nor of D
+    remains. The one at the end is the input of the classes' biases. Coordinates beyond the rank of a small task are
+    zero.
 
     Attributes:
         dimensions: d, principal coordinates that are kept.

@@ -11,7 +11,7 @@ from pyro_sib.tasks.shape import ALPHAS
 
 UNKNOWN, KNOWN_EVEN = "unknown", "even"
 EXACT = 1000.0
-"""Concentration of all classes together, over N, that proportions have which are known for sure."""
+"""Mean concentration of a class where the proportions are known for sure."""
 
 Proportions = str | float | Mapping[str, float]
 """unknown, even, the share of each class by its name, or a Dirichlet concentration about even shares."""

@@ -52,6 +52,12 @@ class TestConformance:
             torch.testing.assert_close(one.loc[0], whole.loc[task], rtol=1e-4, atol=1e-6)
             torch.testing.assert_close(one.log_scale[0], whole.log_scale[task], rtol=1e-4, atol=1e-6)
 
+    def test_what_is_found_alone_is_the_last_iterate(self, name, joint):
+        world, guide = _guide(name, joint)
+        evidence = guide.sees(world.source.episodes(torch.arange(3)))
+        for alone, last in zip(guide.final(evidence), guide.iterates(evidence)[-1], strict=True):
+            assert torch.equal(alone, last)
+
     def test_permuting_the_queries_permutes_their_predictions_only(self, name, joint):
         world, guide = _guide(name, joint)
         episode = world.source.episodes(torch.arange(4))
