@@ -1,12 +1,13 @@
 """JSON and tasks.csv that experiments leave, read with every entry checked before it is used."""
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pyro_sib.errors import InputError
-from pyro_sib.files import read_json
+from pyro_sib.files import opened, read_json
 from pyro_sib.typed_json import TypedReader
 
 Scalar = str | int | float | bool | None
@@ -44,3 +45,25 @@ def of_this_version(path: Path) -> Iterator[None]:
         raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise InputError(f"{path} is damaged or of another version; delete it and run again") from None
+
+
+def read_column(path: Path, prediction: str, metric: str) -> list[float]:
+    """One column of tasks.csv, the rows of one prediction, in the order of the tasks.
+
+    Raises:
+        InputError: the file is missing, cut off or no such table, or has no such prediction.
+    """
+    again = "run that experiment again"
+    try:
+        with opened(path, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("prediction") == prediction]
+    except csv.Error as error:
+        raise InputError(f"{path} is no table of tasks ({error}); {again}") from None
+    try:
+        numbers = [int(row["task"]) for row in rows]
+        values = [float(row[metric]) for row in rows]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path}: a row of {prediction} lacks its task or {metric}; {again}") from None
+    if not rows or numbers != list(range(len(rows))):
+        raise InputError(f"{path} has not each task of {prediction} once, in order; {again}")
+    return values

@@ -5,18 +5,15 @@ import io
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.records import read_column
 from pyro_sib.experiments.terminal.escape import in_csv
-from pyro_sib.files import opened, write_text
+from pyro_sib.files import write_text
 from pyro_sib.scores.metrics import TaskScores
-
-if TYPE_CHECKING:
-    pass
 
 
 def commit() -> str | None:
@@ -76,22 +73,5 @@ def _column(values: Tensor | None, rows: int) -> list[str]:
 
 
 def read_tasks(path: Path, prediction: str, metric: str) -> Tensor:
-    """(T,) one column of tasks.csv, the rows of one prediction, in the order of the tasks.
-
-    Raises:
-        InputError: the file is missing, cut off or no such table, or has no such prediction.
-    """
-    again = "run that experiment again"
-    try:
-        with opened(path, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("prediction") == prediction]
-    except csv.Error as error:
-        raise InputError(f"{path} is no table of tasks ({error}); {again}") from None
-    try:
-        numbers = [int(row["task"]) for row in rows]
-        values = [float(row[metric]) for row in rows]
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{path}: a row of {prediction} lacks its task or {metric}; {again}") from None
-    if not rows or numbers != list(range(len(rows))):
-        raise InputError(f"{path} has not each task of {prediction} once, in order; {again}")
-    return torch.tensor(values, dtype=torch.float64)
+    """`read_column` as a tensor, (T,)."""
+    return torch.tensor(read_column(path, prediction, metric), dtype=torch.float64)

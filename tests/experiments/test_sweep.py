@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments import sweep as sweep_command
 from pyro_sib.experiments.comparison.row import read_rows
+from pyro_sib.experiments.comparison.sweep_table import HEADER, sweep
 from pyro_sib.experiments.job import reproduce as reproduce_module
 from pyro_sib.experiments.report import report
 from pyro_sib.experiments.reproduce import KL_WEIGHTS, ReproduceSettings, rows
-from pyro_sib.experiments.sweep import HEADER, sweep
 from tests.experiments.records import record, write
 
 
@@ -21,6 +22,53 @@ def test_rows_are_ordered_by_weight(tmp_path):
     assert all(len(row) == len(HEADER) for row in cells)
     assert cells[2][1] == "51.00 ± 0.41"
     assert cells[0][9] == "-301.2"
+
+
+def _with_tasks(folder, values, **changes):
+    write(folder, **changes)
+    lines = [f"posterior,{task},{value},,,1,0.5" for task, value in enumerate(values)]
+    (folder / "tasks.csv").write_text("\n".join(["prediction,task,novel,base,both,nll,brier", *lines, ""]))
+
+
+def test_a_weight_is_held_to_none_on_the_same_tasks(tmp_path):
+    for shots in (1, 5):
+        _with_tasks(tmp_path / f"{shots}-0", [50, 60, 70], kl_weight=0.0, shots=shots)
+        _with_tasks(tmp_path / f"{shots}-1", [50 + shots, 61 + shots, 69 + shots], kl_weight=1.0, shots=shots)
+    write(tmp_path / "no tasks", kl_weight=2.0, shots=1)
+    _with_tasks(tmp_path / "fewer", [50, 60], kl_weight=3.0, shots=1)
+    header, _, *lines = sweep([tmp_path]).splitlines()
+    assert header.strip("| ").endswith("less kl_weight 0, paired")
+    last = {tuple(c.strip() for c in line.split("|")[1:3]): line.split("|")[-2].strip() for line in lines}
+    assert last == {
+        ("shots 1", "0"): "-",
+        ("shots 5", "0"): "-",
+        ("shots 1", "1"): "+1.00 ± 1.13",
+        ("shots 5", "1"): "+5.00 ± 1.13",
+        ("shots 1", "2"): "-",
+        ("shots 1", "3"): "-",
+    }
+
+
+def test_the_sweep_is_drawn(tmp_path, monkeypatch, capsys):
+    for shots in (1, 5):
+        for weight in (0.0, 0.1, 1.0):
+            write(tmp_path / f"{shots}-{weight}", kl_weight=weight, shots=shots)
+    picture = tmp_path / "pictures" / "sweep.png"
+    monkeypatch.setattr("sys.argv", ["sweep", str(tmp_path), "--picture", str(picture)])
+    assert sweep_command.main() == 0
+    assert picture.stat().st_size > 10_000
+    assert "shots 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "says"), [("sweep.txt", "its ending is none of"), ("a/b.png", "is a file")])
+def test_a_picture_that_cannot_be_is_said_first(tmp_path, monkeypatch, capsys, name, says):
+    write(tmp_path / "run")
+    (tmp_path / "a").write_text("")
+    monkeypatch.setattr("sys.argv", ["sweep", str(tmp_path / "run"), "--picture", str(tmp_path / name)])
+    assert sweep_command.main() == 2
+    end = capsys.readouterr()
+    assert says in end.err
+    assert not end.out
 
 
 def test_a_result_of_another_version_is_named(tmp_path):
