@@ -11,13 +11,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"bytecode-of-tests-{getpass.getuser()}")
 
-import pyro
 import pytest
-import torch
+
+# torch and Pyro are imported by the fixtures: the process that only hands tests to the workers needs neither.
 
 
 @pytest.fixture(autouse=True)
 def _clean_pyro():
+    import pyro
+    import torch
+
     pyro.enable_validation(True)
     pyro.clear_param_store()
     torch.manual_seed(0)
@@ -27,6 +30,8 @@ def _clean_pyro():
 
 @pytest.fixture(autouse=True, scope="session")
 def _torch():
+    import torch
+
     torch.set_num_threads(1)
     # A warning is an error here, and one that is given once a process would fail whichever test came first.
     torch.set_warn_always(True)
