@@ -153,7 +153,7 @@ def test_peak_memory_is_that_of_the_work_alone():
     assert large == pytest.approx(256, abs=32)
 
 
-def test_quick_writes_rows_a_machine_and_a_figure(tmp_path, monkeypatch):
+def test_quick_writes_rows_a_machine_and_a_figure(tmp_path, monkeypatch, rendered):
     for module in (benchmark_stages, benchmark_images):
         monkeypatch.setattr(module, "peak_mib", lambda work, device, threads: work() or 1.0)
     path = tmp_path / "new" / "bench.json"
