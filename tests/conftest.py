@@ -1,5 +1,6 @@
 """Every test: Pyro's validation on, an empty parameter store, a fixed seed, one thread, no warning given once."""
 
+import gc
 import getpass
 import os
 import tempfile
@@ -14,6 +15,17 @@ os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"bytecode
 import pytest
 
 # torch and Pyro are imported by the fixtures: the process that only hands tests to the workers needs neither.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported stays: half a million objects, which no collection of garbage need look through."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
