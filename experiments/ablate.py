@@ -21,7 +21,7 @@ from pyro_sib.experiments.options.names import listed
 from pyro_sib.experiments.options.network import BackboneOptions
 from pyro_sib.experiments.options.tasks import TrainedTasks
 from pyro_sib.experiments.options.training import BudgetOptions
-from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command import FROM_LAST_EPOCH, run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.inference import LEARNERS
 from pyro_sib.inference.initializers import INITIALIZERS
@@ -175,7 +175,7 @@ def main() -> int:
     settings = from_command_line(AblateSettings, "ablate")
     if settings.list:
         return run_command(lambda _: print(catalogue(), end=""), settings)
-    return run_command("pyro_sib.experiments.comparison.ablate:ablate", settings, _check)
+    return run_command("pyro_sib.experiments.comparison.ablate:ablate", settings, _check, FROM_LAST_EPOCH)
 
 
 if __name__ == "__main__":

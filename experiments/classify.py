@@ -100,6 +100,7 @@ def main() -> int:
         "pyro_sib.experiments.own_pictures.classify:classify",
         from_command_line(ClassifySettings, "classify"),
         ClassifySettings.check,
+        "begins anew, with the features of the pictures that it has read",
     )
 
 

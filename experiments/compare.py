@@ -51,7 +51,10 @@ def _check(settings: CompareSettings) -> None:
 def main() -> int:
     """`python -m experiments.compare`."""
     return run_command(
-        "pyro_sib.experiments.comparison.compare:compare", from_command_line(CompareSettings, "compare"), _check
+        "pyro_sib.experiments.comparison.compare:compare",
+        from_command_line(CompareSettings, "compare"),
+        _check,
+        "goes on from the last finished comparator",
     )
 
 

@@ -63,6 +63,7 @@ def main() -> int:
         "pyro_sib.experiments.posterior.diagnose:diagnose",
         from_command_line(DiagnoseSettings, "diagnose"),
         DiagnoseSettings.check,
+        "begins anew, with the posterior's file where that is finished",
     )
 
 

@@ -100,6 +100,7 @@ def main() -> int:
         "pyro_sib.experiments.other_domains.domains:measure_domains",
         from_command_line(DomainsSettings, "domains"),
         DomainsSettings.check,
+        "goes on from the last finished cell",
     )
 
 

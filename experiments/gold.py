@@ -10,7 +10,10 @@ from pyro_sib.experiments.terminal.command_line import from_command_line
 def main() -> int:
     """`python -m experiments.gold RUN`."""
     return run_command(
-        "pyro_sib.experiments.sampling.gold:run", from_command_line(GoldSettings, "gold"), GoldSettings.check
+        "pyro_sib.experiments.sampling.gold:run",
+        from_command_line(GoldSettings, "gold"),
+        GoldSettings.check,
+        "goes on from the last finished task",
     )
 
 

@@ -3,7 +3,7 @@
 import sys
 
 from pyro_sib.experiments.sinusoids.settings import RegressionSettings
-from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command import FROM_LAST_EPOCH, run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 
 
@@ -13,6 +13,7 @@ def main() -> int:
         "pyro_sib.experiments.sinusoids.regression:run",
         from_command_line(RegressionSettings, "regression"),
         RegressionSettings.resolved,
+        FROM_LAST_EPOCH,
     )
 
 

@@ -14,7 +14,7 @@ from pyro_sib.experiments.options.learner import XiOptions
 from pyro_sib.experiments.options.machine import MachineOptions
 from pyro_sib.experiments.options.network import BackboneOptions
 from pyro_sib.experiments.options.tasks import Setting
-from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command import FROM_LAST_EPOCH, run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 
 KL_WEIGHTS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1.0)
@@ -144,7 +144,10 @@ def _check(settings: ReproduceSettings) -> None:
 def main() -> int:
     """`python -m experiments.reproduce`."""
     return run_command(
-        "pyro_sib.experiments.job.reproduce:reproduce", from_command_line(ReproduceSettings, "reproduce"), _check
+        "pyro_sib.experiments.job.reproduce:reproduce",
+        from_command_line(ReproduceSettings, "reproduce"),
+        _check,
+        FROM_LAST_EPOCH,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.options.machine import MachineOptions, check_device
-from pyro_sib.experiments.terminal.command import run_command
+from pyro_sib.experiments.terminal.command import FROM_LAST_EPOCH, run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.features.network_card import read_card
 from pyro_sib.objective import KL_WEIGHT
@@ -76,6 +76,7 @@ def main() -> int:
         "pyro_sib.experiments.other_domains.train_any:train_any",
         from_command_line(TrainAnySettings, "train_any"),
         TrainAnySettings.check,
+        FROM_LAST_EPOCH,
     )
 
 

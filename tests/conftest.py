@@ -1,5 +1,6 @@
 """Every test: Pyro's validation on, an empty parameter store, a fixed seed, one thread, no warning given once."""
 
+import gc
 import getpass
 import os
 import tempfile
@@ -11,13 +12,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / f"bytecode-of-tests-{getpass.getuser()}")
 
-import pyro
 import pytest
-import torch
+
+# torch and Pyro are imported by the fixtures: the process that only hands tests to the workers needs neither.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported stays: half a million objects, which no collection of garbage need look through."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
 def _clean_pyro():
+    import pyro
+    import torch
+
     pyro.enable_validation(True)
     pyro.clear_param_store()
     torch.manual_seed(0)
@@ -27,6 +42,8 @@ def _clean_pyro():
 
 @pytest.fixture(autouse=True, scope="session")
 def _torch():
+    import torch
+
     torch.set_num_threads(1)
     # A warning is an error here, and one that is given once a process would fail whichever test came first.
     torch.set_warn_always(True)

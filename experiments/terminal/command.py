@@ -8,6 +8,7 @@ from io import TextIOWrapper
 from typing import TypeVar
 
 from pyro_sib.errors import InputError, storage_error
+from pyro_sib.experiments.terminal.allocator import keep_freed_memory
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.options import options_of
 from pyro_sib.experiments.terminal.signals import Terminated, stopped_by_signals
@@ -15,11 +16,15 @@ from pyro_sib.on_demand import imported
 
 Settings = TypeVar("Settings")
 
+ANEW, FROM_LAST_EPOCH = "begins anew", "goes on from the last finished epoch"
+"""What a command does when it is given again: one that keeps nothing, and one that trains."""
+
 
 def run_command(
     command: Callable[[Settings], object] | str,
     settings: Settings,
     check: Callable[[Settings], object] = lambda settings: None,
+    again: str = ANEW,
 ) -> int:
     """Run `command` on its settings; returns the exit code: 0, 2 for bad input, 130 and 143 for Ctrl-C and SIGTERM.
 
@@ -31,7 +36,9 @@ def run_command(
             it does not need to read its command line.
         settings: of the command.
         check: refuses settings that cannot be, before the command is imported.
+        again: what the same command does after Ctrl-C or SIGTERM, said to whoever stopped it.
     """
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -50,9 +57,9 @@ def run_command(
         print(f"error: {one_line(known.said_with(options_of(settings)))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last finished epoch", file=sys.stderr)
+        print(f"stopped; the same command {again}", file=sys.stderr)
         return 130
     except Terminated:
-        print("terminated; the same command goes on from the last finished epoch", file=sys.stderr)
+        print(f"terminated; the same command {again}", file=sys.stderr)
         return 143
     return 0

@@ -1,6 +1,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.benchmark import STAGES, BenchmarkSettings
 from pyro_sib.experiments.speed import images as benchmark_images
 from pyro_sib.experiments.speed import stages as benchmark_stages
+from pyro_sib.experiments.speed import timing
 from pyro_sib.experiments.speed.benchmark import benchmark
 from pyro_sib.experiments.speed.case import TaskCase
 from pyro_sib.experiments.speed.double_backward import DoubleBackwardLearner
@@ -18,7 +20,7 @@ from pyro_sib.experiments.speed.figures import growth
 from pyro_sib.experiments.speed.floor import inference_flops, measure_rates, training_flops
 from pyro_sib.experiments.speed.peers import DoubleBackwardBatched
 from pyro_sib.experiments.speed.row import Bench, Row
-from pyro_sib.experiments.speed.timing import peak_mib
+from pyro_sib.experiments.speed.timing import Clock, interleaved, peak_mib
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.settings.training import TrainSettings
@@ -153,9 +155,28 @@ def test_peak_memory_is_that_of_the_work_alone():
     assert large == pytest.approx(256, abs=32)
 
 
-def test_quick_writes_rows_a_machine_and_a_figure(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("seconds", "rounds"), [(0.0, 3), (1e9, 5)])
+def test_works_take_turns_after_a_round_that_does_not_count(monkeypatch, seconds, rounds):
+    turns, tidied, clock = [], [], Clock(CPU)
+    monkeypatch.setattr(timing, "gc", SimpleNamespace(collect=lambda: tidied.append(len(turns))))
+    # A work in its nth turn takes n seconds, the first ten times as long.
+    clock.now = lambda: sum(10.0 if turn < 2 else turn // 2 for turn in range(len(turns)))
+    works = {name: partial(turns.append, name) for name in ("ours", "peer")}
+    medians = interleaved(works, clock, seconds, most=5)
+    assert turns == ["ours", "peer"] * (1 + rounds)
+    assert tidied == [2 * n for n in range(1, 1 + rounds)]
+    assert medians == dict.fromkeys(works, (1 + rounds) / 2)
+
+
+def test_quick_writes_rows_a_machine_and_a_figure(tmp_path, monkeypatch, rendered):
     for module in (benchmark_stages, benchmark_images):
         monkeypatch.setattr(module, "peak_mib", lambda work, device, threads: work() or 1.0)
+        monkeypatch.setattr(
+            module, "interleaved", lambda works, clock, *_, **__: interleaved(works, clock, 0.0, 1, 1)
+        )
+    monkeypatch.setattr(timing, "gc", SimpleNamespace(collect=lambda: None))
+    time_training = partial(benchmark_stages.time_training, least=1, most=1)
+    monkeypatch.setattr(benchmark_stages, "time_training", time_training)
     path = tmp_path / "new" / "bench.json"
     stages = "svi_step,evaluate,extract,decode"
     benchmark(BenchmarkSettings(quick=True, seconds=0.0, threads=1, device="cpu", json=path, stages=stages))

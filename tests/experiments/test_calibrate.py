@@ -39,7 +39,7 @@ def settings_for(out: Path, **changes) -> CalibrateSettings:
     return replace(plain, **changes)
 
 
-def test_a_run_is_measured_and_drawn(finished):
+def test_a_run_is_measured_and_drawn(finished, rendered):
     settings = settings_for(finished)
     result = calibrate(settings)
     names = [row["predictor"]["name"] for row in result["rows"]]

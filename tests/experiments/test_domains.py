@@ -244,7 +244,7 @@ def settings(tmp_path) -> DomainsSettings:
     )
 
 
-def test_the_command_measures_every_cell_and_goes_on_where_it_stopped(settings, monkeypatch, capsys):
+def test_the_command_measures_every_cell_and_goes_on_where_it_stopped(settings, monkeypatch, capsys, rendered):
     record = measure_domains(settings)
     assert [cell.place[0] for cell in record.cells] == ["one"] * 4 + ["two"] * 4
     named = ["class-means", "logistic-regression", "of a test"]

@@ -184,7 +184,7 @@ def test_class_colours_differ(classes):
     ],
     ids=["accuracy", "training", "picture", "scatter"],
 )
-def test_each_figure_saves_at_150_dpi(tmp_path, figure):
+def test_each_figure_saves_at_150_dpi(tmp_path, figure, rendered):
     path, drawn = tmp_path / "new" / "figure.png", figure()
     save_figure(drawn, path)
     assert [p.name for p in path.parent.iterdir()] == ["figure.png"]

@@ -1,18 +1,21 @@
 """The gold standard's command from end to end on small features."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pyro_sib.errors import InputError
+from pyro_sib.experiments.job.config import claim_folder
 from pyro_sib.experiments.job.restore import restore
 from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.sampling import gold as command
 from pyro_sib.experiments.sampling.gold import run as gold
-from pyro_sib.experiments.sampling.gold_settings import GoldSettings
+from pyro_sib.experiments.sampling.gold_settings import GoldSettings, power_of
 from pyro_sib.experiments.sampling.gold_task import elbo
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import read_json
@@ -21,20 +24,21 @@ from pyro_sib.inference.exact.task_posterior import TaskPosterior
 from pyro_sib.inference.guide import as_distribution
 from pyro_sib.scores.metrics import score
 from pyro_sib.types import GaussianParameters
-from tests.experiments.test_run import small
+from tests.experiments.rendering import whole_figures
+from tests.experiments.test_run import small, small_settings
 from tests.worlds import make_world
 
 __all__ = ["small"]
 
 
-@pytest.fixture
-def finished(small) -> Path:
-    run(replace(small, setting="standard", compare=False, kl_weight=0.36))
-    return small.out
-
-
-def _stop():
-    raise InterruptedError
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory) -> tuple[GoldSettings, dict[str, Any]]:
+    """A finished run beside NUTS, on two tasks."""
+    small = small_settings(tmp_path_factory.mktemp("gold"))
+    run(replace(small, setting="standard", compare=False, kl_weight=3.6))
+    settings = settings_for(small.out, targets=("objective",))
+    with whole_figures():
+        return settings, gold(settings)
 
 
 def settings_for(out: Path, **changes) -> GoldSettings:
@@ -44,12 +48,11 @@ def settings_for(out: Path, **changes) -> GoldSettings:
     return replace(plain, **changes)
 
 
-def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkeypatch):
-    settings = settings_for(finished, targets=("objective",))
-    result = gold(settings)
+def test_it_puts_the_guide_beside_nuts(sampled):
+    settings, result = sampled
     parts = result["summary"]["parts"]
     assert list(parts) == ["objective support", "objective queries"]
-    assert parts["objective support"]["power"] == pytest.approx(1 / (3 * 0.01))
+    assert parts["objective support"]["power"] == pytest.approx(1 / (3 * 0.1))
     for part in parts.values():
         assert 0 <= part["accuracy"]["mean"] <= 100
         assert -1 <= part["direction_cosine"]["mean"] <= 1
@@ -58,20 +61,45 @@ def test_it_puts_the_guide_beside_nuts_and_goes_on_where_it_was(finished, monkey
     assert parts["objective queries"]["nll"]["mean"] < parts["objective support"]["nll"]["mean"]
     assert {p.name for p in settings.out.iterdir()} == {"gold.json", "gold.png", "tasks"}
 
-    first = sorted((settings.out / "tasks").iterdir())[0]
-    again = {"task": 0, "kept": True} | read_json(first)
-    first.write_text(json.dumps(again))
-    sampled = []
-    original = command.gold_task
-    monkeypatch.setattr(command, "gold_task", lambda *args: sampled.append(args[3]) or original(*args))
+
+def _told(task: dict[str, Any]) -> dict[str, Any]:
+    """All that a task's record says but for the time that it took."""
+    parts = {name: {n: v for n, v in part.items() if n != "seconds"} for name, part in task["parts"].items()}
+    return {**task, "parts": parts}
+
+
+def test_it_goes_on_where_it_was_and_the_seed_reproduces_every_number(sampled, tmp_path, monkeypatch):
+    """Whatever was sampled before in the same process."""
+    settings, result = sampled
+    settings = replace(settings, out=tmp_path / "gold")
+    shutil.copytree(sampled[0].out, settings.out)
+    first, second = sorted((settings.out / "tasks").iterdir())
+    kept, lost = ({"task": n} | read_json(path) for n, path in enumerate((first, second)))
+    first.write_text(json.dumps(kept | {"kept": True}))
+    second.unlink()
+    tasks, original = [], command.gold_task
+    monkeypatch.setattr(command, "gold_task", lambda *args: tasks.append(args[3]) or original(*args))
+    again = gold(settings)
+    assert tasks == [1]
+    assert read_json(first)["kept"]
+    assert _told(read_json(second)) == _told(lost)
+    summaries = [_told(found["summary"]) for found in (again, result)]
+    assert summaries[0] == summaries[1]
+
+    tasks.clear()
+    monkeypatch.setattr(command, "gold_task", lambda *args: tasks.append(args[3]) or lost)
     more = gold(replace(settings, tasks=3))
-    assert sampled == [2]
+    assert tasks == [2]
     assert more["summary"]["parts"]["objective support"]["nll"]["tasks"] == 3
-    sampled.clear()
-    monkeypatch.setattr(command, "gold_task", lambda *args: sampled.append(args[3]) or _stop())
-    with pytest.raises(InterruptedError):
-        gold(replace(settings, seed=1))
-    assert sampled == [0], "another seed's tasks are not these"
+    tasks.clear()
+    gold(replace(settings, seed=1))
+    assert tasks == [0, 1], "another seed's tasks are not these"
+
+
+def test_a_target_is_a_power_of_the_likelihood(small):
+    like = replace(small, setting="standard", kl_weight=0.36).resolved()
+    powers = [power_of(target, like, 3, (3, 12)) for target in ("literal", "objective", "2.5")]
+    assert powers == pytest.approx([1, 1 / (3 * 0.01), 2.5])
 
 
 @pytest.mark.slow
@@ -88,16 +116,6 @@ def test_in_a_joint_run_the_base_classes_compete_at_their_means(small):
     assert queries["nll"]["mean"] < support["nll"]["mean"]
 
 
-def test_the_seed_reproduces_every_number(finished):
-    results = []
-    for folder in ("a", "b"):
-        summary = gold(replace(settings_for(finished), out=finished.parent / folder))["summary"]
-        for part in summary["parts"].values():
-            del part["seconds"]
-        results.append(summary)
-    assert results[0] == results[1]
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -110,9 +128,11 @@ def test_the_seed_reproduces_every_number(finished):
         ({"targets": ("-2",)}, "--targets -2"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_the_run_is_read(finished, changes, says):
+def test_what_cannot_be_done_is_refused_before_the_run_is_read(small, changes, says):
+    """All that there is of it is its configuration."""
+    claim_folder(small.out, replace(small, setting="standard", kl_weight=0.36).resolved())
     with pytest.raises(InputError, match=says):
-        gold(settings_for(finished, **changes))
+        gold(settings_for(small.out, **changes))
 
 
 def test_runs_without_a_posterior_are_refused(small, tmp_path):

@@ -95,7 +95,7 @@ def test_the_console_shows_what_was_named(name):
         advance(1, 2)
 
 
-def test_a_figure_shows_what_was_named(tmp_path):
+def test_a_figure_shows_what_was_named(tmp_path, rendered):
     """Titles, ticks, legends: as they are, in a font that lacks some; the test has warnings for errors."""
     figure = Figure()
     axes = figure.subplots()
@@ -115,7 +115,7 @@ def test_a_figure_shows_what_was_named(tmp_path):
     assert [text.get_text() for text in axes.get_legend().get_texts()][5] == " _hidden"
 
 
-def test_figures_of_predictors_have_names_of_any_kind(tmp_path):
+def test_figures_of_predictors_have_names_of_any_kind(tmp_path, rendered):
     rng = np.random.default_rng(0)
 
     def scores():
@@ -174,7 +174,7 @@ def _class_folders(root: Path) -> Path:
     return root
 
 
-def test_a_whole_run_with_names_of_all_scripts_and_signs(tmp_path, monkeypatch, capsys):
+def test_a_whole_run_with_names_of_all_scripts_and_signs(tmp_path, monkeypatch, capsys, rendered):
     """Class folders and --out; the task that is drawn has all of them in turn."""
     root = _class_folders(tmp_path / "data [/x] $_$ :smile:")
     out = tmp_path / "[/b] $x_$ \udcff|:smile: =1+1\n猫" / ("a" * 200)

@@ -47,7 +47,7 @@ def test_svi_lowers_the_error_far_below_that_of_the_prior(tmp_path):
     assert trainer.log[-1].accuracy == pytest.approx(max(r.accuracy for r in trainer.log), abs=0.1)
 
 
-def test_a_run_leaves_everything_it_promises(small, tmp_path):
+def test_a_run_leaves_everything_it_promises(small, tmp_path, rendered):
     result = run(small)
     out = tmp_path / "out"
     assert read_json(out / "result.json") == json.loads(json.dumps(result))

@@ -27,6 +27,7 @@ from pyro_sib.files import read_json
 from pyro_sib.inference import GuideSettings
 from pyro_sib.models import PRIORS
 from pyro_sib.tensor_files import read_tensors
+from tests.experiments.processes import command, ended, stopped_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,7 +55,7 @@ def small_settings(folder) -> RunSettings:
         features=write_features(folder / "features.npz"),
         ways=3,
         queries=4,
-        iterations=24,
+        iterations=6,
         epochs=3,
         select_tasks=10,
         eval_tasks=20,
@@ -77,7 +78,7 @@ def test_a_run_is_evaluated_on_both_balances(small, setting):
 
 
 @pytest.mark.parametrize("setting", ["standard", "lwof"])
-def test_a_run_leaves_everything_it_promises(small, setting, tmp_path, capsys):
+def test_a_run_leaves_everything_it_promises(small, setting, tmp_path, capsys, rendered):
     result = run(replace(small, setting=setting))
     shown = capsys.readouterr().out
     assert "KL, nats" in shown
@@ -167,7 +168,7 @@ def test_every_baseline_runs(small, guide, setting):
 
 def test_the_gradients_cosine_is_logged_along_training(small):
     result = run(replace(small, steps=2))
-    assert [point.iteration for point in result.gradient_cosine] == [8, 16, 24]
+    assert [point.iteration for point in result.gradient_cosine] == [2, 4, 6]
     assert all(len(point.cosine) == 2 for point in result.gradient_cosine)
     assert all(-1 <= c <= 1 for point in result.gradient_cosine for c in point.cosine)
     assert "extra" not in result.train_log[0]
@@ -207,7 +208,7 @@ def test_every_prior_runs(small, prior, setting, objective, monkeypatch):
     assert result.prior == prior
     assert result.scales.prior > 0
     assert np.isfinite(result.elbo)
-    assert settings.resolved().weights().tasks_in_all == 24 * 8
+    assert settings.resolved().weights().tasks_in_all == small.iterations * 8
 
 
 def test_a_run_that_went_wrong_says_so(small, capsys, monkeypatch):
@@ -304,7 +305,7 @@ def test_classes_held_out_are_what_is_evaluated_on(small):
     assert "3 base classes held out as val" in result.data.base_holdout
 
 
-def test_images_and_tuned_features(tmp_path, monkeypatch):
+def test_images_and_tuned_features(tmp_path, monkeypatch, rendered):
     """From pixels: a tiny synthetic world, f pretrained and tuned on."""
     from pyro_sib.data.worlds.synthetic import synthetic_world
 
@@ -344,23 +345,9 @@ def test_images_and_tuned_features(tmp_path, monkeypatch):
     assert all(moved)
 
 
-_STOPPED = """
-import os, sys
-from pyro_sib.tasks.source import TaskSource
-whole, at, stop = TaskSource.batch, int(sys.argv.pop(1)), int(sys.argv.pop(1))
-def batch(self, iteration, size):
-    if iteration == at:
-        os.kill(os.getpid(), stop)
-    return whole(self, iteration, size)
-TaskSource.batch = batch
-from pyro_sib.experiments.run import main
-sys.exit(main())
-"""
-
-
 def _options(out: Path, features: Path) -> list[str]:
     options = (
-        f"--setting lwof --features {features} --ways 3 --queries 4 --iterations 120 --epochs 12 --select-tasks 5 "
+        f"--setting lwof --features {features} --ways 3 --queries 4 --iterations 24 --epochs 8 --select-tasks 5 "
         f"--eval-tasks 20 --draws 2 --no-compare --threads 1 --out {out} --cache-dir {out}-cache"
     )
     return options.split()
@@ -371,36 +358,30 @@ def unbroken(tmp_path_factory) -> Path:
     """The features and the result of a run that nothing stopped."""
     folder = tmp_path_factory.mktemp("unbroken")
     features = write_features(folder / "features.npz")
-    command = [sys.executable, "-m", "experiments.run", *_options(folder / "out", features)]
-    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    assert ended(command, "run", *_options(folder / "out", features), said=folder / "said") == 0
     return folder
 
 
-def _stopped(options: list[str], out: Path, iteration: int, stop: signal.Signals) -> bytes:
+def _stopped(options: list[str], out: Path, iteration: int, stop: signal.Signals) -> str:
     """Run it till the signal comes in that iteration, and see that it left as it should; what it said on stderr."""
-    command = [sys.executable, "-c", _STOPPED, str(iteration), str(int(stop)), *options]
-    # A shell that runs the tests in the background has Ctrl-C ignored, which children inherit.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert done.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
+    said = out.with_name("said")
+    code = ended(stopped_run, iteration, int(stop), *options, said=said)
+    assert code == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
     assert not (out / "result.json").exists()
-    assert len(read_tensors(out / "sib.safetensors")[1]["log"]) == iteration // 10
-    return done.stderr
+    assert len(read_tensors(out / "sib.safetensors")[1]["log"]) == iteration // 3
+    return said.read_text()
 
 
 def test_killed_and_run_again_gives_the_same_bits(tmp_path, unbroken):
     """Stopped by kill -9, by SIGTERM and by Ctrl-C, one after another, and then left to end."""
     features, broken = unbroken / "features.npz", tmp_path / "broken"
     options = _options(broken, features)
-    _stopped(options, broken, 17, signal.SIGKILL)
-    for iteration, stop in ((45, signal.SIGTERM), (83, signal.SIGINT)):
-        stderr = _stopped(options, broken, iteration, stop)
-        assert b"the same command goes on" in stderr
-        assert b"Traceback" not in stderr
-    subprocess.run([sys.executable, "-m", "experiments.run", *options], check=True, cwd=ROOT, capture_output=True)
+    _stopped(options, broken, 5, signal.SIGKILL)
+    for iteration, stop in ((10, signal.SIGTERM), (16, signal.SIGINT)):
+        said = _stopped(options, broken, iteration, stop)
+        assert "the same command goes on from the last finished epoch" in said
+        assert "Traceback" not in said
+    assert ended(command, "run", *options, said=tmp_path / "said") == 0
     tensors = [read_tensors(folder / "sib.safetensors") for folder in (unbroken / "out", broken)]
     assert tensors[0][1] == tensors[1][1]
     assert all(torch.equal(value, tensors[1][0][name]) for name, value in tensors[0][0].items())

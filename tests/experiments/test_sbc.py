@@ -69,7 +69,7 @@ def test_a_seed_reproduces_every_number():
     assert torch.equal(*draws)
 
 
-def test_the_command_leaves_everything_and_says_by_its_code_what_it_found(tmp_path, monkeypatch, capsys):
+def test_the_command_leaves_everything_and_says_by_its_code_what_it_found(tmp_path, monkeypatch, capsys, rendered):
     arguments = (
         "--model linear --methods mean-field-oracle --replications 60 --features 3 --points 6 --fit-steps 400"
     )
