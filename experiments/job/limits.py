@@ -65,6 +65,7 @@ LEAST_DRAWS = 100
 LIMITS: dict[str, Limit] = {
     "ask_below": Limit(0, 1),
     "batch_size": _count(1, 1e4),
+    "best_propagation": Limit(0, 1, below=True),
     "chains": _count(2, 100, "R-hat"),
     "choose_tasks": _count(2),
     "coverage": _SHARE,
@@ -112,6 +113,7 @@ LIMITS: dict[str, Limit] = {
     "samples": _count(50, purpose="R-hat and ESS"),
     "seconds": Limit(0, 86_400),
     "seed": _SEED,
+    "seeded_steps": _count(0, 1e3),
     "seeds": _SEED,
     "select_tasks": _count(2),
     "shots": _count(1, 1e4),
