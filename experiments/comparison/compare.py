@@ -37,7 +37,7 @@ from pyro_sib.torch_state import plain_torch
 
 _SHARED = (
     *("setting", "ways", "shots", "queries", "query_balance", "propagation"),
-    *("pretrain_epochs", "pretrain_batch_size", "pretrain_learning_rate", "pretrain_schedule"),
+    *("network", "pretrain_epochs", "pretrain_batch_size", "pretrain_learning_rate", "pretrain_schedule"),
 )
 """Settings of a run that a comparator's tasks and features depend on."""
 

@@ -112,8 +112,9 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
 
 
 def _differing(one: Result, other: Result) -> list[str]:
-    """What makes their tasks or features not the same; further tasks count where both have some."""
+    """What makes their tasks or features not the same; f's weights and further tasks count where both say."""
     names = [name for name in GROUND if getattr(one, name) != getattr(other, name)]
+    names += ["network_digest"] * (len({one.network_digest, other.network_digest} - {None}) > 1)
     names += ["second_balance"] * (len({_balance(one), _balance(other)} - {None}) > 1)
     return names + [n for n in ("fingerprint", "image_size") if getattr(one.data, n) != getattr(other.data, n)]
 

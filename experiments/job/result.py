@@ -162,6 +162,7 @@ class Result(Scores):
         options: a run's settings that have no entry of their own, by name; in JSON they lie beside the entries.
         iterations: None where SVI trained nothing, as for a comparator or a blend.
         steps: K.
+        network_digest: of the weights of f as stage 1 left them; None for given features, and in older records.
         settings: of a comparator.
         blended_methods: settings of the runs that a blend is of, where they are no defaults.
     """
@@ -184,6 +185,7 @@ class Result(Scores):
     data: Data
     backbone: str | None
     base_accuracy: float | None
+    network_digest: str | None = None
     commit: str | None
     versions: dict[str, str]
     device: str
@@ -230,6 +232,7 @@ class Result(Scores):
         entries["options"] = {n: tuple(v) if isinstance(v, list) else v for n, v in config.items() if n not in own}
         entries["data"], entries["base_accuracy"] = Data.of(ground, like), ground.base_accuracy
         entries["backbone"] = like.backbone if ground.images else None
+        entries["network_digest"] = ground.network_digest
         return cls.of(scores, **(entries | more))
 
     @property
