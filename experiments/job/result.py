@@ -129,6 +129,31 @@ class Cosines:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How a training went on its selection tasks: accuracies at q's mean, in percent.
+
+    Attributes:
+        tasks: how many.
+        untrained: at theta^0 before any training; None without a posterior.
+        theta0: at theta^0 of the best epoch's guide; None where it takes no steps.
+        early: the best of the first quarter of the epochs.
+        best: the best epoch's, which is kept.
+        last: the last epoch's.
+        below_early: whether the last epoch is below the early ones, beyond the noise of so many tasks.
+        below_theta0: whether the best epoch is below either theta^0, by its paired interval and a point at least.
+    """
+
+    tasks: int
+    untrained: float | None
+    theta0: float | None
+    early: float
+    best: float
+    last: float
+    below_early: bool
+    below_theta0: bool
+
+
+@dataclass(frozen=True)
 class Data:
     """Where the tasks are from."""
 
@@ -199,6 +224,7 @@ class Result(Scores):
     novel_share_scores: tuple[Shared, ...] = ()
     selected_on: str | None = None
     warnings: tuple[str, ...] = ()
+    course: Course | None = None
     elbo: float | None = None
     elbo_parts: ElboParts | None = None
     scales: Scales | None = None
