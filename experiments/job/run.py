@@ -111,6 +111,7 @@ def _evaluate_learner(
     name: str, settings: Job, data: DataSet, split: str, device: torch.device, reporter: Reporter
 ) -> Result:
     """What is left to do where nothing is to be trained."""
+    reporter.say(f"learner: {name}")
     learner = load_learner(name, device)
     refuse_known(f"--learner {name}", learner.card.base_classes, data, split)
     refuse_seen(f"the feature network of --learner {name}", settings, data, split)
