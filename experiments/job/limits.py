@@ -88,6 +88,7 @@ LIMITS: dict[str, Limit] = {
     "level": _SHARE,
     "narrow": Limit(0, 1e3, above=True),
     "novel_share": Limit(0, 1e9),
+    "own_tasks": Limit(0, 1e6),
     "particles": _count(1, 1e3),
     "points": _count(1, 1e4),
     "posterior_tasks": _count(0),
