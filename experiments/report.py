@@ -28,6 +28,8 @@ NOTED = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
 """What the notes below a table repeat, and what comes first in a row's name."""
 TABLES = {"val": "Table 1", "test": "Table 2"}
 XI = "synthetic_gradient"
+OF_STEPS = (XI, "support_gradient")
+"""Settings that K = 0 has not, which tell nothing of a K above it."""
 GROUPS = {"standard": "Standard few-shot classification", "lwof": "LwoF few-shot classification"}
 PAPER_BACKBONE = "C128F"
 PLAIN_HEADER = ("Method", "Task", "Novel", "Base", "Both", "Iterations")
@@ -131,7 +133,7 @@ def _labels(runs: list[Run]) -> dict[tuple[Any, ...], str]:
         words = []
         for name in names:
             among = peers
-            if name in ONLY_ABOVE_ZERO:
+            if name in (*ONLY_ABOVE_ZERO, *OF_STEPS):
                 # K = 0 takes no steps, so its guide's name matters only beside a K = 0 equal in all else.
                 among = [r for r in peers if (r.result.steps == 0) == (run.result.steps == 0)]
                 among = [r for r in among if run.result.steps or r.agrees(run)]

@@ -218,6 +218,16 @@ def test_notes_say_what_was_run(tmp_path):
     assert notes[3] == f"- lwof: guide sib, xi mlp, prior mixture, {method}, seeds 1, commit 9876543-dirty"
 
 
+def test_what_a_k_of_zero_has_not_stands_in_no_label_unless_others_differ_in_it(tmp_path):
+    write(tmp_path / "zero", steps=0, metrics=novel(50.0))
+    write(tmp_path / "one", steps=1, synthetic_gradient="mlp", support_gradient=False)
+    write(tmp_path / "three", synthetic_gradient="mlp", support_gradient=False)
+    assert row(report([tmp_path]), "SIB K=1")[3] == row(report([tmp_path]), "SIB K=3")[3] == "55.20 ± 0.41"
+    write(tmp_path / "other", synthetic_gradient="context", support_gradient=False, metrics=novel(60.0))
+    assert row(report([tmp_path]), "SIB K=3, synthetic_gradient context")[3] == "60.00 ± 0.40"
+    assert row(report([tmp_path]), "SIB K=0")[3] == "50.00 ± 0.40"
+
+
 def test_notes_say_which_network_it_was_and_what_chose_the_epoch(tmp_path):
     known = {"network": "net", "network_digest": "0123456789", "base_accuracy": 62.71}
     write(tmp_path / "a", **known, selected_on="validation classes", select_tasks=300)
