@@ -27,6 +27,9 @@ SHOTS = (5, 1)
 NOTED = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
 """What the notes below a table repeat, and what comes first in a row's name."""
 TABLES = {"val": "Table 1", "test": "Table 2"}
+XI = "synthetic_gradient"
+OF_STEPS = (XI, "support_gradient")
+"""Settings that K = 0 has not, which tell nothing of a K above it."""
 GROUPS = {"standard": "Standard few-shot classification", "lwof": "LwoF few-shot classification"}
 PAPER_BACKBONE = "C128F"
 PLAIN_HEADER = ("Method", "Task", "Novel", "Base", "Both", "Iterations")
@@ -130,7 +133,7 @@ def _labels(runs: list[Run]) -> dict[tuple[Any, ...], str]:
         words = []
         for name in names:
             among = peers
-            if name in ONLY_ABOVE_ZERO:
+            if name in (*ONLY_ABOVE_ZERO, *OF_STEPS):
                 # K = 0 takes no steps, so its guide's name matters only beside a K = 0 equal in all else.
                 among = [r for r in peers if (r.result.steps == 0) == (run.result.steps == 0)]
                 among = [r for r in among if run.result.steps or r.agrees(run)]
@@ -196,19 +199,23 @@ def _italic(label: str, cells: list[str]) -> list[str]:
 
 
 def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> list[str]:
-    name, fingerprint, holdout, size, backbone = runs[0].ground
-    pixels = "as given" if backbone is None else f"{backbone.upper()}, {size} px"
-    notes = [f"data: {name}, fingerprint {fingerprint[:8]}; base classes: {holdout}", f"features: {pixels}"]
+    name, fingerprint, holdout, *_ = runs[0].ground
+    notes = [f"data: {name}, fingerprint {fingerprint[:8]}; base classes: {holdout}", f"features: {_network(runs)}"]
     for setting in sorted({run.result.setting for run in runs}, reverse=True):
         here = [run for run in runs if run.result.setting == setting]
         guides = _values(r.row["guide"] for r in here if r.beside is None)
         words = [
             f"guide {guides}",
+            *(f"xi {xis}" for xis in [_values(r.row[XI] for r in here if XI in r.row)] if xis),
             *(f"{n} {_values(r.row[n] for r in here if n in r.row)}" for n in NOTED[1:]),
         ]
         seeds = _values(run.result.seed for run in here)
         commits = _values(_short(run.result.commit) for run in here)
         notes.append(f"{setting}: {', '.join(words)}, seeds {seeds}, commit {commits}")
+    chosen = {(r.result.options.get("select_tasks"), r.result.selected_on) for r in runs if r.result.selected_on}
+    notes += [
+        f"best epochs are chosen on {tasks} other tasks of {where}" for tasks, where in sorted(chosen, key=str)
+    ]
     beside: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.beside is not None:
@@ -220,14 +227,28 @@ def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> 
     notes.append("± is the 95% interval over tasks, and with several seeds the sd over seeds of the runs' means")
     if paper:
         notes.append(
-            f"rows in italics: the paper's own figures, with {PAPER_BACKBONE} (unless named otherwise) at 84 px "
-            "and other images of the base classes"
+            f"rows in italics: the paper's own figures, with {PAPER_BACKBONE} (unless named otherwise) at 84 px, "
+            "60,000 iterations and other images of the base classes"
         )
     elif not is_papers(name, holdout):
         notes.append(
             "the paper's figures are of mini-ImageNet's own classes and left out here; --all-rows adds them"
         )
     return notes
+
+
+def _network(runs: list[Run]) -> str:
+    """Which f all of these runs have: its architecture, the size of its images, its name, digest and accuracy."""
+    first = runs[0].result
+    if first.backbone is None:
+        return "as given"
+    words = [f"{first.backbone.upper()}, {first.data.image_size} px"]
+    words += sorted({str(name) for run in runs if (name := run.result.options.get("network"))})
+    if first.network_digest is not None:
+        words.append(f"weights {first.network_digest[:8]}")
+    known = {f"{run.result.base_accuracy:.1f}" for run in runs if run.result.base_accuracy is not None}
+    words += [f"{' and '.join(sorted(known))}% of held-out images of base classes named rightly"] * bool(known)
+    return ", ".join(words)
 
 
 def _repeats(runs: list[Run], labels: dict[tuple[Any, ...], str]) -> list[str]:

@@ -18,6 +18,7 @@ from pyro_sib.inference.learner_file import TrainedLearner, load_learner, save_l
 from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under
 from pyro_sib.inference.program import wants_base_ids
 from pyro_sib.inference.settings.card import SHIPPED, LearnerCard
+from pyro_sib.inference.settings.shipped_learners import family_of, named_learner
 from pyro_sib.inference.task_result import Prediction, WeightDraws
 from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.tasks.propagation import Propagation
@@ -59,15 +60,33 @@ class FewShotClassifier:
         return cls(load_learner(Path(path), device), device)
 
     @classmethod
-    def pretrained(cls, name: str, device: torch.device | str = "cpu") -> "FewShotClassifier":
-        """A learner that comes with the project, by its name.
+    def pretrained(
+        cls,
+        name: str,
+        device: torch.device | str = "cpu",
+        *,
+        shots: int | None = None,
+        setting: str | None = None,
+        synthetic_gradient: str | None = None,
+        steps: int | None = None,
+    ) -> "FewShotClassifier":
+        """A learner that comes with the project, by its name, or by a part of it and what else is asked for.
+
+        Args:
+            name: as mini-imagenet-c128f-5shot, or mini-imagenet-c128f.
+            device: where it computes.
+            shots: labeled examples of a class that it was trained for.
+            setting: standard or lwof.
+            synthetic_gradient: its xi.
+            steps: its K.
 
         Raises:
-            InputError: there is none of this name.
+            InputError: there is none of this name, or none of it as asked.
         """
-        if name not in SHIPPED:
+        if not family_of(name):
             raise InputError(f"no learner {name!r} comes with this version; choose one of {', '.join(SHIPPED)}")
-        return cls(load_learner(name, device), device)
+        full = named_learner(name, shots=shots, setting=setting, synthetic_gradient=synthetic_gradient, steps=steps)
+        return cls(load_learner(full, device), device)
 
     @classmethod
     def fit(

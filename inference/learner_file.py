@@ -45,18 +45,21 @@ def save_learner(path: Path, learner: TrainedLearner, dtype: torch.dtype = torch
     Args:
         path: of the file.
         learner: what to write.
-        dtype: in which the feature network's floats are stored; all else is stored as it is.
+        dtype: in which the floats of the feature network, and those that the learner has for each base class and
+            feature, are stored; all else is stored as it is.
     """
     tensors = {
         f"{name}.{key}": value
         for name, module in learner.program.modules().items()
         for key, value in module.state_dict().items()
     }
+    by_class = (len(learner.card.base_classes), learner.card.features)
+    tensors = {k: v.to(dtype) if tuple(v.shape) == by_class else v for k, v in tensors.items()}
     if learner.backbone is not None and _outside(learner.card) is None:
         state = learner.backbone.state_dict()
         tensors |= {f"{_BACKBONE}.{k}": v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
     if learner.base_weights is not None:
-        tensors[_BASE] = learner.base_weights.clone()  # a mixture holds the same one
+        tensors[_BASE] = learner.base_weights.clone().to(dtype)  # a mixture holds the same one
     write_tensors(path, tensors, {"learner": FORMAT, "card": asdict(learner.card)})
 
 
@@ -82,7 +85,7 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
         raise InputError(f"{path} holds numbers that are NaN or infinite; train the learner again")
     base = tensors.pop(_BASE, None)
     if base is not None:
-        base = base.clone()  # where a tensor lies in a file decides on the last bits of products with it
+        base = base.float().clone()  # where a tensor lies in a file decides on the last bits of products with it
     shape = (len(card.base_classes), card.features)
     if (base is None) != (not card.base_classes) or (base is not None and tuple(base.shape) != shape):
         found = "missing" if base is None else f"of shape {tuple(base.shape)}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,6 +91,34 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
     Raises:
         InputError: no results, damaged ones, or ones of other tasks, which cannot be paired.
     """
+    rows = []
+    for form, methods in grouped(folders).items():
+        first: Tasks | None = None
+        for members in methods.values():
+            row, tasks = _row(form, members, first)
+            first = first or tasks
+            rows.append(row)
+    return rows
+
+
+class Tasks(NamedTuple):
+    """A method's accuracies of each task, averaged over its seeds.
+
+    Attributes:
+        main: (T,) of the main metric.
+        second: (T,) under the second balance, or None.
+    """
+
+    main: Tensor
+    second: Tensor | None
+
+
+def grouped(folders: Sequence[Path]) -> dict[tuple[Any, ...], dict[tuple[Any, ...], list[Run]]]:
+    """Runs by form and by method, in the order of the folders, all of each form on the same tasks and features.
+
+    Raises:
+        InputError: no results, damaged ones, or ones of other tasks, which cannot be paired.
+    """
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Run]]] = defaultdict(lambda: defaultdict(list))
     known: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in own_runs(folders):
@@ -101,19 +129,21 @@ def read_rows(folders: Sequence[Path]) -> list[Row]:
                 )
         known[run.form].append(run)
         groups[run.form][identity(run.method)].append(run)
-    rows = []
-    for form, methods in groups.items():
-        first: tuple[Tensor, Tensor | None] | None = None
-        for members in methods.values():
-            row, tasks = _row(form, members, first)
-            first = first or tasks
-            rows.append(row)
-    return rows
+    return groups
+
+
+def tasks_of(members: list[Run]) -> Tasks:
+    """Accuracies of each task of one method's runs."""
+    results = [run.result for run in members]
+    main, balance = results[0].main, _balance(results[0]) if all(map(_balance, results)) else None
+    second = None if balance is None else torch.stack(_by_seed(members, f"posterior {balance}", main)).mean(0)
+    return Tasks(torch.stack(_by_seed(members, "posterior", main)).mean(0), second)
 
 
 def _differing(one: Result, other: Result) -> list[str]:
-    """What makes their tasks or features not the same; further tasks count where both have some."""
+    """What makes their tasks or features not the same; f's weights and further tasks count where both say."""
     names = [name for name in GROUND if getattr(one, name) != getattr(other, name)]
+    names += ["network_digest"] * (len({one.network_digest, other.network_digest} - {None}) > 1)
     names += ["second_balance"] * (len({_balance(one), _balance(other)} - {None}) > 1)
     return names + [n for n in ("fingerprint", "image_size") if getattr(one.data, n) != getattr(other.data, n)]
 
@@ -126,13 +156,12 @@ def _balance(result: Result) -> str | None:
 def _row(
     form: tuple[Any, ...],
     members: list[Run],
-    first: tuple[Tensor, Tensor | None] | None,
-) -> tuple[Row, tuple[Tensor, Tensor | None]]:
+    first: Tasks | None,
+) -> tuple[Row, Tasks]:
     results = [run.result for run in members]
-    main, balance = results[0].main, _balance(results[0]) if all(map(_balance, results)) else None
+    tasks = tasks_of(members)
     per_seed = {n: _by_seed(members, "posterior", n) for n in METRICS if n in results[0].metrics}
     per_task = {name: torch.stack(columns).mean(0) for name, columns in per_seed.items()}
-    second = None if balance is None else torch.stack(_by_seed(members, f"posterior {balance}", main)).mean(0)
     seeds = tuple(sorted({r.seed for r in results}))
     every = {"train_ways": results[0].ways} if results[0].trained else {}
     row = Row(
@@ -141,15 +170,15 @@ def _row(
         seeds=seeds,
         metrics={name: mean_interval(values) for name, values in per_task.items()},
         spread={n: stdev(float(c.mean()) for c in cs) for n, cs in per_seed.items()} if len(seeds) > 1 else None,
-        difference=_paired(per_task[main], first and first[0]),
+        difference=paired(tasks.main, first and first.main),
         ece=fmean(r.calibration.ece for r in results),
         nll=fmean(r.calibration.nll for r in results),
-        second=None if second is None else mean_interval(second),
-        second_difference=None if second is None else _paired(second, first and first[1]),
+        second=None if tasks.second is None else mean_interval(tasks.second),
+        second_difference=None if tasks.second is None else paired(tasks.second, first and first.second),
         milliseconds=fmean(r.milliseconds_per_task for r in results),
         seconds=fmean(r.seconds.get("train sib", 0.0) for r in results),
     )
-    return row, (per_task[main], second)
+    return row, tasks
 
 
 def _by_seed(members: list[Run], prediction: str, metric: str) -> list[Tensor]:
@@ -164,7 +193,7 @@ def _by_seed(members: list[Run], prediction: str, metric: str) -> list[Tensor]:
     return [torch.stack(same).mean(0) for same in columns.values()]
 
 
-def _paired(values: Tensor, reference: Tensor | None) -> MeanInterval | None:
+def paired(values: Tensor, reference: Tensor | None) -> MeanInterval | None:
     """Mean difference over the tasks that both were evaluated on; None for the reference itself."""
     if reference is None or len(reference) != len(values):
         return None

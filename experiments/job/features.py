@@ -26,7 +26,7 @@ from pyro_sib.features.pretrain import Pretrained, base_accuracy, checkpoint_nam
 from pyro_sib.files import check_writable
 from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.program import wants_base_ids
-from pyro_sib.tensor_files import read_tensors
+from pyro_sib.tensor_files import digest_state, read_tensors
 
 _OWN_SIZES = {MINI_IMAGENET: 84, "synthetic": 32}
 """Pixels a side of data that have a size of their own."""
@@ -42,6 +42,7 @@ class Ground:
         network: f and its base classifier, or None where features were given.
         base_weights: (B, D) unit weights of the base classes, or None without base classes.
         base_accuracy: percent of held-out base rows that the base classifier names rightly, or None.
+        network_digest: of the weights of f as stage 1 left them, or None where features were given.
     """
 
     images: DataSet | None
@@ -49,6 +50,7 @@ class Ground:
     network: Pretrained | None
     base_weights: Tensor | None
     base_accuracy: float | None
+    network_digest: str | None = None
 
 
 def load_data(settings: Job, reporter: Reporter) -> DataSet:
@@ -152,14 +154,14 @@ def prepare(
             size=settings.image_size,
             on_rows=advance,
         )
-    base = bank.split(BASE_TRAIN)
+    base, known_as = bank.split(BASE_TRAIN), digest_state(network.backbone.state_dict())
     if card is not None and card.classes != base.class_names:
         with reporter.stage("base classifier", "base classifier on the features"):
             classifier = fit_base_classifier(base, settings.seed).to(device)
         network = replace(network, classifier=classifier)
     held = bank.splits.get(base_split)
     accuracy = None if held is None else base_accuracy(network.classifier, held, device)
-    return Ground(data, bank, network, unit(network.classifier.weight.detach().cpu()), accuracy)
+    return Ground(data, bank, network, unit(network.classifier.weight.detach().cpu()), accuracy, known_as)
 
 
 def ground_of_learner(
@@ -182,9 +184,11 @@ def ground_of_learner(
             f"the learner knows {len(card.base_classes)} base classes, and the data has others; give the data "
             f"that it was trained on"
         )
+    known_as = None
     if learner.backbone is None or card.pictures is None:
         bank = data
     else:
+        known_as = digest_state(learner.backbone.state_dict())
         check_writable(settings.cache_dir / "banks", "--cache-dir")
         with reporter.stage("bank", "feature bank") as advance:
             bank = build_bank(
@@ -200,7 +204,7 @@ def ground_of_learner(
     width = next(iter(bank.splits.values())).x.shape[1]
     if width != card.features:
         raise InputError(f"the learner takes features of {card.features} numbers, but the data's have {width}")
-    return Ground(data if data.is_images else None, bank, None, learner.base_weights, None)
+    return Ground(data if data.is_images else None, bank, None, learner.base_weights, None, known_as)
 
 
 def refuse_known(what: str, classes: Iterable[str], data: DataSet, split: str) -> None:

@@ -65,6 +65,7 @@ LEAST_DRAWS = 100
 LIMITS: dict[str, Limit] = {
     "ask_below": Limit(0, 1),
     "batch_size": _count(1, 1e4),
+    "best_propagation": Limit(0, 1, below=True),
     "chains": _count(2, 100, "R-hat"),
     "choose_tasks": _count(2),
     "coverage": _SHARE,
@@ -87,6 +88,7 @@ LIMITS: dict[str, Limit] = {
     "level": _SHARE,
     "narrow": Limit(0, 1e3, above=True),
     "novel_share": Limit(0, 1e9),
+    "own_tasks": Limit(0, 1e6),
     "particles": _count(1, 1e3),
     "points": _count(1, 1e4),
     "posterior_tasks": _count(0),
@@ -112,6 +114,7 @@ LIMITS: dict[str, Limit] = {
     "samples": _count(50, purpose="R-hat and ESS"),
     "seconds": Limit(0, 86_400),
     "seed": _SEED,
+    "seeded_steps": _count(0, 1e3),
     "seeds": _SEED,
     "select_tasks": _count(2),
     "shots": _count(1, 1e4),

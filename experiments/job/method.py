@@ -6,7 +6,7 @@ from typing import Any
 
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.settings import RunSettings
-from pyro_sib.inference import LEARNERS
+from pyro_sib.inference import LEARNERS, GuideSettings
 
 FORM = ("setting", "ways", "shots")
 """What kind of task: results of one form share a table."""
@@ -32,7 +32,10 @@ _FIRST = (
 )
 METHOD = tuple(dict.fromkeys((*_FIRST, *(f.name for f in fields(RunSettings) if f.name not in NOT_METHOD))))
 """Settings that make another method, in the order of a label: runs that differ in one are never averaged."""
-DEFAULTS = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING and f.default is not None}
+DEFAULTS = {
+    **{f.name: f.default for f in fields(RunSettings) if f.default is not MISSING and f.default is not None},
+    "synthetic_gradient": GuideSettings.synthetic_gradient,
+}
 
 
 def method_of(result: Result) -> dict[str, Any]:

@@ -15,6 +15,7 @@ def reproduce(settings: ReproduceSettings) -> None:
     for number, row in enumerate(everything, 1):
         reporter.say(f"row {number} of {len(everything)}: {row.out}")
         run(row, Reporter(reporter.console))
+        if settings.table is not None:  # after each row, so that a stop leaves the table of what is there
+            write_text(out / "table.md", report([out]))
     if settings.table is not None:
-        write_text(out / "table.md", report([out]))
         reporter.say(f"{out}/table.md: laid out as the paper's Table {settings.table}")

@@ -129,6 +129,31 @@ class Cosines:
 
 
 @dataclass(frozen=True)
+class Course:
+    """How a training went on its selection tasks: accuracies at q's mean, in percent.
+
+    Attributes:
+        tasks: how many.
+        untrained: at theta^0 before any training; None without a posterior.
+        theta0: at theta^0 of the best epoch's guide; None where it takes no steps.
+        early: the best of the first quarter of the epochs.
+        best: the best epoch's, which is kept.
+        last: the last epoch's.
+        below_early: whether the last epoch is below the early ones, beyond the noise of so many tasks.
+        below_theta0: whether the best epoch is below either theta^0, by its paired interval and a point at least.
+    """
+
+    tasks: int
+    untrained: float | None
+    theta0: float | None
+    early: float
+    best: float
+    last: float
+    below_early: bool
+    below_theta0: bool
+
+
+@dataclass(frozen=True)
 class Data:
     """Where the tasks are from."""
 
@@ -162,6 +187,7 @@ class Result(Scores):
         options: a run's settings that have no entry of their own, by name; in JSON they lie beside the entries.
         iterations: None where SVI trained nothing, as for a comparator or a blend.
         steps: K.
+        network_digest: of the weights of f as stage 1 left them; None for given features, and in older records.
         settings: of a comparator.
         blended_methods: settings of the runs that a blend is of, where they are no defaults.
     """
@@ -184,6 +210,7 @@ class Result(Scores):
     data: Data
     backbone: str | None
     base_accuracy: float | None
+    network_digest: str | None = None
     commit: str | None
     versions: dict[str, str]
     device: str
@@ -197,6 +224,7 @@ class Result(Scores):
     novel_share_scores: tuple[Shared, ...] = ()
     selected_on: str | None = None
     warnings: tuple[str, ...] = ()
+    course: Course | None = None
     elbo: float | None = None
     elbo_parts: ElboParts | None = None
     scales: Scales | None = None
@@ -230,6 +258,7 @@ class Result(Scores):
         entries["options"] = {n: tuple(v) if isinstance(v, list) else v for n, v in config.items() if n not in own}
         entries["data"], entries["base_accuracy"] = Data.of(ground, like), ground.base_accuracy
         entries["backbone"] = like.backbone if ground.images else None
+        entries["network_digest"] = ground.network_digest
         return cls.of(scores, **(entries | more))
 
     @property

@@ -1,6 +1,5 @@
 """The main job: images (or features) in, a trained few-shot learner and its measured accuracy out."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +36,7 @@ from pyro_sib.experiments.job.result import (
 from pyro_sib.experiments.job.results import provenance, write_tasks
 from pyro_sib.experiments.job.settings import Job, RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
-from pyro_sib.experiments.job.train import say_selection, selected_on, train
+from pyro_sib.experiments.job.train import Trained, say_selection, selected_on, train
 from pyro_sib.experiments.job.train_warnings import against_zero
 from pyro_sib.experiments.posterior.file import NAME as POSTERIOR
 from pyro_sib.experiments.posterior.file import Subject, exported_tasks, write_posterior
@@ -51,7 +50,6 @@ from pyro_sib.inference.evaluation import evaluate, evidence_bound
 from pyro_sib.inference.learner_file import load_learner
 from pyro_sib.inference.novel_share import NovelShareLearner
 from pyro_sib.inference.program import Program
-from pyro_sib.inference.training import EpochRecord
 from pyro_sib.scores.metrics import TaskScores, mean_interval
 from pyro_sib.scores.summary import ElboParts
 from pyro_sib.tasks.source import TaskSource
@@ -93,33 +91,33 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> Result | Non
         return _evaluate_learner(job.learner, job, data, split, device, reporter)
     ground = prepare(data, job, split, device, reporter, measures=not job.train_only)
     sources = make_sources(ground.bank, job, split, device)
-    program, trainer, warnings = train(job, ground, sources, device, reporter)
+    trained = train(job, ground, sources, device, reporter)
     if job.train_only:
-        write_learner(job.out, learner_of(job, ground, split, program, None))
+        write_learner(job.out, learner_of(job, ground, split, trained.program, None))
         reporter.say(f"{job.out / LEARNER}: trained, nothing measured (--train-only)")
         return None
     zero = None
     if job.compare and job.steps and job.guide != "init-only":
         zero = _zero(job, ground, sources, split, device, reporter)
-        warnings += zero.warnings
     if job.tune_features:
         assert ground.images is not None
         assert ground.network is not None
         bank = build_bank(ground.images, ground.network.backbone, device, job.cache_dir / "banks")
         sources = make_sources(bank, job, split, device)
-    return _finish(job, ground, split, sources, program, zero, trainer.log, warnings, reporter)
+    return _finish(job, ground, split, sources, trained, zero, reporter)
 
 
 def _evaluate_learner(
     name: str, settings: Job, data: DataSet, split: str, device: torch.device, reporter: Reporter
 ) -> Result:
     """What is left to do where nothing is to be trained."""
+    reporter.say(f"learner: {name}")
     learner = load_learner(name, device)
     refuse_known(f"--learner {name}", learner.card.base_classes, data, split)
     refuse_seen(f"the feature network of --learner {name}", settings, data, split)
     ground = ground_of_learner(learner, data, settings, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
-    return _finish(settings, ground, split, sources, learner.program, None, [], [], reporter)
+    return _finish(settings, ground, split, sources, Trained(learner.program, [], [], None), None, reporter)
 
 
 def _zero(
@@ -132,7 +130,7 @@ def _zero(
 ) -> "_Zero":
     """K = 0 trained beside, on the features of stage 1, whatever stage 2 tunes."""
     zero = replace(settings, guide="init-only", steps=0, tune_features=False)
-    program, _, warnings = train(zero, ground, sources, device, reporter, "k0")
+    program, _, warnings, _ = train(zero, ground, sources, device, reporter, "k0")
     tasks, source = eval_tasks(settings, split), sources["evaluate"]
     drawn, mean = (evaluate(program.guide, source, tasks, draws)[0] for draws in (settings.draws, 0))
     bound = _bound(program.guide, source, tasks, settings.draws)
@@ -153,14 +151,12 @@ def _finish(
     ground: Ground,
     split: str,
     sources: dict[str, TaskSource],
-    program: Program,
+    trained: Trained,
     zero: _Zero | None,
-    log: Sequence[EpochRecord],
-    warnings: list[str],
     reporter: Reporter,
 ) -> Result:
     """Evaluate, write the results, then what decorates them, and show the table."""
-    tasks, source = eval_tasks(settings, split), sources["evaluate"]
+    tasks, source, program = eval_tasks(settings, split), sources["evaluate"], trained.program
     guide, features = program.guide, program.guide.form.features
     last = len(guide.iterates(guide.sees(source.episodes(torch.arange(1))))) - 1 if isinstance(guide, Guide) else 0
     with reporter.stage("predict", f"prediction of {tasks} tasks of {split}") as advance:
@@ -177,12 +173,13 @@ def _finish(
             f"the predictions of {int((~averaged.nll.isfinite()).sum())} of {tasks} evaluation tasks are NaN; "
             f"lower --learning-rate or --step-size, and choose another --out"
         )
+    warnings = [*trained.warnings, *(zero.warnings if zero is not None else ())]
     if zero is not None:
         metric = "both" if settings.joint else "novel"
-        lost = against_zero(mean_interval(getattr(averaged, metric) - getattr(zero.drawn, metric)), last)
-        for warning in lost:
+        difference = mean_interval(getattr(averaged, metric) - getattr(zero.drawn, metric))
+        for warning in against_zero(difference, last, settings):
             reporter.warn(warning)
-        warnings = [*warnings, *lost]
+            warnings.append(warning)
     scores = {"posterior": averaged, "mean": iterates[-1]}
     if second is not None:
         scores[f"posterior {settings.second_balance}"] = second
@@ -206,15 +203,18 @@ def _finish(
         selected_on=None if settings.learner is not None else selected_on(ground.bank),
         steps=last,
         warnings=tuple(warnings),
+        course=trained.course,
         oracle=guide.oracle,
         elbo=bound
         and settings.weights().bound(bound.log_likelihood, bound.kl, bound.base_kl, (settings.ways, features)),
         elbo_parts=bound,
         scales=_scales(program, source),
         pretrain_log=tuple(ground.network.log) if ground.network else (),
-        train_log=tuple({k: v for k, v in asdict(r).items() if k != "extra"} for r in log),
+        train_log=tuple({k: v for k, v in asdict(r).items() if k != "extra"} for r in trained.log),
         gradient_cosine=tuple(
-            Cosines(r.iteration, tuple(r.extra["gradient_cosine"])) for r in log if "gradient_cosine" in r.extra
+            Cosines(r.iteration, tuple(r.extra["gradient_cosine"]))
+            for r in trained.log
+            if "gradient_cosine" in r.extra
         ),
         **provenance(source.novel.device, reporter.seconds, "predict", tasks),
     )

@@ -51,8 +51,9 @@ class Run:
     @property
     def ground(self) -> tuple[Any, ...]:
         """What runs of one table share, beside the split."""
-        data = self.result.data
-        return (data.name, data.fingerprint, data.base_holdout, data.image_size, self.result.backbone)
+        data, result = self.result.data, self.result
+        network = result.network_digest or result.options.get("network")
+        return (data.name, data.fingerprint, data.base_holdout, data.image_size, result.backbone, network)
 
     @property
     def same_row(self) -> tuple[Any, ...]:

@@ -18,10 +18,11 @@ from pyro_sib.experiments.options.training import ResolvedTraining, TrainingOpti
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.features.network_card import NetworkCard, read_card
 from pyro_sib.features.outside import OUTSIDE, checked_size
-from pyro_sib.inference import BASELINES, LEARNERS
+from pyro_sib.inference import BASELINES, LEARNERS, GuideSettings
 from pyro_sib.inference.initializers import INITIALIZERS
 from pyro_sib.inference.settings import LearnerSettings
 from pyro_sib.inference.settings.card import LearnerCard, read_learner_card
+from pyro_sib.inference.settings.shipped_learners import named_learner
 from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
 from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
@@ -53,8 +54,9 @@ class RunSettings(
         check_numbers(self)
         given = vars(self)
         if self.learner is not None:
-            card = read_learner_card(self.learner)
-            given = given | decided(self, self.learner, card) | {"compare": False}
+            name = self._learner_name(self.learner)
+            card = read_learner_card(name)
+            given = given | decided(self, name, card) | {"compare": False, "learner": name}
             self._check_kind(card)
         elif self.setting is None:
             raise InputError("--setting is missing; choose standard or lwof, or give a --learner")
@@ -78,6 +80,7 @@ class RunSettings(
             "epochs": said(self.epochs, min(12 if short else 60, iterations)),
             "learning_rate": said(self.learning_rate, 3e-3 if short and not self.joint else 1e-3),
             "schedule": said(self.schedule, "cosine" if short else "step"),
+            "synthetic_gradient": said(self.synthetic_gradient, GuideSettings.synthetic_gradient),
             "prior": said(self.prior, "mixture" if self.joint else "diagonal"),
             "steps": said(LEARNERS.declared(self.guide, "fixed_steps"), self.steps),
             "initializer": LEARNERS.declared(self.guide, "fixed_initializer") or self.initializer,
@@ -96,6 +99,16 @@ class RunSettings(
         held = f"-{self.hold_out_classes}held" if self.hold_out_classes else ""
         trained = f"-trained-{filled['train_ways']}way" if filled["train_ways"] else ""
         return f"{name}-{filled['prior']}{held}{trained}-seed{self.seed}"
+
+    def _learner_name(self, name: str) -> str:
+        """Of a learner, in full."""
+        return named_learner(
+            name,
+            shots=self.shots,
+            setting=self.setting,
+            synthetic_gradient=self.synthetic_gradient,
+            steps=self.steps,
+        )
 
     def _check_kind(self, card: LearnerCard) -> None:
         """Refuse images for a learner of features, and the other way round."""

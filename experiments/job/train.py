@@ -2,16 +2,18 @@
 
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from pyro_sib.data import DataSet
 from pyro_sib.data.names import BASE_TRAIN, BASE_VAL, TEST, VAL
 from pyro_sib.experiments.job.features import Ground
+from pyro_sib.experiments.job.result import Course
 from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.job.tasks import make_sources, selection_split
-from pyro_sib.experiments.job.train_warnings import Start, training_warnings
+from pyro_sib.experiments.job.train_warnings import Start, course_of, training_warnings
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
@@ -20,13 +22,29 @@ from pyro_sib.inference import Baseline, Guide, SIBGuide
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.gradient_check import gradient_cosine
 from pyro_sib.inference.program import FeatureNetwork, Program, build_program
-from pyro_sib.inference.training import Trainer
+from pyro_sib.inference.training import EpochRecord, Trainer
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.tensor_files import digest, digest_state
 
 _PERCENT = re.compile(r"\d+(\.\d+)?%")
 _COSINE_TASKS = 100
 """Selection tasks on which the synthetic gradient is compared with the true one after each epoch."""
+
+
+class Trained(NamedTuple):
+    """What a training leaves.
+
+    Attributes:
+        program: with the best epoch's parameters.
+        log: of its epochs.
+        warnings: of what went wrong.
+        course: how it went on the selection tasks; None where nothing was trained.
+    """
+
+    program: Program
+    log: list[EpochRecord]
+    warnings: list[str]
+    course: Course | None
 
 
 def train(
@@ -36,11 +54,10 @@ def train(
     device: torch.device,
     reporter: Reporter,
     name: str = "sib",
-) -> tuple[Program, Trainer, list[str]]:
+) -> Trained:
     """Stage 2: SVI over training tasks; the program then holds the best epoch's parameters.
 
-    Returns:
-        The program, its trainer, and warnings of what went wrong, which have been said.
+    Its warnings have been said.
     """
     features = ground.bank.split(BASE_TRAIN).x.shape[1]
     pretrained = {} if ground.network is None else ground.network.backbone.state_dict()
@@ -71,6 +88,7 @@ def train(
         cosine = gradient_cosine(program.guide, selection.episodes(tasks))
         return {"gradient_cosine": [round(float(c), 4) for c in cosine]}
 
+    untrained = _theta0(program.guide, selection, settings, metric)
     checkpoint = settings.out / f"{name}.safetensors"
     trainer = Trainer(model, guide, modules, settings.train_settings(), checkpoint, identity)
     scalars = Scalars(settings.out / "tensorboard", reporter.warn)
@@ -95,20 +113,32 @@ def train(
         )
     if backbone is not None:
         selection = _embedded(ground, backbone, settings, device)
-    warnings = training_warnings(trainer.log, settings, _start(program.guide, selection, settings, metric))
+    starts = _starts(program.guide, selection, settings, metric, untrained)
+    warnings = training_warnings(trainer.log, settings, *starts)
     if settings.train_only:  # what went wrong is said, an accuracy is not
         warnings = [_PERCENT.sub("...%", warning) for warning in warnings]
     for warning in warnings:
         reporter.warn(warning)
-    return program, trainer, warnings
+    return Trained(program, trainer.log, warnings, course_of(trainer.log, settings, *starts))
 
 
-def _start(guide: Guide | Baseline, selection: TaskSource, settings: Job, metric: str) -> Start | None:
-    """Where the steps of the trained guide start; None where it takes none."""
-    if not isinstance(guide, Guide) or guide.fixed_steps is not None or not settings.steps:
+def _theta0(guide: Guide | Baseline, selection: TaskSource, settings: Job, metric: str) -> Tensor | None:
+    """(T,) accuracies at theta^0 on the selection tasks; None without a posterior."""
+    if not isinstance(guide, Guide):
         return None
+    found: Tensor = getattr(evaluate(guide, selection, settings.select_tasks, iterates=(0,))[0], metric)
+    return found
+
+
+def _starts(
+    guide: Guide | Baseline, selection: TaskSource, settings: Job, metric: str, untrained: Tensor | None
+) -> tuple[Start | None, Start | None]:
+    """Where the steps of the trained guide start, None where it takes none, and where they did before training."""
+    if untrained is None:
+        return None, None
     before, after = evaluate(guide, selection, settings.select_tasks, iterates=(0, -1))
-    return Start.of(getattr(before, metric), getattr(after, metric))
+    end, steps = getattr(after, metric), guide.fixed_steps is None and settings.steps > 0
+    return Start.of(getattr(before, metric), end) if steps else None, Start.of(untrained, end)
 
 
 def selected_on(data: DataSet) -> str:

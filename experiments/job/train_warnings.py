@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from pyro_sib.experiments.job.result import Course
 from pyro_sib.experiments.job.settings import Job
 from pyro_sib.inference.training import EpochRecord, has_diverged
 from pyro_sib.scores.metrics import mean_interval
@@ -18,7 +19,7 @@ TASK_SPREAD = 11.0
 
 @dataclass(frozen=True)
 class Start:
-    """Where the steps of the trained guide start, on the selection tasks, in percent.
+    """A theta^0 that the best epoch's theta^K should not fall below, on the selection tasks, in percent.
 
     Attributes:
         accuracy: at theta^0.
@@ -34,8 +35,13 @@ class Start:
         return Start(float(before.double().mean()), mean_interval(after.double() - before.double()))
 
     @property
+    def end(self) -> float:
+        """Accuracy at theta^K."""
+        return self.accuracy + self.gain.mean
+
+    @property
     def lost(self) -> bool:
-        """Whether the steps took something away, beyond the noise of so many tasks."""
+        """Whether theta^K is below, beyond the noise of so many tasks."""
         return below(self.gain)
 
 
@@ -44,34 +50,63 @@ def below(difference: MeanInterval) -> bool:
     return difference.mean < -1 and difference.mean + difference.ci95 < 0
 
 
-def training_warnings(log: Sequence[EpochRecord], settings: Job, start: Start | None) -> list[str]:
-    """What is to be said of a training.
+def course_of(
+    log: Sequence[EpochRecord], settings: Job, start: Start | None, untrained: Start | None = None
+) -> Course:
+    """How a training went.
 
     Args:
         log: of all its epochs.
         settings: resolved.
-        start: of the best epoch's guide, where it takes steps.
+        start: the best epoch's own theta^0, where the guide takes steps.
+        untrained: theta^0 as it was before any training, of a guide.
     """
-    kl = " or --kl-weight" if settings.kl_weight else ""
+    early, last = early_of(log), log[-1]
+    noise = max(1.0, 3 * TASK_SPREAD / settings.select_tasks**0.5)
+    zeros = [one for one in (start, untrained) if one is not None]
+    return Course(
+        tasks=settings.select_tasks,
+        untrained=None if untrained is None else round(untrained.accuracy, 3),
+        theta0=None if start is None else round(start.accuracy, 3),
+        early=round(early.accuracy, 3),
+        best=round(max(record.accuracy for record in log), 3),
+        last=round(last.accuracy, 3),
+        below_early=not last.accuracy >= early.accuracy - noise,
+        below_theta0=any(zero.lost for zero in zeros),
+    )
+
+
+def early_of(log: Sequence[EpochRecord]) -> EpochRecord:
+    """The best of the first epochs, which are a quarter of them."""
+    return max(log[: max(1, len(log) // 4)], key=lambda record: record.accuracy)
+
+
+def training_warnings(
+    log: Sequence[EpochRecord], settings: Job, start: Start | None, untrained: Start | None = None
+) -> list[str]:
+    """What is to be said of a training; the arguments are those of `course_of`."""
     found, best, last = [], max(record.accuracy for record in log), log[-1]
     if has_diverged(log):
         found.append(
             f"training diverged, the loss went from {log[0].loss:.3g} to {last.loss:.3g}; what is kept is the best "
-            f"epoch's. Lower --learning-rate{kl}"
+            f"epoch's. {_lower(settings)}"
         )
-    early = max(log[: max(1, len(log) // 4)], key=lambda record: record.accuracy)
-    noise = max(1.0, 3 * TASK_SPREAD / settings.select_tasks**0.5)
-    if not last.accuracy >= early.accuracy - noise:
+    early = early_of(log)
+    if course_of(log, settings, start).below_early:
         found.append(
             f"training made it worse: {last.accuracy:.1f}% on the selection tasks after {last.iteration} "
             f"iterations, {early.accuracy:.1f}% after {early.iteration}; what is kept is the best epoch's. "
-            f"Lower --learning-rate" + (" or --steps" if start is not None else "")
+            + _lower(settings, *(["steps"] if start is not None else []))
         )
     if start is not None and start.lost:
         found.append(
             f"the {settings.steps} steps lose accuracy: {start.accuracy:.1f}% on the selection tasks before them, "
-            f"{start.accuracy + start.gain.mean:.1f}% after. Lower --steps, --step-size or --learning-rate, or "
-            f"raise --iterations"
+            f"{start.end:.1f}% after. {_lower(settings, 'steps', 'step_size')}, or raise --iterations"
+        )
+    elif untrained is not None and untrained.lost:
+        found.append(
+            f"training ended below theta^0: {untrained.end:.1f}% on the selection tasks at its best epoch, "
+            f"{untrained.accuracy:.1f}% at theta^0 before any training. {_lower(settings)}, or raise --iterations"
         )
     chance = 100 / settings.trained_ways
     if not settings.joint and not best >= CHANCE * chance:
@@ -83,7 +118,7 @@ def _at_chance(best: float, chance: float, settings: Job, start: Start | None) -
     """The likely cause: the steps, where theta^0 does better; the KL, where there is one; else the features."""
     what = f"{best:.1f}% on the selection tasks, where chance is {chance:.1f}%: "
     if start is not None and start.accuracy >= CHANCE * chance:
-        return f"{what}before the steps it is {start.accuracy:.1f}%. Lower --steps, --step-size or --learning-rate"
+        return f"{what}before the steps it is {start.accuracy:.1f}%. {_lower(settings, 'steps', 'step_size')}"
     if settings.kl_weight:
         return (
             f"{what}q tells the classes of a task no better than the prior does. Lower --kl-weight, choose another "
@@ -95,11 +130,18 @@ def _at_chance(best: float, chance: float, settings: Job, start: Start | None) -
     )
 
 
-def against_zero(difference: MeanInterval, steps: int) -> list[str]:
+def _lower(settings: Job, *first: str) -> str:
+    """The numbers that may be too large, each with the value that it has."""
+    names = [*first, *(["kl_weight"] if settings.kl_weight else []), "learning_rate"]
+    *others, last = [f"--{name.replace('_', '-')} ({getattr(settings, name):g})" for name in names]
+    return f"Lower {', '.join(others)} or {last}" if others else f"Lower {last}"
+
+
+def against_zero(difference: MeanInterval, steps: int, settings: Job) -> list[str]:
     """A word where the K asked for ends below the K = 0 trained beside it, by their paired difference in points."""
     if not below(difference):
         return []
     return [
         f"K = {steps} is {-difference.mean:.1f} ± {difference.ci95:.1f} points below the K = 0 trained beside it, "
-        f"on the evaluation tasks. Lower --steps, --step-size or --learning-rate, or raise --iterations"
+        f"on the evaluation tasks. {_lower(settings, 'steps', 'step_size')}, or raise --iterations"
     ]

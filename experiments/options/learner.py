@@ -28,7 +28,8 @@ class GuideOptions:
         str | None,
         tyro.conf.arg(
             help=f"A trained learner to evaluate, the learner.safetensors of a run{_SHIPPED}; nothing is trained "
-            "then."
+            "then. Of one that comes with the project some words of the name do, as mini-imagenet-c128f; --shots, "
+            "--setting, --synthetic-gradient and --steps choose among several."
         ),
     ] = None
     guide: Annotated[str, explained("q(w), or a baseline without a posterior.", GUIDES, BASELINES)] = "sib"
@@ -58,9 +59,10 @@ class StepOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnerOptions(StepOptions, XiOptions, GuideOptions):
+class LearnerOptions(StepOptions, GuideOptions):
     """Of a run."""
 
+    synthetic_gradient: Annotated[str | None, explained("xi; mlp, unless given.", SYNTHETIC_GRADIENTS)] = None
     step_size: float = 1.0
     """First value of eta."""
     learn_step_size: bool = True
@@ -89,8 +91,9 @@ class LearnerOptions(StepOptions, XiOptions, GuideOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedLearner(LearnerOptions):
-    """With the prior and the KL's weight that are meant."""
+    """With the xi, the prior and the KL's weight that are meant."""
 
+    synthetic_gradient: str = field()
     prior: str = field()
     kl_weight: float = field()
 

@@ -12,27 +12,42 @@ from PIL import Image
 from torch import Tensor
 
 from pyro_sib.backbones import make_backbone
+from pyro_sib.cosine import CosineClassifier
 from pyro_sib.data import Split, read_images
 from pyro_sib.experiments.speed.floor import network_flops
 from pyro_sib.experiments.speed.row import Bench, Progress, Row, rows_of
 from pyro_sib.experiments.speed.timing import Clock, Work, interleaved, peak_mib
 from pyro_sib.features.augment import normalize
-from pyro_sib.features.pretrain import extract
+from pyro_sib.features.pretrain import choose_precision, extract
 from pyro_sib.features.pretrain import pretrain as train_backbone
-from pyro_sib.features.recipe import PretrainSettings
+from pyro_sib.features.recipe import Precision, PretrainSettings
 
 _CLASSES, _BATCH = 64, 64
 
 
 def pretrain(bench: Bench, progress: Progress) -> Iterator[Row]:
-    """A batch of stage 1: the median time between two, the first few left out."""
+    """A batch of stage 1: the median time between two, the first few left out.
+
+    In params, the precision that `auto` chooses, and a bare loop of forward and backward of one ready batch in it:
+    what stage 1 takes beside that are images, augmentation and the optimizer's step.
+    """
     cases = _network_cases(bench)
     for done, (backbone, size) in enumerate(cases):
         batches = 6 if bench.quick else (40 if bench.device.type == "cuda" else 12)
+        precision = choose_precision("auto", bench.device, size)
         seconds = median(_batch_times(backbone, size, batches, bench.device)[2:])
+        bare = median(_bare_times(backbone, size, batches, precision, bench.device)[2:])
         flops = _BATCH * network_flops(backbone, size, training=True)
         peak = peak_mib(partial(_batch_times, backbone, size, 2, bench.device), bench.device, bench.threads)
-        params = {"backbone": backbone, "size": size, "images": _BATCH, "images_per_s": round(_BATCH / seconds, 1)}
+        params = {
+            "backbone": backbone,
+            "size": size,
+            "images": _BATCH,
+            "precision": precision,
+            "images_per_s": round(_BATCH / seconds, 1),
+            "bare_images_per_s": round(_BATCH / bare, 1),
+            "share_of_bare_rate": round(bare / seconds, 3),
+        }
         floor = bench.rates.floor(flops, _BATCH * 3 * size**2, network=True)
         yield Row("pretrain", params, seconds, floor_s=floor, peak_mib=peak)
         progress(done + 1, len(cases))
@@ -51,11 +66,30 @@ def _batch_times(backbone: str, size: int, batches: int, device: torch.device) -
     count = batches * _BATCH
     names = tuple(map(str, range(_CLASSES)))
     train = Split(_images(count, size), torch.arange(count) * _CLASSES // count, names)
-    settings = PretrainSettings(backbone=backbone, image_size=size, epochs=1, batch_size=_BATCH)
+    precision = choose_precision("auto", device, size)
+    settings = PretrainSettings(
+        backbone=backbone, image_size=size, epochs=1, batch_size=_BATCH, precision=precision
+    )
     clock, stamps = Clock(device), []
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "f.safetensors"
         train_backbone(train, None, settings, device, checkpoint, lambda done, total: stamps.append(clock.now()))
+    return [later - earlier for earlier, later in pairwise(stamps)]
+
+
+def _bare_times(backbone: str, size: int, batches: int, precision: Precision, device: torch.device) -> list[float]:
+    """Seconds of each forward and backward pass of the same batch, all of it ready on the device."""
+    network = _ready(backbone, size, device).train().requires_grad_(True)
+    images = normalize(_images(_BATCH, size).to(device))
+    with torch.no_grad():
+        classifier = CosineClassifier(network(images[:2]).shape[1], _CLASSES).to(device)
+    labels, clock, stamps = torch.arange(_BATCH, device=device) % _CLASSES, Clock(device), []
+    for _ in range(batches):
+        network.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            features = network(images)
+        torch.nn.functional.cross_entropy(classifier(features.float()), labels).backward()
+        stamps.append(clock.now())
     return [later - earlier for earlier, later in pairwise(stamps)]
 
 

@@ -211,6 +211,12 @@ def test_every_other_stage_gives_rows():
         assert rows
         assert all(row.stage == name and row.ours_s > 0 for row in rows)
         assert {row.peer for row in rows} <= {None, "double_backward_loop"}
+        if name == "pretrain":
+            said = rows[0].params
+            assert said["precision"] == "float32", "16 pixels are too few for bfloat16 to pay"
+            assert said["share_of_bare_rate"] == pytest.approx(
+                said["images_per_s"] / said["bare_images_per_s"], rel=0.02
+            )
 
 
 def test_a_figure_has_a_panel_for_each_size_that_was_varied():

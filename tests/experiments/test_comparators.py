@@ -257,7 +257,9 @@ def test_evaluation_tasks_are_those_of_a_run(small):
 
     data = read_features(small.features)
     device = torch.device("cpu")
-    theirs = make_sources(data, small.run_settings(), "test", device)["evaluate"].episodes(torch.arange(5))
+    theirs = make_sources(data, small.cells()[0].run_settings(), "test", device)["evaluate"].episodes(
+        torch.arange(5)
+    )
     like = RunSettings(setting="standard", features=small.features, ways=3, queries=4, prior="mixture", seed=3)
     ours = make_sources(data, like.resolved(), "test", device)["evaluate"].episodes(torch.arange(5))
     assert torch.equal(theirs.evidence.query_x, ours.evidence.query_x)

@@ -202,7 +202,7 @@ def test_bad_input_is_one_line(made, small, tmp_path, capsys):
     assert "--task 3: it must be one of --tasks 3" in _refused(replace(good, task=3), capsys)
     assert "does not exist" in _refused(replace(good, chains=tmp_path / "none.nc"), capsys)
     assert "holds no run" in _refused(replace(good, run=tmp_path / "nowhere"), capsys)
-    claim_folder(tmp_path / "timp", CompareSettings())
+    claim_folder(tmp_path / "timp", CompareSettings().cells()[0])
     assert "is no run's configuration" in _refused(replace(good, run=tmp_path / "timp"), capsys)
     for guide in ("prototypical", "matching", "snail"):
         out = tmp_path / guide

@@ -125,6 +125,8 @@ def test_methods_are_never_mixed(tmp_path, name, value, label):
         ("data__name", "synthetic"),
         ("data__fingerprint", "fedcba98ffff"),
         ("data__base_holdout", "the authors' pickles"),
+        ("network", "another.safetensors"),
+        ("network_digest", "0123456789abcdef"),
     ],
 )
 def test_data_and_features_have_tables_of_their_own(tmp_path, name, value):
@@ -212,8 +214,29 @@ def test_notes_say_what_was_run(tmp_path):
     assert notes[0] == "- data: mini-imagenet, fingerprint 01234567; base classes: last 100 images of each class"
     assert notes[1] == "- features: C64F, 42 px"
     method = "kl_weight 0, iterations 9000, tasks 2000, queries 15"
-    assert notes[2] == f"- standard: guide sib, prior diagonal, {method}, seeds 0, commit abcdef0"
-    assert notes[3] == f"- lwof: guide sib, prior mixture, {method}, seeds 1, commit 9876543-dirty"
+    assert notes[2] == f"- standard: guide sib, xi mlp, prior diagonal, {method}, seeds 0, commit abcdef0"
+    assert notes[3] == f"- lwof: guide sib, xi mlp, prior mixture, {method}, seeds 1, commit 9876543-dirty"
+
+
+def test_what_a_k_of_zero_has_not_stands_in_no_label_unless_others_differ_in_it(tmp_path):
+    write(tmp_path / "zero", steps=0, metrics=novel(50.0))
+    write(tmp_path / "one", steps=1, synthetic_gradient="mlp", support_gradient=False)
+    write(tmp_path / "three", synthetic_gradient="mlp", support_gradient=False)
+    assert row(report([tmp_path]), "SIB K=1")[3] == row(report([tmp_path]), "SIB K=3")[3] == "55.20 ± 0.41"
+    write(tmp_path / "other", synthetic_gradient="context", support_gradient=False, metrics=novel(60.0))
+    assert row(report([tmp_path]), "SIB K=3, synthetic_gradient context")[3] == "60.00 ± 0.40"
+    assert row(report([tmp_path]), "SIB K=0")[3] == "50.00 ± 0.40"
+
+
+def test_notes_say_which_network_it_was_and_what_chose_the_epoch(tmp_path):
+    known = {"network": "net", "network_digest": "0123456789", "base_accuracy": 62.71}
+    write(tmp_path / "a", **known, selected_on="validation classes", select_tasks=300)
+    write(tmp_path / "b", **known, selected_on="validation classes", select_tasks=300, synthetic_gradient="context")
+    text = report([tmp_path])
+    network = "C64F, 42 px, net, weights 01234567, 62.7% of held-out images of base classes named rightly"
+    assert f"- features: {network}\n" in text
+    assert "- standard: guide sib, xi context, mlp, prior" in text
+    assert "- best epochs are chosen on 300 other tasks of validation classes\n" in text
 
 
 def test_features_of_the_user_and_no_commit(tmp_path):

@@ -29,6 +29,11 @@ WHOLE = record(
     },
     train_log=[{"epoch": 1, "loss": 0.1}],
     pretrain_log=[{"epoch": 1, "loss": 0.1, "train_accuracy": 1.0, "base_accuracy": 1.0}],
+    network_digest="0123456789abcdef",
+    course={
+        **{"tasks": 500, "untrained": 40.0, "theta0": 45.0, "early": 60.0, "best": 61.0, "last": 60.5},
+        **{"below_early": False, "below_theta0": False},
+    },
     gradient_cosine=[{"iteration": 8, "cosine": [0.5, 1.0]}],
     chosen={"tasks": 3, "tried": [{"temperature": 1.0}]},
     settings={"temperature": 1.0},
@@ -91,6 +96,12 @@ def test_an_entry_of_another_type_is_named(tmp_path, name):
     assert str(caught.value).startswith(str(tmp_path / "result.json"))
     assert "delete it and run that experiment again" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_record_from_before_some_entry_was_kept_is_read_without_it(tmp_path):
+    for name in ("course", "network_digest"):
+        held = {key: value for key, value in WHOLE.items() if key != name}
+        assert getattr(Result.from_json(held, tmp_path), name) is None
 
 
 def test_parts_with_other_metrics_than_the_whole_are_named(tmp_path):

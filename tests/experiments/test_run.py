@@ -77,6 +77,11 @@ def test_a_run_is_evaluated_on_both_balances(small, setting):
     assert sum(line.startswith("posterior dirichlet:1,") for line in lines) == 20
 
 
+def best_of(out: Path) -> float:
+    """Best accuracy of the epochs that a run's checkpoint tells of."""
+    return max(record["accuracy"] for record in read_tensors(out / "sib.safetensors")[1]["log"])
+
+
 @pytest.mark.parametrize("setting", ["standard", "lwof"])
 def test_a_run_leaves_everything_it_promises(small, setting, tmp_path, capsys, rendered):
     result = run(replace(small, setting=setting))
@@ -97,6 +102,9 @@ def test_a_run_leaves_everything_it_promises(small, setting, tmp_path, capsys, r
     assert {*promised.split(), "version", "learning_rate"} <= held.keys()
     assert {"name", "fingerprint", "base_holdout", "notes", "skipped"} <= held["data"].keys()
     assert result.selected_on == "validation classes"
+    assert (result.course.tasks, result.course.best) == (small.select_tasks, pytest.approx(best_of(out), abs=1e-3))
+    said = [line for line in result.warnings if not line.startswith("K = ")]
+    assert result.course.below_theta0 == any("lose accuracy" in line or "theta^0" in line for line in said)
     assert set(result.metrics) == ({"novel"} if setting == "standard" else {"novel", "base", "both"})
     lines = (out / "tasks.csv").read_text().splitlines()
     rows = [line.split(",") for line in lines if line.startswith("posterior,")]
@@ -257,6 +265,8 @@ def test_steps_that_lose_what_class_means_have_are_named(small, monkeypatch):
     assert result.comparison.metrics["novel"].mean > result.metrics["novel"].mean + 10
     said = " ".join(result.warnings)
     assert "the 50 steps lose accuracy" in said
+    assert result.course.below_theta0
+    assert result.course.theta0 > result.course.best + 5
     assert "K = 50 is" in said
 
 

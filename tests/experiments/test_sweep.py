@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,34 @@ def test_a_table_is_at_full_size_with_every_seed(tmp_path):
     assert found[0].resolved().schedule == "step"
 
 
+def test_below_the_papers_learner_a_table_has_the_best_one(tmp_path):
+    asked = ReproduceSettings(
+        table=1, data_root=tmp_path, network="mini-imagenet-c128f", seeded_steps=(3,), best_propagation=0.3
+    )
+    found = rows(asked)
+    paper = [row for row in found if row.synthetic_gradient == "mlp"]
+    assert len(paper) == 2 * 2 * (3 + 3)
+    assert {row.seed for row in paper if row.steps != 3} == {0}
+    best = [row for row in found if row not in paper]
+    assert [(r.setting, r.shots, r.seed) for r in best] == [
+        (setting, shots, seed) for setting in ("standard", "lwof") for shots in (1, 5) for seed in (0, 1, 2)
+    ]
+    assert {(r.steps, r.synthetic_gradient, r.propagation) for r in best} == {(3, "context", 0.3)}
+    assert len({row.out for row in found}) == len(found)
+    assert {row.out.parts[1] for row in found} == {"table-1-mini-imagenet-c128f"}
+    other = rows(replace(asked, best_initializer="attention", best_propagation=0.25, parts=("standard", "best")))
+    assert {row.setting for row in other} == {"standard"}
+    assert not {row.out for row in best} & {row.out for row in other}
+
+
+def test_every_row_has_the_evaluation_and_the_weight_that_are_asked_for(tmp_path):
+    asked = ReproduceSettings(out=tmp_path, eval_tasks=7, select_tasks=5, second_balance="dirichlet:2", kl_weight=2)
+    found = rows(asked)
+    assert {(r.eval_tasks, r.select_tasks, r.second_balance) for r in found} == {(7, 5, "dirichlet:2")}
+    assert [row.kl_weight for row in found if row.out.parent.name == "kl"] == [*KL_WEIGHTS]
+    assert {row.kl_weight for row in found if row.out.parent.name != "kl"} == {2}
+
+
 def test_a_table_of_what_it_is_not_of_is_refused(tmp_path):
     with pytest.raises(InputError, match="--table 1 is of mini-ImageNet; give --data-root"):
         rows(ReproduceSettings(table=1))
@@ -127,10 +156,10 @@ def test_a_table_is_run_row_by_row_and_written(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce_module, "run", one)
     monkeypatch.setattr(reproduce_module, "report", lambda folders: written.append(folders) or "the table\n")
     settings = ReproduceSettings(table=1, data_root=tmp_path, out=tmp_path, seeds=(0,), shots=(5,), steps=(0, 3))
+    settings = replace(settings, parts=("standard", "lwof"))
     with pytest.raises(KeyboardInterrupt):
         reproduce_module.reproduce(settings)
-    assert not written
+    assert written == [[tmp_path]] * 2, "of the rows that were done"
     reproduce_module.reproduce(settings)
     assert seen[3:] == [f"{s}-5shot-K{k}-seed0" for s in ("standard", "lwof") for k in (0, 3)]
     assert (tmp_path / "table.md").read_text() == "the table\n"
-    assert written == [[tmp_path]]

@@ -185,6 +185,31 @@ def test_precision_is_asked_of_the_processor(monkeypatch):
     assert choose_precision("auto", torch.device("cuda"), 32) == "bfloat16"
 
 
+def test_bfloat16_is_as_accurate_as_float32_and_keeps_its_weights_in_float32(tmp_path):
+    """Paired: the same images, order and first weights; the fresh images are told apart some of the time only."""
+    hard = replace(SETTINGS, epochs=6, learning_rate=0.05)
+    fresh, right, weights = _faint(40, seed=1), {}, []
+    for precision in ("float32", "bfloat16"):
+        settings = replace(hard, precision=precision)
+        found = pretrain(_faint(20), None, settings, CPU, tmp_path / f"{precision}.safetensors")
+        assert all(v.dtype == torch.float32 for v in found.backbone.state_dict().values() if v.is_floating_point())
+        guess = found.classifier(extract(found.backbone, fresh.x, CPU)).argmax(-1)
+        weights.append(found.classifier.weight)
+        right[precision] = (guess == fresh.y).double()
+    assert not torch.equal(*weights), "the arithmetic differs"
+    gain = right["bfloat16"] - right["float32"]
+    assert 0.5 < right["float32"].mean() < 0.99, "neither guessing nor too easy"
+    assert gain.mean() + 3 * gain.std() / len(gain) ** 0.5 >= 0
+    assert gain.mean() > -0.1
+
+
+def _faint(rows: int, seed: int = 0) -> Split:
+    """Three classes whose colours hardly stand out of the noise."""
+    images = _images(rows, seed)
+    noise = torch.randint(0, 256, images.x.shape, generator=torch.Generator().manual_seed(seed + 9))
+    return images.with_x((0.12 * images.x + 0.88 * noise).to(torch.uint8))
+
+
 def test_turns_go_round_the_batch():
     images = torch.randn(8, 3, 5, 5)
     turned = rotated(images)
