@@ -50,7 +50,7 @@ def test_a_weight_is_held_to_none_on_the_same_tasks(tmp_path):
     }
 
 
-def test_the_sweep_is_drawn(tmp_path, monkeypatch, capsys):
+def test_the_sweep_is_drawn(tmp_path, monkeypatch, capsys, rendered):
     for shots in (1, 5):
         for weight in (0.0, 0.1, 1.0):
             write(tmp_path / f"{shots}-{weight}", kl_weight=weight, shots=shots)
