@@ -17,6 +17,11 @@ import pytest
 # torch and Pyro are imported by the fixtures: the process that only hands tests to the workers needs neither.
 
 
+def pytest_collection_modifyitems(items):
+    """The long ones first, so that no worker is left with one when the others have ended."""
+    items.sort(key=lambda item: "experiments" not in item.path.parts)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
     """What is imported stays: half a million objects, which no collection of garbage need look through."""

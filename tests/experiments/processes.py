@@ -5,6 +5,7 @@ A Python that is started anew takes seconds to import torch; what runs in it is 
 
 import importlib
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -15,13 +16,20 @@ from tests.experiments.rendering import blank_figures
 
 _PRELOADED = [
     "pyro_sib.experiments.job.run",
-    "pyro_sib.experiments.job.train",
+    "pyro_sib.experiments.speed.images",
+    "pyro_sib.experiments.speed.stages",
     "pyro_sib.experiments.drawing.style",
     "pyro_sib.inference.classifier",
     "torch.utils.tensorboard",
     "torch._dynamo",
     __name__,
 ]
+
+
+def start() -> None:
+    """Start the process that all of them are forked from."""
+    multiprocessing.set_forkserver_preload(_PRELOADED)
+    multiprocessing.forkserver.ensure_running()
 
 
 def ended(work: Callable[..., int | None], *given: object, said: Path) -> int:
@@ -32,9 +40,7 @@ def ended(work: Callable[..., int | None], *given: object, said: Path) -> int:
         given: its arguments.
         said: file for what it writes to stderr.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    process = context.Process(target=_begin, args=(work, given, said))
+    process = multiprocessing.get_context("forkserver").Process(target=_begin, args=(work, given, said))
     process.start()
     process.join(120)
     assert process.exitcode is not None, "it takes more than two minutes"

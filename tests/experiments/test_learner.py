@@ -1,7 +1,6 @@
 """A run leaves its learner as one file, which is evaluated again without training."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from pyro_sib.inference import GuideSettings
 from pyro_sib.inference.fit_learner import FitSettings
 from pyro_sib.inference.settings.card import read_learner_card
 from pyro_sib.inference.settings.training import TrainSettings
-from tests.experiments.processes import ended
 from tests.experiments.test_run import small
 
 __all__ = ["small"]
@@ -53,28 +51,6 @@ def test_a_run_needs_a_setting_or_a_learner():
         RunSettings().resolved()
     with pytest.raises(InputError, match="no learner nobody: give a file"):
         RunSettings(learner="nobody").resolved()
-
-
-def _task(rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Labeled examples, and queries."""
-    return {"a": rows[:2], "b": rows[2:3], "c": rows[3:5]}, rows[5:]
-
-
-def predicted(file: Path, folder: Path) -> None:
-    """What a learner's file says of the rows in a folder, into another file there."""
-    learner = FewShotClassifier.load(file)
-    np.save(folder / "there.npy", learner.predict(*_task(np.load(folder / "rows.npy"))).probabilities)
-
-
-def test_a_learner_predicts_the_same_bits_in_another_process(small, tmp_path):
-    run(replace(small, setting="standard", compare=False))
-    file = small.out / "learner.safetensors"
-    learner = FewShotClassifier.load(file)
-    rows = np.random.default_rng(0).normal(size=(9, learner.card.features)).astype(np.float32)
-    np.save(tmp_path / "rows.npy", rows)
-    here = learner.predict(*_task(rows)).probabilities
-    assert ended(predicted, file, tmp_path, said=tmp_path / "said") == 0
-    assert np.array_equal(here, np.load(tmp_path / "there.npy"))
 
 
 def test_an_interrupted_finish_writes_the_learner_before_the_result(small):

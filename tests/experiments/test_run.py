@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -27,7 +26,6 @@ from pyro_sib.files import read_json
 from pyro_sib.inference import GuideSettings
 from pyro_sib.models import PRIORS
 from pyro_sib.tensor_files import read_tensors
-from tests.experiments.processes import command, ended, stopped_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -353,51 +351,6 @@ def test_images_and_tuned_features(tmp_path, monkeypatch, rendered):
     ]
     assert weights
     assert all(moved)
-
-
-def _options(out: Path, features: Path) -> list[str]:
-    options = (
-        f"--setting lwof --features {features} --ways 3 --queries 4 --iterations 24 --epochs 8 --select-tasks 5 "
-        f"--eval-tasks 20 --draws 2 --no-compare --threads 1 --out {out} --cache-dir {out}-cache"
-    )
-    return options.split()
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory) -> Path:
-    """The features and the result of a run that nothing stopped."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    features = write_features(folder / "features.npz")
-    assert ended(command, "run", *_options(folder / "out", features), said=folder / "said") == 0
-    return folder
-
-
-def _stopped(options: list[str], out: Path, iteration: int, stop: signal.Signals) -> str:
-    """Run it till the signal comes in that iteration, and see that it left as it should; what it said on stderr."""
-    said = out.with_name("said")
-    code = ended(stopped_run, iteration, int(stop), *options, said=said)
-    assert code == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[stop]
-    assert not (out / "result.json").exists()
-    assert len(read_tensors(out / "sib.safetensors")[1]["log"]) == iteration // 3
-    return said.read_text()
-
-
-def test_killed_and_run_again_gives_the_same_bits(tmp_path, unbroken):
-    """Stopped by kill -9, by SIGTERM and by Ctrl-C, one after another, and then left to end."""
-    features, broken = unbroken / "features.npz", tmp_path / "broken"
-    options = _options(broken, features)
-    _stopped(options, broken, 5, signal.SIGKILL)
-    for iteration, stop in ((10, signal.SIGTERM), (16, signal.SIGINT)):
-        said = _stopped(options, broken, iteration, stop)
-        assert "the same command goes on from the last finished epoch" in said
-        assert "Traceback" not in said
-    assert ended(command, "run", *options, said=tmp_path / "said") == 0
-    tensors = [read_tensors(folder / "sib.safetensors") for folder in (unbroken / "out", broken)]
-    assert tensors[0][1] == tensors[1][1]
-    assert all(torch.equal(value, tensors[1][0][name]) for name, value in tensors[0][0].items())
-    results = [read_json(folder / "result.json") for folder in (unbroken / "out", broken)]
-    assert results[0]["metrics"] == results[1]["metrics"]
-    assert (unbroken / "out" / "tasks.csv").read_text() == (broken / "tasks.csv").read_text()
 
 
 def _main(monkeypatch, capsys, *options: str) -> tuple[int, str]:
