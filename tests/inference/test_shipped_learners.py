@@ -26,11 +26,15 @@ def test_its_card_says_what_it_is(name):
 @pytest.mark.parametrize("name", ONE_SIZE)
 def test_one_of_one_size_says_for_which(name):
     card = read_learner_card(name)
-    assert name.endswith(f"-{card.tasks.shots}shot")
+    assert f"{card.tasks.shots}shot" in name.split("-")
+    assert card.learner.joint == ("lwof" in name.split("-"))
+    assert (card.learner.inside.synthetic_gradient == "mlp") == ("mlp" in name.split("-"))
     assert card.made["calibration"]
     assert len(card.base_classes) == 64
-    (measured,) = card.measured
-    assert (measured.what, measured.tasks) == ("novel, val", 2000)
+    on_new = {one.what: one.tasks for one in card.measured if one.what.endswith(", val")}
+    assert on_new == dict.fromkeys(
+        [f"{m}, val" for m in ("novel", "base", "both")[: 3 if card.learner.joint else 1]], 2000
+    )
 
 
 @pytest.mark.parametrize("name", SHIPPED)
