@@ -34,7 +34,16 @@ def commands() -> dict[str, type]:
 
 
 COMMANDS = commands()
-REQUIRED = {"setting": "standard", "run": None, "runs": (), "fit_on": (), "labeled": None, "unlabeled": None}
+REQUIRED = {
+    "name": "x",
+    "hardware": "x",
+    "setting": "standard",
+    "run": None,
+    "runs": (),
+    "fit_on": (),
+    "labeled": None,
+    "unlabeled": None,
+}
 FIELDS = [(command, name) for command in COMMANDS for name in numbers_of(COMMANDS[command])]
 
 
