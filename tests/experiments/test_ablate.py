@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,26 +14,49 @@ from pyro_sib.experiments.comparison.ablate import ablate
 from pyro_sib.experiments.comparison.catalogue import KINDS, catalogue
 from pyro_sib.experiments.comparison.row import read_rows
 from pyro_sib.experiments.comparison.table import labels
+from pyro_sib.experiments.job import run as run_module
 from pyro_sib.files import read_json
+from tests.experiments.rendering import whole_figures
 from tests.experiments.test_run import write_features
 
 
 @pytest.fixture
 def small(tmp_path) -> AblateSettings:
+    return _settings(tmp_path)
+
+
+def _settings(folder: Path) -> AblateSettings:
     return AblateSettings(
         guides="sib,init-only",
         steps="1,2",
         seeds="0,1",
-        features=write_features(tmp_path / "features.npz", rows=40),
+        features=write_features(folder / "features.npz", rows=40),
         ways=3,
         queries=4,
-        iterations=12,
+        iterations=6,
         select_tasks=10,
         eval_tasks=20,
         second_balance="dirichlet:2",
-        out=tmp_path / "grid",
-        cache_dir=tmp_path / "cache",
+        out=folder / "grid",
+        cache_dir=folder / "cache",
     )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_pictures_of_runs():
+    """Which test_run looks at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "draw_pictures", lambda *args: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> AblateSettings:
+    """Of a grid that has been run."""
+    settings = _settings(tmp_path_factory.mktemp("grid"))
+    with whole_figures():
+        ablate(settings)
+    return settings
 
 
 def test_rows_are_named_by_what_tells_them_apart(small):
@@ -74,34 +98,32 @@ def test_cells_that_differ_in_the_last_digit_are_two(small):
     assert grid[2].out.name == "standard-1shot-sib-mlp-support-default-K1-balanced-propagation0.5-seed0"
 
 
-def test_the_grid_runs_once_and_leaves_table_and_figures(small, monkeypatch, capsys):
-    ablate(small)
-    assert {p.name for p in small.out.iterdir() if p.is_file()} == {
+def test_the_grid_runs_once_and_leaves_table_and_figures(made, capsys):
+    assert {p.name for p in made.out.iterdir() if p.is_file()} == {
         "table.md",
         "table.csv",
         "accuracy.png",
         "steps.png",
         "time.png",
     }
-    rows = list(csv.DictReader((small.out / "table.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((made.out / "table.csv").read_text().splitlines()))
     assert [(row["guide"], row["steps"], row["seeds"]) for row in rows] == [
         ("sib", "1", "0 1"),
         ("sib", "2", "0 1"),
         ("init-only", "0", "0 1"),
     ]
-    first = small.out / "standard-1shot-sib-mlp-support-default-K1-balanced-seed0" / "result.json"
+    first = made.out / "standard-1shot-sib-mlp-support-default-K1-balanced-seed0" / "result.json"
     before = first.stat().st_mtime_ns
     capsys.readouterr()
-    ablate(small)
+    ablate(made)
     assert first.stat().st_mtime_ns == before
     assert "is complete" in capsys.readouterr().out
 
 
-def test_rows_average_seeds_and_pair_tasks(small):
-    ablate(small)
-    first, _, last = read_rows([cell.out for cell in cells(small)])
+def test_rows_average_seeds_and_pair_tasks(made):
+    first, _, last = read_rows([cell.out for cell in cells(made)])
     assert first.difference is None
-    results = [read_json(cell.out / "result.json") for cell in cells(small)]
+    results = [read_json(cell.out / "result.json") for cell in cells(made)]
     mean = {
         guide: [r["metrics"]["novel"]["mean"] for r in results if r["guide"] == guide] for guide in ("init-only",)
     }

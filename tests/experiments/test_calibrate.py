@@ -1,5 +1,6 @@
 """The calibrate command from end to end on small features."""
 
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,15 +22,23 @@ from pyro_sib.inference.draws import draw_probabilities
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.learner_file import load_learner
 from pyro_sib.tensor_files import read_tensors
-from tests.experiments.test_run import small
+from tests.experiments.test_run import small, small_settings
 
 __all__ = ["small"]
 
 
-@pytest.fixture
-def finished(small) -> Path:
+@pytest.fixture(scope="module")
+def once(tmp_path_factory) -> Path:
+    """The folder of a finished run."""
+    small = small_settings(tmp_path_factory.mktemp("once"))
     run(replace(small, setting="standard", compare=False))
     return small.out
+
+
+@pytest.fixture
+def finished(once, tmp_path) -> Path:
+    """A copy of it that is one's own."""
+    return shutil.copytree(once, tmp_path / "out")
 
 
 def settings_for(out: Path, **changes) -> CalibrateSettings:

@@ -82,7 +82,7 @@ def made(tmp_path_factory):
     return found
 
 
-@pytest.fixture(params=["standard", "lwof"])
+@pytest.fixture(scope="module", params=["standard", "lwof"])
 def one(made, request):
     settings, back = made[request.param]
     with open_posterior(settings.out / "posterior.nc") as posterior:
