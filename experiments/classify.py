@@ -26,6 +26,8 @@ class SetOptions:
     ask_below: float = 0.5
     """A picture whose most probable class has a lower probability is flagged for a person, as is one whose set does
     not hold one class alone."""
+    none_above: float = 0.5
+    """A picture is flagged as none of these where the probability that it belongs to no labeled class is higher."""
     to_label: int = 12
     """Pictures to propose for labeling next."""
 

@@ -19,6 +19,7 @@ from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under
 from pyro_sib.inference.program import wants_base_ids
 from pyro_sib.inference.settings.card import SHIPPED, LearnerCard
 from pyro_sib.inference.task_result import Prediction, WeightDraws
+from pyro_sib.inference.unknown.unknown_class import FITTED, UnknownClass
 from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.tasks.proportions import UNKNOWN, Proportions, concentrations
@@ -40,14 +41,21 @@ class FewShotClassifier:
     Args:
         trained: program, feature network and card.
         device: where it computes.
+        unknown: numbers of the class of what belongs to no class, of which learners of tasks of any size make use.
     """
 
-    def __init__(self, trained: TrainedLearner, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        trained: TrainedLearner,
+        device: torch.device | str = "cpu",
+        unknown: Mapping[str, float] = FITTED,
+    ):
         if trained.program.guide.oracle:
             raise InputError(
                 f"the learner is {trained.card.learner.guide}, which looks at the queries' labels; choose another"
             )
         self.trained, self.device = trained, torch.device(device)
+        self._unknown = UnknownClass(unknown).to(self.device).requires_grad_(False)
 
     @classmethod
     def load(cls, path: str | PathLike[str], device: torch.device | str = "cpu") -> "FewShotClassifier":
@@ -159,7 +167,8 @@ class FewShotClassifier:
         loc, scale = theta.loc[0].cpu(), theta.log_scale[0].cpu()
         w = torch.stack([w[0].cpu() for w, _ in drawn]) if drawn else loc.new_empty(0, *loc.shape)
         per_draw = torch.stack(each).cpu()
-        return Prediction.of(classes, per_draw, WeightDraws(names, GaussianParameters(loc, scale), w, per_draw))
+        kept = WeightDraws(names, GaussianParameters(loc, scale), w, per_draw)
+        return Prediction.of(classes, per_draw, kept, self._none_of_these(evidence))
 
     @torch.no_grad()
     def posterior(
@@ -182,6 +191,12 @@ class FewShotClassifier:
             raise InputError(f"the learner is {self.card.learner.guide}, which has no posterior over weights")
         theta = guide.final(self._evidence(support, queries, 0, proportions)).expanded()
         return as_distribution(GaussianParameters(theta.loc[0], theta.log_scale[0]))
+
+    def _none_of_these(self, evidence: Evidence) -> Tensor | None:
+        """(Q,), for learners of tasks of any size alone."""
+        if not self.card.learner.coordinates:
+            return None
+        return self._unknown.probabilities(evidence)[0].cpu()
 
     def _evidence(
         self, support: Mapping[str, Examples], queries: Examples, seed: int, proportions: Proportions

@@ -64,10 +64,12 @@ LEAST_DRAWS = 100
 """Fewer leave too short a tail for the Pareto fit of a k-hat."""
 LIMITS: dict[str, Limit] = {
     "ask_below": Limit(0, 1),
+    "none_above": Limit(0, 1),
     "batch_size": _count(1, 1e4),
     "chains": _count(2, 100, "R-hat"),
     "choose_tasks": _count(2),
     "coverage": _SHARE,
+    "curve_tasks": _count(0),
     "data_seed": _STAGE_SEED,
     "draws": _count(0, 1e5),
     "epochs": _count(1),
@@ -87,7 +89,9 @@ LIMITS: dict[str, Limit] = {
     "level": _SHARE,
     "narrow": Limit(0, 1e3, above=True),
     "novel_share": Limit(0, 1e9),
+    "open_ways": _count(2, 1e4),
     "particles": _count(1, 1e3),
+    "piles": _count(1, 1e5),
     "points": _count(1, 1e4),
     "posterior_tasks": _count(0),
     "predictor_scale": Limit(0, 1e4, above=True),
@@ -114,6 +118,7 @@ LIMITS: dict[str, Limit] = {
     "seed": _SEED,
     "seeds": _SEED,
     "select_tasks": _count(2),
+    "set_tasks": _count(0),
     "shots": _count(1, 1e4),
     "step_samples": _count(0, 1e3),
     "step_size": Limit(0, 1e6, above=True),
@@ -124,6 +129,7 @@ LIMITS: dict[str, Limit] = {
     "threads": _count(1, 1024),
     "to_label": _count(0, 1e4),
     "train_ways": _count(2, 1e4),
+    "unknown_share": Limit(0, 1, below=True),
     "warmup": _count(20),
     "ways": _count(2, 1e4),
 }

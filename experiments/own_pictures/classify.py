@@ -15,7 +15,7 @@ from pyro_sib.experiments.own_pictures.gather import classes_of, gather, list_so
 from pyro_sib.experiments.own_pictures.judge import Judge, rehearse
 from pyro_sib.experiments.own_pictures.left_out import leave_out
 from pyro_sib.experiments.own_pictures.links import FOLDER, write_links
-from pyro_sib.experiments.own_pictures.outcome import Outcome, predictions_csv, what_next, whom_to_ask
+from pyro_sib.experiments.own_pictures.outcome import Outcome, predictions_csv, strange_ones, what_next, whom_to_ask
 from pyro_sib.experiments.own_pictures.page import report_html
 from pyro_sib.experiments.own_pictures.proportions import read_proportions
 from pyro_sib.experiments.terminal.decoration import Decorations
@@ -60,9 +60,10 @@ def classify(settings: ClassifySettings, reporter: Reporter | None = None) -> Ou
         left,
         judged,
         checked,
-        composition(judged.each),
+        composition(judged.each, judged.none),
         whom_to_ask(judged, checked, settings.ask_below),
-        what_next(judged, pile, settings.to_label),
+        strange_ones(judged, settings.none_above),
+        what_next(judged, labeled, pile, settings.to_label),
     )
     _write(outcome, settings, classifier, reporter)
     return outcome
@@ -83,8 +84,11 @@ def _write(outcome: Outcome, settings: ClassifySettings, classifier: FewShotClas
         with decorations.trying(POSTERIOR):
             _write_posterior(outcome, settings)
     decorations.note(out / RECORD, record)
-    asked = int(outcome.ask.sum())
-    reporter.say(f"{len(outcome.pile)} pictures classified, {asked} of them for a person to look at")
+    asked, strange = int((outcome.ask & ~outcome.strange).sum()), int(outcome.strange.sum())
+    reporter.say(
+        f"{len(outcome.pile)} pictures classified, {asked} of them for a person to look at"
+        + f" and {strange} perhaps of no class" * bool(strange)
+    )
     reporter.say(f"{out / PAGE} shows them, {out / PREDICTIONS} lists them")
 
 
@@ -116,12 +120,15 @@ def _record(
         "left_out": asdict(outcome.left),
         "left_out_in_turn": {"examples": len(checked.truth), "right": checked.right, "folds": checked.folds},
         "conformal_sets": checked.sets is not None,
-        "proportions": {
-            name: dict(zip(("mean", "low", "high"), (float(part[n]) for part in outcome.composition), strict=True))
-            for n, name in enumerate(outcome.judged.classes)
-        },
+        "proportions": {name: _share(outcome, n) for n, name in enumerate(outcome.judged.classes)},
+        "none_of_these": None if outcome.judged.none is None else _share(outcome, -1),
         "to_label_next": [outcome.pile[row].name for row in outcome.next],
     }
+
+
+def _share(outcome: Outcome, number: int) -> dict[str, float]:
+    low_to_high = (float(part[number]) for part in outcome.composition)
+    return dict(zip(("mean", "low", "high"), low_to_high, strict=True))
 
 
 def _plain(value: Any) -> Any:

@@ -88,7 +88,7 @@ def test_predictions_csv_has_every_picture_of_the_pile_once(done):
     names = sorted(str(path) for path in (root / "pile").glob("part */*.png"))
     assert sorted(row["path"] for row in rows) == names
     assert list(rows[0])[:3] == ["path", "label", "confidence"]
-    assert list(rows[0])[6:] == ["entropy", "mutual_information", "conformal_set", "flag"]
+    assert list(rows[0])[6:] == ["entropy", "mutual_information", "none_of_these", "conformal_set", "flag"]
     for row in rows:
         shares = {name: float(row[f"probability of {name}"]) for name in COLOURS}
         assert sum(shares.values()) == pytest.approx(1, abs=2e-4)
