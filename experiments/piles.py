@@ -3,18 +3,16 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.options.machine import MachineOptions, check_device
+from pyro_sib.experiments.piles_grid.methods import check_methods
+from pyro_sib.experiments.piles_grid.tasks import PileForm, pile_forms
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.features.network_card import read_card
 from pyro_sib.inference.settings.card import read_learner_card
-
-if TYPE_CHECKING:
-    from pyro_sib.experiments.piles_grid.tasks import PileForm
 
 
 @dataclass(frozen=True)
@@ -66,15 +64,12 @@ class PilesSettings(MachineOptions):
     out: Path = Path("runs/piles")
     """For piles.json and piles.md."""
 
-    def check(self) -> "list[PileForm]":
+    def check(self) -> list[PileForm]:
         """What can be known before any file of features or pictures is read; returns the cells of each domain.
 
         Raises:
             InputError: what is wrong, what would be right.
         """
-        from pyro_sib.experiments.piles_grid.methods import check_methods
-        from pyro_sib.experiments.piles_grid.tasks import pile_forms
-
         check_numbers(self)
         check_device(self.device)
         if bool(self.domains) == bool(self.features):
@@ -87,7 +82,9 @@ class PilesSettings(MachineOptions):
             raise InputError(f"--unknown {self.unknown} is no file; give the unknown.json that train_unknown wrote")
         if self.domains:
             read_card(self.network)
-        return pile_forms(self)
+        lists = self.shots, self.balances, self.piles
+        opened = pile_forms(self.open_ways, *lists, self.unknown_share) if self.unknown_share else []
+        return pile_forms(self.ways, *lists) + opened
 
 
 def main() -> int:

@@ -137,6 +137,9 @@ LIMITS: dict[str, Limit] = {
 SPECIAL: dict[tuple[str, str], Limit] = {
     ("CalibrateSettings", "draws"): _count(2, 1e5),
     ("ClassifySettings", "draws"): _count(1, 1e4),
+    ("ExampleSettings", "labeled"): _count(1, 1e4),
+    ("ExampleSettings", "pile"): _count(1, 1e5),
+    ("ExampleSettings", "strange"): _count(0, 1e5),
     ("DiagnoseSettings", "draws"): _count(LEAST_DRAWS, 1e5, "k-hat"),
     ("DiagnoseSettings", "tasks"): _count(1),
     ("GoldSettings", "draws"): _count(50, 1e5),

@@ -5,9 +5,10 @@ import shlex
 import sys
 from dataclasses import MISSING, asdict, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from pyro_sib.experiments.classify import ClassifySettings
+from pyro_sib.experiments.classify import ClassifySettings, is_features_file
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.results import commit, versions
 from pyro_sib.experiments.own_pictures.composition import composition
@@ -16,6 +17,7 @@ from pyro_sib.experiments.own_pictures.judge import Judge, rehearse
 from pyro_sib.experiments.own_pictures.left_out import leave_out
 from pyro_sib.experiments.own_pictures.links import FOLDER, write_links
 from pyro_sib.experiments.own_pictures.outcome import Outcome, predictions_csv, strange_ones, what_next, whom_to_ask
+from pyro_sib.experiments.own_pictures.own_features import read_by_path
 from pyro_sib.experiments.own_pictures.page import report_html
 from pyro_sib.experiments.own_pictures.proportions import read_proportions
 from pyro_sib.experiments.terminal.decoration import Decorations
@@ -24,6 +26,7 @@ from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_atomically, write_json, write_text
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.inference.learner_file import load_learner
+from pyro_sib.inference.networks.other_features import with_features
 from pyro_sib.inference.settings.card import learner_path
 from pyro_sib.torch_state import plain_torch
 
@@ -40,13 +43,17 @@ def classify(settings: ClassifySettings, reporter: Reporter | None = None) -> Ou
     reporter = reporter or Reporter()
     use_threads(settings)
     device = choose_device(settings.device)
-    classifier = FewShotClassifier(load_learner(settings.learner, device), device)
-    sources = list_sources(settings, classifier.card.features)
+    table = read_by_path(Path(settings.features)) if is_features_file(settings.features) else None
+    trained = load_learner(settings.learner, device)
+    if settings.features and table is None:
+        trained = with_features(trained, settings.features, device)
+    classifier = FewShotClassifier(trained, device)
+    sources = list_sources(settings, classifier.card, table)
     classes = classes_of(sources[0])
     proportions = read_proportions(settings.proportions, classes)
     rehearse(classifier, classes, proportions)
     check_writable(settings.out, "--out")
-    labeled, pile, left = gather(settings, sources, classifier, reporter)
+    labeled, pile, left = gather(settings, sources, classifier, reporter, table)
     for line in left.lines():
         reporter.say(one_line(line))
     judge = Judge(classifier, pile, settings.draws, settings.seed, proportions)

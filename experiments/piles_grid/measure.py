@@ -19,7 +19,7 @@ from pyro_sib.scores.calibration import auroc, expected_calibration_error
 from pyro_sib.scores.conformal import fewest_examples
 from pyro_sib.scores.metrics import TaskScores, mean_interval, score
 
-FLAGGED = 0.5
+FLAGGED = 0.3
 """Probability of no class above which a picture is flagged, as by the command classify."""
 
 

@@ -1,7 +1,7 @@
 """Tasks with piles of a given size, of which a part may belong to none of the labeled classes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,9 +11,6 @@ from pyro_sib.data import Split
 from pyro_sib.experiments.other_domains.grid import MOST_UNEQUAL, UNEQUAL, Form, forms
 from pyro_sib.experiments.other_domains.tasks import Known
 from pyro_sib.tasks.any_task import divided
-
-if TYPE_CHECKING:
-    from pyro_sib.experiments.piles import PilesSettings
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,11 @@ class PileForm:
         return f"{self.form.words()}, pile of {self.pile}{some}"
 
 
-def pile_forms(settings: "PilesSettings") -> list[PileForm]:
-    """Every combination of shots, pile and balance, closed and then open."""
-    closed = forms((settings.ways,), settings.shots, settings.balances)
-    found = [PileForm(form, pile) for form in closed for pile in settings.piles]
-    if settings.unknown_share:
-        opened = forms((settings.open_ways,), settings.shots, settings.balances)
-        found += [PileForm(form, pile, settings.unknown_share) for form in opened for pile in settings.piles]
-    return found
+def pile_forms(
+    ways: int, shots: Sequence[str], balances: Sequence[str], piles: Sequence[int], unknown: float = 0.0
+) -> list[PileForm]:
+    """Every combination of shots, balance and pile, `unknown` of it of no class."""
+    return [PileForm(form, pile, unknown) for form in forms((ways,), shots, balances) for pile in piles]
 
 
 @dataclass(frozen=True)
