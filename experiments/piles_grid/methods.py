@@ -52,6 +52,6 @@ def _transductive(name: str) -> Method:
     def predict(known: Known) -> Tensor:
         x, y = torch.cat(known.support)[None], labels_of(known)[None]
         with torch.enable_grad():  # they take steps of gradient descent
-            return method(Evidence(x, y, known.queries[None], len(known.support)))[0].detach()
+            return method(Evidence(x, y, known.queries[None], len(known.support)))[0].detach().float()
 
     return predict

@@ -49,6 +49,12 @@ def measure_piles(settings: PilesSettings, reporter: Reporter | None = None) -> 
     numbers = FITTED if settings.unknown is None else read_numbers(settings.unknown)
     classifier = FewShotClassifier(load_learner(settings.learner, device), device, numbers)
     domains = _domains(settings, forms, device, reporter)
+    for domain in domains:
+        if settings.unknown_share and len(domain.split.class_names) <= settings.open_ways:
+            raise InputError(
+                f"--open-ways {settings.open_ways}: {domain.name} has {len(domain.split.class_names)} classes, so "
+                f"none is left to be of no class; lower it, or give --unknown-share 0"
+            )
     path = settings.out / "piles.json"
     record = resumed(path, _determines(settings, domains, numbers), {"commit": commit(), "versions": versions()})
     others = make_methods(settings.methods)

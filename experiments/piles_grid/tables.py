@@ -89,7 +89,7 @@ def _curve(curve: Curve) -> str:
         [
             "labels needed, % of random's",
             "",
-            *("never" if value is None else f"{value:.0f}" for value in curve.share),
+            *("never" if value is None or value != value else f"{value:.0f}" for value in curve.share),
         ]
     )
     return markdown_table((f"{curve.domain}: labels asked for", *map(str, curve.labels)), lines)

@@ -61,7 +61,7 @@ def load_timm(name: str) -> TimmNetwork:
         )
     try:
         with torch.random.fork_rng(devices=[]):  # its first weights are drawn, and thrown away
-            network = timm.create_model(name, pretrained=True, num_classes=0)
+            network: Any = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # of a hub, a file, or a name: timm has no errors of its own
         said = " ".join(str(error).split())[:160]
         raise InputError(
