@@ -1,6 +1,6 @@
 """A trained learner in one object: labeled examples and queries in, labels and probabilities out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -166,6 +166,7 @@ class FewShotClassifier:
         draws = self.card.draws if draws is None else draws
         if draws < 0:
             raise InputError(f"draws is {draws}: 0 or more is needed")
+        queries = list(queries) if isinstance(queries, Iterator) else queries
         evidence, guide = self._evidence(support, queries, seed, proportions), self.trained.program.guide
         names = tuple(map(str, support))
         classes = (*self.card.base_classes, *names) if evidence.joint else names
@@ -180,7 +181,8 @@ class FewShotClassifier:
         w = torch.stack([w[0].cpu() for w, _ in drawn]) if drawn else loc.new_empty(0, *loc.shape)
         per_draw = torch.stack(each).cpu()
         kept = WeightDraws(names, GaussianParameters(loc, scale), w, per_draw)
-        return Prediction.of(classes, per_draw, kept, None if none is None else none.cpu())
+        found = Prediction.of(classes, per_draw, kept, None if none is None else none.cpu())
+        return replace(found, pictures=sort_examples(queries, "queries").pictures)
 
     @torch.no_grad()
     def posterior(

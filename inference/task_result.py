@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from torch import Tensor
 
 from pyro_sib.arviz_groups import to_arviz
 from pyro_sib.errors import InputError
+from pyro_sib.files import write_text
+from pyro_sib.inference.page.prediction_page import page_of
 from pyro_sib.types import GaussianParameters
 
 Floats = NDArray[np.float32]
@@ -48,6 +52,7 @@ class Prediction:
         draws: what `to_arviz` tells of.
         none_of_these: (Q,) posterior probability of belonging to none of the classes, on condition of not which
             `probabilities` are; None where the learner is not one of tasks of any size.
+        pictures: the queries as they were given, where they were pictures, for `report`.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +62,7 @@ class Prediction:
     mutual_information: Floats
     draws: WeightDraws | None = field(default=None, repr=False)
     none_of_these: Floats | None = None
+    pictures: tuple[Any, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         """Number of queries."""
@@ -89,10 +95,7 @@ class Prediction:
         """
         import pandas as pd
 
-        if names is not None and len(names) != len(self):
-            raise InputError(
-                f"names has {len(names)} entries, but there are {len(self)} queries; give one for each"
-            )
+        self._check_names(names)
         columns: dict[str, Any] = {"label": self.labels, "confidence": self.probabilities.max(1)}
         each = zip(self.classes, self.probabilities.T, strict=True)
         columns |= {f"probability of {name}": values for name, values in each}
@@ -100,6 +103,27 @@ class Prediction:
         if self.none_of_these is not None:
             columns["none_of_these"] = self.none_of_these
         return pd.DataFrame(columns, index=None if names is None else list(map(str, names)))
+
+    def report(self, path: str | PathLike[str], names: Sequence[str] | None = None) -> None:
+        """Write one HTML file that opens without a network: shares, what is strange or uncertain, and each class.
+
+        The command classify says more: it leaves labeled pictures out in turn, and names what to label next.
+
+        Args:
+            path: of the file.
+            names: of the queries; paths' last parts or numbers unless given.
+
+        Raises:
+            InputError: another number of names than queries, a picture that is gone, or no room on the disk.
+        """
+        self._check_names(names)
+        write_text(Path(path), page_of(self, self.pictures, names))
+
+    def _check_names(self, names: Sequence[str] | None) -> None:
+        if names is not None and len(names) != len(self):
+            raise InputError(
+                f"names has {len(names)} entries, but there are {len(self)} queries; give one for each"
+            )
 
     def to_arviz(self) -> Any:
         """Posterior, predictive probabilities and q itself, for ArviZ.
