@@ -10,8 +10,10 @@ from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.options.machine import MachineOptions, check_device
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
+from pyro_sib.inference.networks.other_features import check_features
 from pyro_sib.inference.settings.card import SHIPPED, read_learner_card
 
+FEATURE_FILES = (".npz", ".safetensors", ".parquet")
 LEARNER = "lite0"
 """Classifies unless another one is asked for."""
 
@@ -26,6 +28,8 @@ class SetOptions:
     ask_below: float = 0.5
     """A picture whose most probable class has a lower probability is flagged for a person, as is one whose set does
     not hold one class alone."""
+    none_above: float = 0.3
+    """A picture is flagged as none of these where the probability that it belongs to no labeled class is higher."""
     to_label: int = 12
     """Pictures to propose for labeling next."""
 
@@ -39,13 +43,16 @@ class ClassifySettings(MachineOptions, SetOptions):
     """
 
     labeled: Path
-    """A folder with one folder of pictures for each class, a csv of path,label, or an .npz of features x (n, D) and
-    names y (n,)."""
+    """A folder with one folder of pictures for each class, a csv of path,label, or a file of features x (n, D) and
+    classes y (n,): .npz, .safetensors or .parquet."""
     unlabeled: Path
-    """Any folder of pictures, or an .npz of features x (n, D). It may be the folder of the labeled ones, whose
+    """Any folder of pictures, or a file of features x (n, D). It may be the folder of the labeled ones, whose
     pictures outside class folders are then classified."""
     learner: str = LEARNER
     """Name of a learner that comes with the project, or the file of one."""
+    features: str = ""
+    """In place of the learner's own network: lite0, lite2 (the extra lite2), timm:NAME (the extra timm), or a file
+    of features by path, .npz, .safetensors or .parquet. For learners of tasks of any size."""
     proportions: str = "unknown"
     """How the unlabeled pictures spread over the classes: unknown, even, or a file of their shares (a csv of
     label,share, or a JSON object)."""
@@ -72,11 +79,12 @@ class ClassifySettings(MachineOptions, SetOptions):
             path: Path = getattr(self, name)
             if not path.exists():
                 raise InputError(f"--{name} {path} does not exist; give a folder of pictures")
-        if not self.unlabeled.is_dir() and self.unlabeled.suffix.lower() != ".npz":
-            raise InputError(f"--unlabeled {self.unlabeled} is a file; give a folder, or an .npz of features")
-        if not self.labeled.is_dir() and self.labeled.suffix.lower() not in (".csv", ".npz"):
+        kinds = ", ".join(FEATURE_FILES)
+        if not self.unlabeled.is_dir() and self.unlabeled.suffix.lower() not in FEATURE_FILES:
+            raise InputError(f"--unlabeled {self.unlabeled} is a file; give a folder, or features ({kinds})")
+        if not self.labeled.is_dir() and self.labeled.suffix.lower() not in (".csv", *FEATURE_FILES):
             raise InputError(
-                f"--labeled {self.labeled} is a file; give a folder of class folders, a csv or an .npz of features"
+                f"--labeled {self.labeled} is a file; give a folder of class folders, a csv, or features ({kinds})"
             )
         if self.proportions not in ("unknown", "even") and not Path(self.proportions).is_file():
             raise InputError(f"--proportions {self.proportions} is no file; give one, or unknown or even")
@@ -87,11 +95,30 @@ class ClassifySettings(MachineOptions, SetOptions):
             raise InputError(
                 f"--learner {self.learner}: there is no such learner; give a file, or one of {', '.join(SHIPPED)}"
             )
-        if (card := read_learner_card(self.learner)).learner.joint:
+        card = read_learner_card(self.learner)
+        if self.features:
+            self._check_features(bool(card.learner.coordinates))
+        if card.learner.joint:
             raise InputError(
                 f"--learner {self.learner} would also find its own {len(card.base_classes)} base classes in your "
                 f"pictures; give one of the standard setting"
             )
+
+    def _check_features(self, any_size: bool) -> None:
+        if not any_size:
+            raise InputError(
+                f"--learner {self.learner} knows its own features alone; leave --features out, or take another "
+                f"learner, as {LEARNER}"
+            )
+        if not is_features_file(self.features):
+            check_features(self.features)
+        elif not Path(self.features).is_file():
+            raise InputError(f"--features {self.features} is no file; give one, or the name of a network")
+
+
+def is_features_file(name: str) -> bool:
+    """Whether --features names a file rather than a network."""
+    return Path(name).suffix.lower() in FEATURE_FILES
 
 
 def main() -> int:

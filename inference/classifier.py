@@ -1,6 +1,7 @@
 """A trained learner in one object: labeled examples and queries in, labels and probabilities out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from pyro_sib.inference.fit_learner import FitSettings, OnProgress, fit_learner
 from pyro_sib.inference.guide import as_distribution
 from pyro_sib.inference.inputs import Examples, Given, picture_features, sort_examples
 from pyro_sib.inference.learner_file import TrainedLearner, load_learner, save_learner
+from pyro_sib.inference.networks.other_features import with_features
 from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under
 from pyro_sib.inference.program import wants_base_ids
 from pyro_sib.inference.settings.card import SHIPPED, LearnerCard
 from pyro_sib.inference.settings.shipped_learners import family_of, named_learner
 from pyro_sib.inference.task_result import Prediction, WeightDraws
+from pyro_sib.inference.unknown.unknown_class import FITTED, SET_ASIDE, UnknownClass
 from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.tasks.proportions import UNKNOWN, Proportions, concentrations
@@ -41,14 +44,21 @@ class FewShotClassifier:
     Args:
         trained: program, feature network and card.
         device: where it computes.
+        unknown: numbers of the class of what belongs to no class, of which learners of tasks of any size make use.
     """
 
-    def __init__(self, trained: TrainedLearner, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        trained: TrainedLearner,
+        device: torch.device | str = "cpu",
+        unknown: Mapping[str, float] = FITTED,
+    ):
         if trained.program.guide.oracle:
             raise InputError(
                 f"the learner is {trained.card.learner.guide}, which looks at the queries' labels; choose another"
             )
         self.trained, self.device = trained, torch.device(device)
+        self._unknown = UnknownClass(unknown).to(self.device).requires_grad_(False)
 
     @classmethod
     def load(cls, path: str | PathLike[str], device: torch.device | str = "cpu") -> "FewShotClassifier":
@@ -65,6 +75,7 @@ class FewShotClassifier:
         name: str,
         device: torch.device | str = "cpu",
         *,
+        features: str | None = None,
         shots: int | None = None,
         setting: str | None = None,
         synthetic_gradient: str | None = None,
@@ -75,18 +86,21 @@ class FewShotClassifier:
         Args:
             name: as mini-imagenet-c128f-5shot, or mini-imagenet-c128f.
             device: where it computes.
+            features: a network in place of the learner's own, lite0, lite2 or timm:NAME, for a learner of tasks of
+                any size.
             shots: labeled examples of a class that it was trained for.
             setting: standard or lwof.
             synthetic_gradient: its xi.
             steps: its K.
 
         Raises:
-            InputError: there is none of this name, or none of it as asked.
+            InputError: there is none of this name, none of it as asked, or no such network.
         """
         if not family_of(name):
             raise InputError(f"no learner {name!r} comes with this version; choose one of {', '.join(SHIPPED)}")
         full = named_learner(name, shots=shots, setting=setting, synthetic_gradient=synthetic_gradient, steps=steps)
-        return cls(load_learner(full, device), device)
+        trained = load_learner(full, device)
+        return cls(trained if features is None else with_features(trained, features, device), device)
 
     @classmethod
     def fit(
@@ -166,19 +180,23 @@ class FewShotClassifier:
         draws = self.card.draws if draws is None else draws
         if draws < 0:
             raise InputError(f"draws is {draws}: 0 or more is needed")
+        queries = list(queries) if isinstance(queries, Iterator) else queries
         evidence, guide = self._evidence(support, queries, seed, proportions), self.trained.program.guide
         names = tuple(map(str, support))
         classes = (*self.card.base_classes, *names) if evidence.joint else names
         if isinstance(guide, Baseline):
             return Prediction.of(classes, guide.probabilities(evidence, 0)[0].cpu(), None)
-        theta = guide.final(evidence).expanded()
+        none = self._none_of_these(evidence)
+        theta = guide.final(_told_apart(evidence, none)).expanded()
         weights = PosteriorWeights(guide.prior, evidence, theta)
         drawn = [weights.draw(draw) for draw in range(draws)]
         each = [probabilities_under(guide.likelihood, evidence, *w)[0] for w in drawn or [weights.means]]
         loc, scale = theta.loc[0].cpu(), theta.log_scale[0].cpu()
         w = torch.stack([w[0].cpu() for w, _ in drawn]) if drawn else loc.new_empty(0, *loc.shape)
         per_draw = torch.stack(each).cpu()
-        return Prediction.of(classes, per_draw, WeightDraws(names, GaussianParameters(loc, scale), w, per_draw))
+        kept = WeightDraws(names, GaussianParameters(loc, scale), w, per_draw)
+        found = Prediction.of(classes, per_draw, kept, None if none is None else none.cpu())
+        return replace(found, pictures=sort_examples(queries, "queries").pictures)
 
     @torch.no_grad()
     def posterior(
@@ -199,8 +217,15 @@ class FewShotClassifier:
         guide = self.trained.program.guide
         if not isinstance(guide, Guide):
             raise InputError(f"the learner is {self.card.learner.guide}, which has no posterior over weights")
-        theta = guide.final(self._evidence(support, queries, 0, proportions)).expanded()
+        evidence = self._evidence(support, queries, 0, proportions)
+        theta = guide.final(_told_apart(evidence, self._none_of_these(evidence))).expanded()
         return as_distribution(GaussianParameters(theta.loc[0], theta.log_scale[0]))
+
+    def _none_of_these(self, evidence: Evidence) -> Tensor | None:
+        """(Q,), for learners of tasks of any size alone."""
+        if not self.card.learner.coordinates:
+            return None
+        return self._unknown.probabilities(evidence)[0]
 
     def _evidence(
         self, support: Mapping[str, Examples], queries: Examples, seed: int, proportions: Proportions
@@ -280,3 +305,15 @@ class FewShotClassifier:
         if not pictures:
             return torch.empty(0, self.card.features)
         return picture_features(backbone, pictures, how, self.device)
+
+
+def _told_apart(evidence: Evidence, none: Tensor | None) -> Evidence:
+    """The task without the queries that may well be of no class, which would draw the classes towards them.
+
+    Args:
+        evidence: one task.
+        none: (Q,) probabilities of belonging to no class, or None.
+    """
+    if none is None or not bool((kept := none <= SET_ASIDE).any()) or bool(kept.all()):
+        return evidence
+    return replace(evidence, query_x=evidence.query_x[:, kept])

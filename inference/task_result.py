@@ -1,6 +1,9 @@
 """What a learner says of a task's queries, as arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,8 @@ from torch import Tensor
 
 from pyro_sib.arviz_groups import to_arviz
 from pyro_sib.errors import InputError
+from pyro_sib.files import write_text
+from pyro_sib.inference.page.prediction_page import page_of
 from pyro_sib.types import GaussianParameters
 
 Floats = NDArray[np.float32]
@@ -44,6 +49,10 @@ class Prediction:
         entropy: (Q,) nats; the whole uncertainty of each query.
         mutual_information: (Q,) nats; the part of it that comes from not knowing the weights, and that more labeled
             examples would lessen. Zero for predictions at the mean and for learners without a posterior.
+        draws: what `to_arviz` tells of.
+        none_of_these: (Q,) posterior probability of belonging to none of the classes, on condition of not which
+            `probabilities` are; None where the learner is not one of tasks of any size.
+        pictures: the queries as they were given, where they were pictures, for `report`.
     """
 
     classes: tuple[str, ...]
@@ -52,20 +61,69 @@ class Prediction:
     entropy: Floats
     mutual_information: Floats
     draws: WeightDraws | None = field(default=None, repr=False)
+    none_of_these: Floats | None = None
+    pictures: tuple[Any, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         """Number of queries."""
         return len(self.labels)
 
     @staticmethod
-    def of(classes: tuple[str, ...], each: Tensor, draws: WeightDraws | None) -> "Prediction":
-        """From the probabilities under each draw, (draws, Q, C)."""
+    def of(
+        classes: tuple[str, ...], each: Tensor, draws: WeightDraws | None, none_of_these: Tensor | None = None
+    ) -> "Prediction":
+        """From the probabilities under each draw, (draws, Q, C), and those of no class, (Q,)."""
         mean = each.mean(0)
         whole, within = _entropy(mean), _entropy(each).mean(0)
         labels = np.array([classes[i] for i in mean.argmax(-1).tolist()], dtype=np.str_)
-        return Prediction(
-            classes, labels, mean.numpy(), whole.numpy(), (whole - within).clamp_min(0).numpy(), draws
-        )
+        apart = None if none_of_these is None else none_of_these.numpy()
+        telling = (whole - within).clamp_min(0).numpy()
+        return Prediction(classes, labels, mean.numpy(), whole.numpy(), telling, draws, apart)
+
+    def frame(self, names: Sequence[str] | None = None) -> Any:
+        """A pandas frame with a row for each query, and the columns of predictions.csv that are known here.
+
+        Args:
+            names: of the queries, as the frame's index; numbers from 0 unless given.
+
+        Returns:
+            pandas.DataFrame of label, confidence, probability of each class, entropy, mutual_information, and
+            none_of_these where it is known.
+
+        Raises:
+            InputError: another number of names than queries.
+        """
+        import pandas as pd
+
+        self._check_names(names)
+        columns: dict[str, Any] = {"label": self.labels, "confidence": self.probabilities.max(1)}
+        each = zip(self.classes, self.probabilities.T, strict=True)
+        columns |= {f"probability of {name}": values for name, values in each}
+        columns |= {"entropy": self.entropy, "mutual_information": self.mutual_information}
+        if self.none_of_these is not None:
+            columns["none_of_these"] = self.none_of_these
+        return pd.DataFrame(columns, index=None if names is None else list(map(str, names)))
+
+    def report(self, path: str | PathLike[str], names: Sequence[str] | None = None) -> None:
+        """Write one HTML file that opens without a network: shares, what is strange or uncertain, and each class.
+
+        The command classify says more: it leaves labeled pictures out in turn, and names what to label next.
+
+        Args:
+            path: of the file.
+            names: of the queries; paths' last parts or numbers unless given.
+
+        Raises:
+            InputError: another number of names than queries, a picture that is gone, or no room on the disk.
+        """
+        self._check_names(names)
+        write_text(Path(path), page_of(self, self.pictures, names))
+
+    def _check_names(self, names: Sequence[str] | None) -> None:
+        if names is not None and len(names) != len(self):
+            raise InputError(
+                f"names has {len(names)} entries, but there are {len(self)} queries; give one for each"
+            )
 
     def to_arviz(self) -> Any:
         """Posterior, predictive probabilities and q itself, for ArviZ.

@@ -18,6 +18,7 @@ from pyro_sib.experiments.other_domains.network import Network, open_network
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.experiments.train_any import TrainAnySettings
+from pyro_sib.experiments.train_unknown import TrainUnknownSettings
 from pyro_sib.features.bank import build_bank
 from pyro_sib.files import check_writable
 from pyro_sib.inference.fit_any import AnySettings, fit_any
@@ -48,7 +49,7 @@ def train_any(settings: TrainAnySettings, reporter: Reporter | None = None) -> P
     folders = find_domains(settings.domains)
     domains: dict[str, Domain] = {}
     if settings.known is not None:
-        domains["known"] = Domain(_known(settings, network, device, reporter), known=True)
+        domains["known"] = Domain(known_split(settings, network, device, reporter), known=True)
     for folder in folders:
         domains[folder.name] = Domain(features_of(folder, network, settings.cache_dir, device, reporter))
     checkpoint = settings.out / "training.safetensors"
@@ -114,7 +115,9 @@ def command(settings: TrainAnySettings) -> str:
     return " ".join(words)
 
 
-def _known(settings: TrainAnySettings, network: Network, device: torch.device, reporter: Reporter) -> Split:
+def known_split(
+    settings: TrainAnySettings | TrainUnknownSettings, network: Network, device: torch.device, reporter: Reporter
+) -> Split:
     """Features of the known base classes' first images."""
     assert settings.known is not None
     cache = settings.cache_dir

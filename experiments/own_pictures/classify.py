@@ -5,9 +5,10 @@ import shlex
 import sys
 from dataclasses import MISSING, asdict, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from pyro_sib.experiments.classify import ClassifySettings
+from pyro_sib.experiments.classify import ClassifySettings, is_features_file
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.results import commit, versions
 from pyro_sib.experiments.own_pictures.composition import composition
@@ -15,7 +16,8 @@ from pyro_sib.experiments.own_pictures.gather import classes_of, gather, list_so
 from pyro_sib.experiments.own_pictures.judge import Judge, rehearse
 from pyro_sib.experiments.own_pictures.left_out import leave_out
 from pyro_sib.experiments.own_pictures.links import FOLDER, write_links
-from pyro_sib.experiments.own_pictures.outcome import Outcome, predictions_csv, what_next, whom_to_ask
+from pyro_sib.experiments.own_pictures.outcome import Outcome, predictions_csv, strange_ones, what_next, whom_to_ask
+from pyro_sib.experiments.own_pictures.own_features import read_by_path
 from pyro_sib.experiments.own_pictures.page import report_html
 from pyro_sib.experiments.own_pictures.proportions import read_proportions
 from pyro_sib.experiments.terminal.decoration import Decorations
@@ -24,6 +26,7 @@ from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_atomically, write_json, write_text
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.inference.learner_file import load_learner
+from pyro_sib.inference.networks.other_features import with_features
 from pyro_sib.inference.settings.card import learner_path
 from pyro_sib.torch_state import plain_torch
 
@@ -40,13 +43,17 @@ def classify(settings: ClassifySettings, reporter: Reporter | None = None) -> Ou
     reporter = reporter or Reporter()
     use_threads(settings)
     device = choose_device(settings.device)
-    classifier = FewShotClassifier(load_learner(settings.learner, device), device)
-    sources = list_sources(settings, classifier.card.features)
+    table = read_by_path(Path(settings.features)) if is_features_file(settings.features) else None
+    trained = load_learner(settings.learner, device)
+    if settings.features and table is None:
+        trained = with_features(trained, settings.features, device)
+    classifier = FewShotClassifier(trained, device)
+    sources = list_sources(settings, classifier.card, table)
     classes = classes_of(sources[0])
     proportions = read_proportions(settings.proportions, classes)
     rehearse(classifier, classes, proportions)
     check_writable(settings.out, "--out")
-    labeled, pile, left = gather(settings, sources, classifier, reporter)
+    labeled, pile, left = gather(settings, sources, classifier, reporter, table)
     for line in left.lines():
         reporter.say(one_line(line))
     judge = Judge(classifier, pile, settings.draws, settings.seed, proportions)
@@ -60,9 +67,10 @@ def classify(settings: ClassifySettings, reporter: Reporter | None = None) -> Ou
         left,
         judged,
         checked,
-        composition(judged.each),
+        composition(judged.each, judged.none),
         whom_to_ask(judged, checked, settings.ask_below),
-        what_next(judged, pile, settings.to_label),
+        strange_ones(judged, settings.none_above),
+        what_next(judged, labeled, pile, settings.to_label),
     )
     _write(outcome, settings, classifier, reporter)
     return outcome
@@ -83,8 +91,11 @@ def _write(outcome: Outcome, settings: ClassifySettings, classifier: FewShotClas
         with decorations.trying(POSTERIOR):
             _write_posterior(outcome, settings)
     decorations.note(out / RECORD, record)
-    asked = int(outcome.ask.sum())
-    reporter.say(f"{len(outcome.pile)} pictures classified, {asked} of them for a person to look at")
+    asked, strange = int((outcome.ask & ~outcome.strange).sum()), int(outcome.strange.sum())
+    reporter.say(
+        f"{len(outcome.pile)} pictures classified, {asked} of them for a person to look at"
+        + f" and {strange} perhaps of no class" * bool(strange)
+    )
     reporter.say(f"{out / PAGE} shows them, {out / PREDICTIONS} lists them")
 
 
@@ -116,12 +127,15 @@ def _record(
         "left_out": asdict(outcome.left),
         "left_out_in_turn": {"examples": len(checked.truth), "right": checked.right, "folds": checked.folds},
         "conformal_sets": checked.sets is not None,
-        "proportions": {
-            name: dict(zip(("mean", "low", "high"), (float(part[n]) for part in outcome.composition), strict=True))
-            for n, name in enumerate(outcome.judged.classes)
-        },
+        "proportions": {name: _share(outcome, n) for n, name in enumerate(outcome.judged.classes)},
+        "none_of_these": None if outcome.judged.none is None else _share(outcome, -1),
         "to_label_next": [outcome.pile[row].name for row in outcome.next],
     }
+
+
+def _share(outcome: Outcome, number: int) -> dict[str, float]:
+    low_to_high = (float(part[number]) for part in outcome.composition)
+    return dict(zip(("mean", "low", "high"), low_to_high, strict=True))
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ _LABELINGS = 1000
 
 
 class Composition(NamedTuple):
-    """Shares of the pile, (C,) each."""
+    """Shares of the pile, (C,) each; (C + 1,) where that of no class is last."""
 
     mean: Tensor
     low: Tensor
@@ -22,12 +22,15 @@ class Composition(NamedTuple):
     """97.5% quantile."""
 
 
-def composition(each: Tensor) -> Composition:
+def composition(each: Tensor, none: Tensor | None = None) -> Composition:
     """The posterior of the pile's class shares: each draw's labels of all pictures are drawn again and again.
 
     Args:
-        each: (draws, Q, C) probabilities under each draw of the weights.
+        each: (draws, Q, C) probabilities under each draw of the weights, of pictures that belong to a class.
+        none: (Q,) probability of belonging to none, or None.
     """
+    if none is not None:
+        each = torch.cat([each * (1 - none)[:, None], none[:, None].expand(len(each), -1, 1)], -1)
     draws, queries, classes = each.shape
     times = -(-_LABELINGS // draws)
     shares = []

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from pyro_sib.data.pictures.skipped import summarize
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.classify import ClassifySettings
+from pyro_sib.experiments.classify import ClassifySettings, is_features_file
 from pyro_sib.experiments.own_pictures.listing import Listed, list_labeled, list_pile
 from pyro_sib.experiments.own_pictures.own_features import read_own_features
-from pyro_sib.experiments.own_pictures.pictures import read_pictures
+from pyro_sib.experiments.own_pictures.pictures import Table, read_pictures
 from pyro_sib.experiments.own_pictures.rows import Entry, Row
 from pyro_sib.experiments.own_pictures.store import FeatureStore
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.inference.classifier import FewShotClassifier
+from pyro_sib.inference.settings.card import LearnerCard
 
 Source = Listed | list[Row]
 
@@ -49,20 +50,36 @@ class LeftOut:
         return [*counted, *self.notes]
 
 
-def list_sources(settings: ClassifySettings, features: int) -> tuple[Source, Source]:
+def list_sources(
+    settings: ClassifySettings, card: LearnerCard, table: Table | None = None
+) -> tuple[Source, Source]:
     """What there is of either side, before any picture is decoded.
 
     Raises:
-        InputError: as `list_labeled`, `list_pile` and `read_own_features`.
+        InputError: as `list_labeled`, `list_pile` and `read_own_features`; features of different D.
     """
-    labeled: Source
-    if settings.labeled.suffix.lower() == ".npz" and settings.labeled.is_file():
-        labeled = read_own_features(settings.labeled, "--labeled", features, labeled=True)
-    else:
-        labeled = list_labeled(settings.labeled, settings.unlabeled, settings.out)
-    if settings.unlabeled.suffix.lower() == ".npz" and settings.unlabeled.is_file():
-        return labeled, read_own_features(settings.unlabeled, "--unlabeled", features, labeled=False)
-    return labeled, list_pile(settings.unlabeled, settings.labeled, settings.out)
+    size = None if card.learner.coordinates else card.features
+    labeled, pile = settings.labeled, settings.unlabeled
+    found: tuple[Source, Source] = (
+        read_own_features(labeled, "--labeled", size, labeled=True)
+        if _holds_features(labeled)
+        else list_labeled(labeled, pile, settings.out),
+        read_own_features(pile, "--unlabeled", size, labeled=False)
+        if _holds_features(pile)
+        else list_pile(pile, labeled, settings.out),
+    )
+    pictures = card.features if table is None else len(next(iter(table.values())))
+    widths = [pictures if isinstance(one, Listed) else one[0].features.shape[0] for one in found]
+    if widths[0] != widths[1]:
+        raise InputError(
+            f"--labeled {labeled} has features of {widths[0]} numbers and --unlabeled {pile} of {widths[1]}; "
+            f"compute both with one network"
+        )
+    return found
+
+
+def _holds_features(path: Path) -> bool:
+    return path.is_file() and is_features_file(path.name)
 
 
 def classes_of(labeled: Source) -> list[str]:
@@ -75,6 +92,7 @@ def gather(
     sources: tuple[Source, Source],
     classifier: FewShotClassifier,
     reporter: Reporter,
+    table: Table | None = None,
 ) -> tuple[list[Row], list[Row], LeftOut]:
     """Labeled rows, class by class, the pile's rows, and what is left out.
 
@@ -84,9 +102,9 @@ def gather(
     left, given = LeftOut(), ("labeled", "unlabeled")
     store = None
     if any(isinstance(source, Listed) for source in sources):
-        if classifier.trained.backbone is None:
+        if classifier.trained.backbone is None and table is None:
             raise InputError(f"--learner {settings.learner} was trained on features; give those of your pictures")
-        store = FeatureStore(settings.cache_dir, classifier)
+        store = FeatureStore(settings.cache_dir, classifier, table)
     rows = []
     for name, source in zip(given, sources, strict=True):
         if isinstance(source, list):
@@ -96,7 +114,7 @@ def gather(
         where: Path = getattr(settings, name)
         left.notes += [part.in_words() for part in summarize(source.passed, where)]
         with reporter.stage(name, f"{len(source.paths)} {name} pictures") as advance:
-            rows.append(_read(source, classifier, store, left, advance))
+            rows.append(_read(source, classifier, store, left, advance, table))
         if name == "labeled":
             _check_classes(rows[0], source, left, "can be read")
             rows[0] = _once(rows[0], left)
@@ -120,10 +138,11 @@ def _read(
     store: FeatureStore,
     left: LeftOut,
     advance: Callable[[int, int], None],
+    table: Table | None,
 ) -> list[Row]:
     labels = source.labels or ("",) * len(source.paths)
     rows = []
-    found = read_pictures(source.paths, classifier, store, advance)
+    found = read_pictures(source.paths, classifier, store, advance, table)
     for path, label, one in zip(source.paths, labels, found, strict=True):
         if isinstance(one, Entry):
             rows.append(Row(str(path), one.features, label, path, one))

@@ -26,6 +26,7 @@ class Judged:
         entropy: (Q,) nats.
         mutual_information: (Q,) nats.
         each: (draws, Q, C) probabilities under each draw of the weights; (1, Q, C) without a posterior.
+        none: (Q,) posterior probability of belonging to no class; None where the learner gives none.
         parts: the predictions that were put together, in turn.
     """
 
@@ -34,6 +35,7 @@ class Judged:
     entropy: Tensor
     mutual_information: Tensor
     each: Tensor
+    none: Tensor | None
     parts: tuple[Prediction, ...]
 
     @property
@@ -74,6 +76,7 @@ class Judge:
         def whole(arrays: list[NDArray[np.float32]]) -> Tensor:
             return torch.from_numpy(np.concatenate(arrays))[order]
 
+        none = [one.none_of_these for one in found if one.none_of_these is not None]
         each = [one.probabilities[None] if one.draws is None else one.draws.probabilities.numpy() for one in found]
         return Judged(
             found[0].classes,
@@ -81,6 +84,7 @@ class Judge:
             whole([one.entropy for one in found]),
             whole([one.mutual_information for one in found]),
             torch.from_numpy(np.concatenate(each, axis=1))[:, order],
+            whole(none) if none else None,
             found,
         )
 

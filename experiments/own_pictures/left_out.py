@@ -50,7 +50,7 @@ def leave_out(
 ) -> Checked:
     """Have each labeled example whose class has another one judged among the pile, by a learner not shown it.
 
-    Its strangeness is 1 - the probability of its class.
+    Its strangeness is -log of the probability of its class, in which what is all but impossible still differs.
 
     Args:
         judge: of the pile.
@@ -74,8 +74,10 @@ def leave_out(
         on_fold(number + 1, folds)
     needed, sets = fewest_examples(coverage), None
     if len(several) >= needed:
-        scores = 1 - own.gather(1, truth[:, None])[:, 0]
-        sets = prediction_sets(cross_conformal(scores, fold, 1 - torch.stack(pile)), coverage)
+        scores = -own.gather(1, truth[:, None])[:, 0].log()
+        lost = torch.zeros(folds, len(classes), dtype=torch.bool)
+        lost[fold, truth] = True
+        sets = prediction_sets(cross_conformal(scores, fold, -torch.stack(pile).log(), lost), coverage)
     alone = tuple(name for name in classes if sizes[name] == 1)
     return Checked(truth, own.argmax(1) if several else truth, folds, alone, sets, needed)
 

@@ -11,9 +11,11 @@ from pyro_sib.experiments.own_pictures.judge import Judged
 from pyro_sib.experiments.own_pictures.left_out import Checked
 from pyro_sib.experiments.own_pictures.rows import Row, stacked
 from pyro_sib.experiments.terminal.tables import csv_table
-from pyro_sib.scores.to_label import spread_out
+from pyro_sib.scores.to_label import doubt, most_telling
+from pyro_sib.tasks.coordinates import TaskCoordinates
 
-ASK = "ask a person"
+ASK, NONE = "ask a person", "none of these"
+_COORDINATES = TaskCoordinates(40)
 NO_CLASS = "(no class)"
 """A prediction set that holds none."""
 
@@ -28,8 +30,9 @@ class Outcome:
         left: what took no part.
         judged: the pile's predictions.
         checked: labeled examples left out.
-        composition: the pile's class shares.
+        composition: the pile's class shares, that of no class last where the learner knows of it.
         ask: (Q,) whether a person should look.
+        strange: (Q,) whether it seems to belong to no class.
         next: numbers of the rows to label next, the most telling first.
     """
 
@@ -40,6 +43,7 @@ class Outcome:
     checked: Checked
     composition: Composition
     ask: Tensor
+    strange: Tensor
     next: list[int]
 
     def names_in_set(self, row: int) -> tuple[str, ...] | None:
@@ -61,10 +65,17 @@ def whom_to_ask(judged: Judged, checked: Checked, ask_below: float) -> Tensor:
     return doubtful if checked.sets is None else doubtful | (checked.sets.sum(1) != 1)
 
 
-def what_next(judged: Judged, pile: list[Row], most: int) -> list[int]:
-    """Rows to label next: of large mutual information, or of large entropy where no posterior gives any."""
-    telling = judged.mutual_information
-    return spread_out(telling if bool((telling > 1e-6).any()) else judged.entropy, stacked(pile), most)
+def strange_ones(judged: Judged, none_above: float) -> Tensor:
+    """(Q,) whether a picture belongs to no class with a probability above the threshold."""
+    return torch.zeros(len(judged.entropy), dtype=torch.bool) if judged.none is None else judged.none > none_above
+
+
+def what_next(judged: Judged, labeled: list[Row], pile: list[Row], most: int) -> list[int]:
+    """Rows to label next, in the principal coordinates of all; one that seems to belong to no class tells less."""
+    x = _COORDINATES.of(torch.cat([stacked(labeled), stacked(pile)])[None])[0, :, :-1]
+    uncertain = doubt(judged.probabilities)
+    uncertain = uncertain if judged.none is None else uncertain * (1 - judged.none)
+    return most_telling(uncertain, x[len(labeled) :], x[: len(labeled)], most)
 
 
 def predictions_csv(outcome: Outcome) -> str:
@@ -82,8 +93,9 @@ def predictions_csv(outcome: Outcome) -> str:
                 **{f"probability of {name}": f"{value:.4f}" for name, value in each},
                 "entropy": f"{float(judged.entropy[n]):.4f}",
                 "mutual_information": f"{float(judged.mutual_information[n]):.4f}",
+                "none_of_these": "" if judged.none is None else f"{float(judged.none[n]):.4f}",
                 "conformal_set": outcome.set_of(n),
-                "flag": ASK if bool(outcome.ask[n]) else "",
+                "flag": NONE if bool(outcome.strange[n]) else ASK if bool(outcome.ask[n]) else "",
             }
         )
     return csv_table(records)

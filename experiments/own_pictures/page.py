@@ -7,7 +7,7 @@ from typing import Any
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.classify import ClassifySettings
-from pyro_sib.experiments.own_pictures.judge import AT_ONCE
+from pyro_sib.experiments.own_pictures.judge import AT_ONCE, Judged
 from pyro_sib.experiments.own_pictures.left_out import share_interval
 from pyro_sib.experiments.own_pictures.outcome import Outcome, by_confidence
 from pyro_sib.experiments.own_pictures.rows import Row, by_class
@@ -36,8 +36,10 @@ def report_html(outcome: Outcome, settings: ClassifySettings, card: LearnerCard,
 
 def _content(outcome: Outcome, settings: ClassifySettings, card: LearnerCard, when: str) -> dict[str, Any]:
     judged = outcome.judged
-    asked = outcome.ask.nonzero()[:, 0].tolist()
+    asked = (outcome.ask & ~outcome.strange).nonzero()[:, 0].tolist()
     asked.sort(key=lambda row: float(judged.probabilities[row].max()))
+    strange = outcome.strange.nonzero()[:, 0].tolist()
+    strange.sort(key=lambda row: -_none(judged, row))
     return {
         "settings": settings,
         "when": when,
@@ -57,8 +59,10 @@ def _content(outcome: Outcome, settings: ClassifySettings, card: LearnerCard, wh
         "labeled": len(outcome.labeled),
         "asked": [_card(outcome, row) for row in asked[:_SHOWN]],
         "asked_count": len(asked),
+        "strange": [_card(outcome, row) for row in strange[:_SHOWN]],
+        "strange_count": len(strange),
+        "none_share": None if judged.none is None else [float(part[-1]) for part in outcome.composition],
         "next": [_card(outcome, row) for row in outcome.next],
-        "by_entropy": not bool((judged.mutual_information > 1e-6).any()),
         "trust": _trust(outcome, settings.coverage),
         "parts": len(judged.parts),
         "at_once": AT_ONCE,
@@ -113,8 +117,13 @@ def _card(outcome: Outcome, number: int) -> dict[str, Any]:
         "path": row.name,
         "top": [(judged.classes[c], float(v)) for v, c in zip(values[:2], order[:2].tolist(), strict=True)],
         "set": outcome.names_in_set(number),
-        "ask": bool(outcome.ask[number]),
+        "none": _none(judged, number),
+        "ask": bool(outcome.ask[number] | outcome.strange[number]),
     }
+
+
+def _none(judged: Judged, row: int) -> float:
+    return 0.0 if judged.none is None else float(judged.none[row])
 
 
 def _name(row: Row) -> str:

@@ -2,7 +2,8 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _BATCH = 64
 """Files between two words on progress; what is done is kept from then on."""
 _THUMBNAIL, _QUALITY = 128, 78
 _BYTES = 16
+Table = Mapping[str, Tensor]
+"""Features, (D,), by the real paths of pictures."""
 
 
 def read_pictures(
@@ -29,6 +32,7 @@ def read_pictures(
     classifier: FewShotClassifier,
     store: FeatureStore,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
+    table: Table | None = None,
 ) -> list[Entry | InputError]:
     """What is known of each file, or why it cannot be read.
 
@@ -39,22 +43,25 @@ def read_pictures(
         classifier: whose network computes the features.
         store: of what was computed before, which is added to.
         on_rows: told (files done, files in all).
+        table: features in place of the network's, if any.
     """
     found: list[Entry | InputError] = []
     for first in range(0, len(paths), _BATCH):
-        found += _batch(paths[first : first + _BATCH], classifier, store)
+        found += _batch(paths[first : first + _BATCH], classifier, store, table)
         on_rows(len(found), len(paths))
     return found
 
 
-def _batch(paths: Sequence[Path], classifier: FewShotClassifier, store: FeatureStore) -> list[Entry | InputError]:
+def _batch(
+    paths: Sequence[Path], classifier: FewShotClassifier, store: FeatureStore, table: Table | None
+) -> list[Entry | InputError]:
     contents = [_digest(path) for path in paths]
     missing = {
         content: path
         for content, path in zip(contents, paths, strict=True)
         if isinstance(content, bytes) and store.get(content) is None
     }
-    failed = _compute(missing, classifier, store)
+    failed = _compute(missing, classifier, store, table)
     return [one if isinstance(one, InputError) else store.get(one) or failed[one] for one in contents]
 
 
@@ -70,19 +77,24 @@ def _digest(path: Path) -> bytes | InputError:
 
 
 def _compute(
-    files: dict[bytes, Path], classifier: FewShotClassifier, store: FeatureStore
+    files: dict[bytes, Path], classifier: FewShotClassifier, store: FeatureStore, table: Table | None
 ) -> dict[bytes, InputError]:
     """Add what is read to the store; returns why the others could not be."""
     how, backbone = classifier.card.pictures, classifier.trained.backbone
     assert how is not None
-    assert backbone is not None
+    absent = {} if table is None else _absent(files, table)
+    files = {content: path for content, path in files.items() if content not in absent}
     made = dict(zip(files, each_image(list(files.values()), partial(_shrunk, how=how)), strict=True))
-    failed = {content: one for content, one in made.items() if isinstance(one, InputError)}
+    failed = absent | {content: one for content, one in made.items() if isinstance(one, InputError)}
     read = {content: one for content, one in made.items() if not isinstance(one, InputError)}
     if not read:
         return failed
-    pixels = torch.stack([image for image, _ in read.values()])
-    features = extract(backbone, pixels, classifier.device, how.flips, how.pixels)
+    if table is None:
+        assert backbone is not None
+        pixels = torch.stack([image for image, _ in read.values()])
+        features = extract(backbone, pixels, classifier.device, how.flips, how.pixels)
+    else:
+        features = torch.stack([table[os.path.realpath(files[content])] for content in read])
     new = []
     for row, (content, (image, thumbnail)) in enumerate(read.items()):
         if not bool(features[row].isfinite().all()):
@@ -94,6 +106,14 @@ def _compute(
         new.append(Entry(features[row].clone(), content, seen, thumbnail))
     store.add(new)
     return failed
+
+
+def _absent(files: dict[bytes, Path], table: Table) -> dict[bytes, InputError]:
+    return {
+        content: InputError(f"{path} has no row in the file of features; add one")
+        for content, path in files.items()
+        if os.path.realpath(path) not in table
+    }
 
 
 def _shrunk(pixels: Tensor, how: PictureSettings) -> tuple[Tensor, bytes]:

@@ -1,5 +1,6 @@
 """Features of pictures on disk, found again by the content of their files and by the network."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,17 +22,22 @@ class FeatureStore:
     Args:
         cache: folder, in which the network has one of its own.
         classifier: whose network it is.
+        table: features by path in place of the network's, if any.
     """
 
-    def __init__(self, cache: Path, classifier: FewShotClassifier):
+    def __init__(self, cache: Path, classifier: FewShotClassifier, table: Mapping[str, Tensor] | None = None):
         backbone, how = classifier.trained.backbone, classifier.card.pictures
-        assert backbone is not None
         assert how is not None
-        key = digest(_FORMAT, digest_state(backbone.state_dict()), asdict(how), classifier.device.type)
+        if table is None:
+            assert backbone is not None
+            size, network = classifier.card.features, digest_state(backbone.state_dict())
+        else:
+            size, network = len(next(iter(table.values()))), digest(list(table), torch.stack([*table.values()]))
+        key = digest(_FORMAT, network, asdict(how), classifier.device.type)
         self.folder = cache / f"own-{key}"
         self.entries: dict[bytes, Entry] = {}
         for path in sorted(self.folder.glob("*.safetensors")):
-            self._read(path, classifier.card.features)
+            self._read(path, size)
 
     def get(self, content: bytes) -> Entry | None:
         """What is kept of a file of this digest."""

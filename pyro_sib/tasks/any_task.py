@@ -100,17 +100,18 @@ class AnyTaskSource:
         counts = [counts[i] for i in torch.randperm(ways, generator=generator).tolist()]
         shuffled = [rows[c][torch.randperm(len(rows[c]), generator=generator)] for c in classes]
         room = torch.tensor([len(r) - n for r, n in zip(shuffled, counts, strict=True)])
-        asked = _divided(queries, ways, alpha, room, generator)
+        asked = divided(queries, ways, alpha, room, generator)
         labeled = torch.cat([r[:n] for r, n in zip(shuffled, counts, strict=True)])
         query = torch.cat([r[n : n + q] for r, n, q in zip(shuffled, counts, asked, strict=True)])
-        x = self._harder(which, unit(self.domains[which].rows.x[torch.cat([labeled, query])].float()), generator)
+        x = self.harder(which, torch.cat([labeled, query]), generator)
         of_class = torch.arange(ways)
         y = of_class.repeat_interleave(torch.tensor(counts)), of_class.repeat_interleave(torch.tensor(asked))
         return x[: len(labeled)], y[0], x[len(labeled) :], y[1]
 
-    def _harder(self, which: int, x: Tensor, generator: Generator) -> Tensor:
-        """Each image mixed with one of a small pool, where the network knows the classes too well."""
+    def harder(self, which: int, numbers: Tensor, generator: Generator) -> Tensor:
+        """Unit features of these rows, mixed with a small pool's where the network knows the classes too well."""
         domain, own = self.domains[which], self.distribution
+        x = unit(domain.rows.x[numbers].float())
         if not (domain.known and own.difficulty):
             return x
         weight = own.difficulty * torch.rand((), generator=generator)
@@ -124,7 +125,7 @@ def _pick(values: Sequence[float], generator: Generator) -> float:
     return values[int(torch.randint(len(values), (), generator=generator))]
 
 
-def _divided(queries: int, ways: int, alpha: float, room: Tensor, generator: Generator) -> list[int]:
+def divided(queries: int, ways: int, alpha: float, room: Tensor, generator: Generator) -> list[int]:
     """How many queries each class has, by largest remainders, none more than there is room for."""
     shares = torch.full((ways,), 1 / ways, dtype=torch.float64)
     if alpha:

@@ -5,7 +5,7 @@ import torch
 
 from pyro_sib.cosine import unit
 from pyro_sib.scores.conformal import cross_conformal, fewest_examples, prediction_sets
-from pyro_sib.scores.to_label import spread_out
+from pyro_sib.scores.to_label import doubt, most_telling
 
 
 def strangeness(x, y, queries, classes):
@@ -60,15 +60,56 @@ def test_too_few_examples_rule_nothing_out():
         assert bool(~prediction_sets(p, 0.9).any()) is ruled_out
 
 
-def test_what_to_label_next_are_the_most_telling_and_no_two_are_alike():
+def test_few_examples_of_a_class_are_compared_with_folds_that_lost_one_of_it_too():
+    """With two examples a class, a learner without one of them is far less sure of it."""
+    scores, folds = torch.tensor([0.5, 0.6, 0.7, 0.8]), torch.arange(4)  # two of class 0, two of class 1
+    lost = torch.tensor([[True, False], [True, False], [False, True], [False, True]])
+    queries = torch.full((4, 1, 2), 0.1)
+    queries[:, 0][lost] = torch.tensor([0.75, 0.65, 0.55, 0.45])
+    # Class 0 from folds 0 and 1 (0.75, 0.65), class 1 from folds 2 and 3 (0.55, 0.45); each example by its own fold
+    # where that lost one of the class, else by both in turn.
+    expected = [(1 + 0 + 0 + 0 + 1) / 5, (1 + 0 + 1 + 1 + 1) / 5]
+    assert cross_conformal(scores, folds, queries, lost)[0].tolist() == pytest.approx(expected)
+    assert cross_conformal(scores, folds, queries)[0].tolist() == pytest.approx([0.6, 1.0])
+
+
+def greedy(u, x, labeled, most):
+    """`most_telling`, written out with loops."""
+    cosine2 = torch.nn.functional.cosine_similarity(x[:, None], x[None], dim=-1).square()
+    known = torch.nn.functional.cosine_similarity(x[:, None], labeled[None], dim=-1).square()
+    left = [float(u[j]) for j in range(len(u))]
+    for j in range(len(u)):
+        for k in range(len(labeled)):
+            left[j] *= 1 - float(known[j, k])
+    own, chosen = u.tolist(), []
+    for _ in range(most):
+        worth = [own[i] * sum(left[j] * float(cosine2[i, j]) for j in range(len(u))) for i in range(len(u))]
+        best = max(range(len(u)), key=worth.__getitem__)
+        chosen.append(best)
+        for j in range(len(u)):
+            left[j] *= 0.0 if j == best else 1 - float(cosine2[best, j])
+            own[j] *= 0.0 if j == best else 1 - float(cosine2[best, j])
+    return chosen
+
+
+def test_what_to_label_next_is_what_explains_most_of_the_rest():
     generator = torch.Generator().manual_seed(0)
+    x, labeled = (torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (12, 3))
+    u = torch.rand(12, generator=generator, dtype=torch.float64)
+    assert most_telling(u, x, labeled, 5) == greedy(u, x, labeled, 5)
+    assert most_telling(u, 7 * x, labeled, 5) == greedy(u, x, labeled, 5)
+    assert set(most_telling(u, x, labeled, 99, u > 0.5)) == set((u > 0.5).nonzero()[:, 0].tolist())
+    assert most_telling(torch.zeros(12), x, labeled, 3) == []
+
+
+def test_neither_copies_nor_what_is_labeled_is_to_be_labeled_next():
+    generator = torch.Generator().manual_seed(1)
     x = unit(torch.randn(9, 5, generator=generator))
-    values = torch.linspace(1, 0.2, 9)
-    copies = torch.cat([x[:1], x]), torch.cat([values[:1], values])
-    chosen = spread_out(copies[1], copies[0], 9)
-    assert chosen[0] == 0
-    assert 1 not in chosen, "a copy of the first"
-    assert len(chosen) == 9
-    assert spread_out(values, x, 3) == spread_out(values, 7 * x, 3)
-    assert spread_out(torch.zeros(4), x[:4], 3) == []
-    assert spread_out(torch.tensor([0.3, 0.4]), x[:2], 9) == [1, 0]
+    assert len(set(most_telling(torch.ones(10), torch.cat([x[:1], x]), x[:0], 9)) & {0, 1}) == 1, "one is a copy"
+    crowd = torch.cat([unit(x[:1] + 0.05 * torch.randn(20, 5, generator=generator)), x[1:]])
+    assert most_telling(torch.ones(28), crowd, x[:0], 1)[0] < 20, "one for many"
+    assert most_telling(torch.ones(28), crowd, x[:1], 1)[0] >= 20, "its kind is labeled already"
+
+
+def test_doubt_is_one_where_two_classes_are_as_likely():
+    assert doubt(torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])).tolist() == [1.0, 0.0]

@@ -98,14 +98,14 @@ def _draw_split(kind: str, classes: int, per_class: int, size: int, generator: t
     """New classes and `per_class` images of each, grouped by class."""
     centres = torch.randn(classes, len(TRAITS), generator=generator)
     y = torch.arange(classes).repeat_interleave(per_class)
-    x = torch.cat([_paint(centres[rows], size, generator) for rows in y.split(_CHUNK)])
+    x = torch.cat([paint(centres[rows], size, generator) for rows in y.split(_CHUNK)])
     return Split(x, y, tuple(f"{kind}-{c:03d}" for c in range(classes)))
 
 
-def _paint(centres: Tensor, size: int, generator: torch.Generator) -> Tensor:
+def paint(centres: Tensor, size: int, generator: torch.Generator, jitter: float = JITTER) -> Tensor:
     """(n, 3, S, S) uint8: one object about each of the (n, traits) class centres."""
-    latent = centres + JITTER * torch.randn(centres.shape, generator=generator)
-    share = torch.special.ndtr(latent / (1 + JITTER**2) ** 0.5)
+    latent = centres + jitter * torch.randn(centres.shape, generator=generator)
+    share = torch.special.ndtr(latent / (1 + jitter**2) ** 0.5)
     traits = {name: low + (high - low) * share[:, i] for i, (name, (low, high)) in enumerate(TRAITS.items())}
     return render(traits, size, generator)
 

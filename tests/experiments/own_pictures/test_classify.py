@@ -23,6 +23,7 @@ from pyro_sib.experiments.own_pictures import pictures as decoding
 from pyro_sib.experiments.own_pictures.classify import classify, command_of
 from pyro_sib.inference import GuideSettings
 from pyro_sib.inference.learner_file import save_learner
+from pyro_sib.scores.calibration import auroc
 from tests.inference.test_classifier import learner
 
 COLOURS = {"cat & <dog>": (230, 60, 40), "emu": (40, 200, 60), "fox": (40, 60, 220)}
@@ -88,7 +89,7 @@ def test_predictions_csv_has_every_picture_of_the_pile_once(done):
     names = sorted(str(path) for path in (root / "pile").glob("part */*.png"))
     assert sorted(row["path"] for row in rows) == names
     assert list(rows[0])[:3] == ["path", "label", "confidence"]
-    assert list(rows[0])[6:] == ["entropy", "mutual_information", "conformal_set", "flag"]
+    assert list(rows[0])[6:] == ["entropy", "mutual_information", "none_of_these", "conformal_set", "flag"]
     for row in rows:
         shares = {name: float(row[f"probability of {name}"]) for name in COLOURS}
         assert sum(shares.values()) == pytest.approx(1, abs=2e-4)
@@ -276,6 +277,66 @@ def test_features_of_ones_own_need_no_pictures(tmp_path):
     np.savez(pile, x=np.ones((3, 8), dtype=np.float32))
     with pytest.raises(InputError, match=r"p.npz has features of 8 numbers, but the learner's have 7"):
         classify(settings)
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory):
+    """Two classes, and a pile part of which is of neither, by the learner that comes with the project."""
+    root, random = tmp_path_factory.mktemp("strange"), np.random.default_rng(0)
+    centres = np.eye(20)[:4]
+    y, truth = np.repeat(["a", "b"], 5), np.repeat([0, 1, 2, 3], 10)
+    named = {"a": 0, "b": 1}
+    x = centres[[named[name] for name in y]]
+    np.savez(root / "l.npz", x=x + 0.12 * random.normal(size=x.shape), y=y)
+    pile = centres[truth]
+    np.savez(root / "p.npz", x=pile + 0.12 * random.normal(size=pile.shape))
+    settings = settings_for(
+        root, Path("lite0"), labeled=root / "l.npz", unlabeled=root / "p.npz", none_above=0.4, draws=4
+    )
+    return root, truth, classify(settings)
+
+
+def test_what_belongs_to_no_class_stands_out_and_is_flagged(strange):
+    root, truth, outcome = strange
+    none = outcome.judged.none
+    assert none is not None
+    assert auroc(none[truth > 1], none[truth < 2]) > 0.95
+    rows = table(root / "out")
+    assert [row["none_of_these"] for row in rows] == [f"{float(p):.4f}" for p in none]
+    flagged = torch.tensor([row["flag"] == "none of these" for row in rows])
+    assert torch.equal(flagged, none > 0.4)
+    assert bool(flagged.any())
+    assert torch.equal(flagged, outcome.strange)
+    record = json.loads((root / "out" / "learner.json").read_text())
+    shares = [record["proportions"][name]["mean"] for name in ("a", "b")]
+    assert sum(shares) + record["none_of_these"]["mean"] == pytest.approx(1)
+    assert record["none_of_these"]["mean"] == pytest.approx(float(none.mean()), abs=1e-6)
+
+
+def test_the_strange_ones_come_first_in_the_report(strange):
+    root, _, outcome = strange
+    text = (root / "out" / "report.html").read_text()
+    assert Tags(text).open == []
+    assert (
+        0
+        < text.index("Perhaps none of these classes")
+        < text.index("What to label next")
+        < text.index("By predicted")
+    )
+    part = text[text.index('id="strange"') : text.index('id="next"')].split('id="ask"')[0]
+    shown = [int(n) for n in re.findall(r'title="[^"]*p.npz:(\d+)"', part)]
+    assert sorted(shown) == outcome.strange.nonzero()[:, 0].tolist()
+    assert [float(outcome.judged.none[n]) for n in shown] == sorted(
+        (float(outcome.judged.none[n]) for n in shown), reverse=True
+    )
+
+
+def test_a_learner_of_one_size_of_tasks_knows_of_no_strangers(done):
+    root, outcome = done
+    assert outcome.judged.none is None
+    assert not outcome.strange.any()
+    assert {row["none_of_these"] for row in table(root / "out")} == {""}
+    assert "none of these" not in (root / "out" / "report.html").read_text()
 
 
 def test_a_large_pile_is_judged_in_parts(done, any_learner, monkeypatch):

@@ -1,0 +1,1 @@
+"""Piles of pictures that are classified from a few labels, measured."""

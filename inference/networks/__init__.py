@@ -1,0 +1,1 @@
+"""Feature networks that a learner is given in place of its own."""

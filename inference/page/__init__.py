@@ -1,0 +1,1 @@
+"""A prediction as one web page."""
