@@ -1,6 +1,7 @@
 """A trained learner in one object: labeled examples and queries in, labels and probabilities out."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -152,14 +153,16 @@ class FewShotClassifier:
         classes = (*self.card.base_classes, *names) if evidence.joint else names
         if isinstance(guide, Baseline):
             return Prediction.of(classes, guide.probabilities(evidence, 0)[0].cpu(), None)
-        theta = guide.final(evidence).expanded()
+        theta, hypotheses = guide.judged(evidence)
+        theta = theta.expanded()
         weights = PosteriorWeights(guide.prior, evidence, theta)
         drawn = [weights.draw(draw) for draw in range(draws)]
         each = [probabilities_under(guide.likelihood, evidence, *w)[0] for w in drawn or [weights.means]]
         loc, scale = theta.loc[0].cpu(), theta.log_scale[0].cpu()
         w = torch.stack([w[0].cpu() for w, _ in drawn]) if drawn else loc.new_empty(0, *loc.shape)
         per_draw = torch.stack(each).cpu()
-        return Prediction.of(classes, per_draw, WeightDraws(names, GaussianParameters(loc, scale), w, per_draw))
+        found = Prediction.of(classes, per_draw, WeightDraws(names, GaussianParameters(loc, scale), w, per_draw))
+        return found if hypotheses is None else replace(found, hypotheses=hypotheses[0])
 
     @torch.no_grad()
     def posterior(

@@ -1,5 +1,6 @@
 """What a learner says of a task's queries, as arrays."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,9 @@ class Prediction:
         entropy: (Q,) nats; the whole uncertainty of each query.
         mutual_information: (Q,) nats; the part of it that comes from not knowing the weights, and that more labeled
             examples would lessen. Zero for predictions at the mean and for learners without a posterior.
+        draws: the posterior and its draws, where the learner has one.
+        hypotheses: by name, what each weighs in this task's prediction, where the learner follows several of them
+            (`gaussian-mixture`); they add up to one.
     """
 
     classes: tuple[str, ...]
@@ -52,6 +56,7 @@ class Prediction:
     entropy: Floats
     mutual_information: Floats
     draws: WeightDraws | None = field(default=None, repr=False)
+    hypotheses: Mapping[str, float] | None = None
 
     def __len__(self) -> int:
         """Number of queries."""

@@ -27,9 +27,10 @@ HYPOTHESES: dict[str, _Hypothesis] = {
     "even": _Hypothesis(concentration=log(EXACT)),
     "uneven": _Hypothesis(concentration=log(0.5)),
     "round": _Hypothesis(shrinkage=5.0),
+    "round, even": _Hypothesis(shrinkage=5.0, concentration=log(EXACT)),
 }
-"""That are followed side by side: the proportions' prior as learned, nearly even queries, very uneven ones, and
-classes that are round."""
+"""That are followed side by side: the proportions' prior as learned, even queries, very uneven ones, classes that are
+round, and these with even queries, as soft k-means has them."""
 LABELED = "labeled"
 """The hypothesis beside these that the queries say nothing: theta^0."""
 _FIRST = {"discount": -1.36, "trust": 1.6, "pull": -0.2, "temper": -0.76}
@@ -76,12 +77,10 @@ class GaussianMixtureGuide(Guide):
         """Theta after the last round alone."""
         return self._last(evidence)[0]
 
-    @torch.no_grad()
-    def hypotheses(self, evidence: Evidence) -> tuple[dict[str, float], ...]:
-        """What each hypothesis weighs in each task's prediction."""
-        return tuple(
-            dict(zip((*HYPOTHESES, LABELED), row, strict=True)) for row in self._last(evidence)[1].tolist()
-        )
+    def judged(self, evidence: Evidence) -> tuple[GaussianParameters, tuple[dict[str, float], ...]]:
+        """Theta^K, and what each hypothesis weighs in it for each task."""
+        theta, weights = self._last(evidence)
+        return theta, tuple(dict(zip((*HYPOTHESES, LABELED), row, strict=True)) for row in weights.tolist())
 
     @torch.no_grad()
     def standardize(self, tasks: Iterable[Evidence]) -> None:

@@ -48,6 +48,12 @@ class Mixture(NamedTuple):
     """(T, H, N) of `directions`, in units of Sigma^-1: temper^2 / (n_c + pull), from not knowing the means."""
     log_shares: Tensor
     """(T, H, N) of the classes, part of the biases."""
+    means: Tensor
+    """(T, H, N, d)."""
+    mass: Tensor
+    """(T, H, N) n_c + pull, of which a labeled example is one."""
+    scatter_share: Tensor
+    """(T, H) of an example of weight one in Sigma."""
 
     def logits(self, x: Tensor) -> Tensor:
         """(T, 1, P, d) -> (T, H, P, N)."""
@@ -78,12 +84,14 @@ def first_mixture(pile: Pile, own: Numbers) -> Mixture:
     """By distance to the class means, the sharpness being half a spherical Gaussian's precision; H = 1."""
     count = pile.labels.sum(-2)
     precision = 2 * own.sharpness.exp()
-    directions = precision * (pile.labels.mT @ pile.labeled(pile.x)) / count[..., None]
+    means = pile.labels.mT @ pile.labeled(pile.x) / count[..., None]
+    directions = precision * means
     biases = -0.5 * directions.square().sum(-1) / precision
     unit = torch.eye(pile.x.shape[-1], dtype=pile.x.dtype, device=pile.x.device)
     lower = (unit / precision.sqrt()).expand(len(count), 1, -1, -1)
     shares = torch.full_like(count, 1 / count.shape[-1]).log()
-    return Mixture(directions, biases, lower, 1 / (count + own.pull[:1].exp()[:, None]), shares)
+    variance = 1 / (count + own.pull[:1].exp()[:, None])
+    return Mixture(directions, biases, lower, variance, shares, means, count, torch.zeros_like(count[..., 0]))
 
 
 def em_round(mixture: Mixture, pile: Pile, own: Numbers, known: Tensor) -> Mixture:
@@ -94,13 +102,14 @@ def em_round(mixture: Mixture, pile: Pile, own: Numbers, known: Tensor) -> Mixtu
     weights = torch.cat([labels, _discount(p, known, own) * p], dim=2)
     count, temper = weights.sum(-2), own.temper.exp()[:, None]
     sums, mass = weights.mT @ x, count + own.pull.exp()[:, None]
-    lower = cholesky(_covariance(x, weights, sums, own))
-    whitened = solve_triangular(lower, (sums / mass[..., None]).mT, upper=False)
+    means, lower = sums / mass[..., None], cholesky(_covariance(x, weights, sums, own))
+    whitened = solve_triangular(lower, means.mT, upper=False)
     directions = temper[..., None] * solve_triangular(lower.mT, whitened, upper=True).mT
     expected = p.sum(-2) + known
     shares = (expected / expected.sum(-1, keepdim=True)).clamp_min(FLOOR).log()
     biases = shares - 0.5 * temper * whitened.square().sum(-2)
-    return Mixture(directions, biases, lower, temper.square() / mass, shares)
+    share = (1 - own.shrinkage.sigmoid()) / count.sum(-1)
+    return Mixture(directions, biases, lower, temper.square() / mass, shares, means, mass, share)
 
 
 def _discount(p: Tensor, known: Tensor, own: Numbers) -> Tensor:

@@ -9,9 +9,11 @@ from torch.linalg import solve_triangular
 
 from pyro_sib.inference.guides.mixture import FLOOR, Mixture, Pile
 
-COMMON, OWN = 13, 8
+COMMON, OWN = 13, 11
 """Numbers of a task, and of a hypothesis in it."""
 _HIDDEN = 16
+_PRIOR = 0.8
+"""Standard deviation of the logarithm of a temperature, before the labeled examples say anything of it."""
 _LIMIT = 4.0
 """Standard deviations from the training tasks' mean beyond which a number counts no more."""
 
@@ -84,7 +86,7 @@ def numbers_of(
 
 
 def _of_hypotheses(mixture: Mixture, pile: Pile, fit: Fit, tempers: Tensor, plain: int) -> Tensor:
-    """(T, H, 8): how sure, how even, how much like the others, how likely the queries and the labels are."""
+    """(T, H, 11): how sure, how even, how much like the others, how likely the queries and the labels are."""
     queries, most = fit.p.shape[-2], log(max(fit.p.shape[-1], 2))
     share = _entropy(fit.p.mean(-2)) / most
     density = _log_density(mixture, pile, fit, tempers)
@@ -97,8 +99,37 @@ def _of_hypotheses(mixture: Mixture, pile: Pile, fit: Fit, tempers: Tensor, plai
         torch.asinh(queries * (density - density[:, plain : plain + 1])),
         torch.asinh(queries * most * (1 - share)),
         _agreement(fit.p, fit.p[:, plain : plain + 1]),
+        *_left_out_of(mixture, pile, tempers),
     ]
     return torch.stack(columns, -1)
+
+
+def _left_out_of(mixture: Mixture, pile: Pile, tempers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(T, H) each, from the labeled examples' logits when each is left out of the mixture.
+
+    The mean log probability of their own classes; this less what the probabilities themselves expect, which is below
+    zero where they are too sure; and the logarithm of the temperature that would suit them, shrunk to zero.
+    """
+    logits = _logits_left_out(mixture, pile, tempers)
+    log_p = logits.log_softmax(-1)
+    found = (log_p * pile.labels).sum(-1).mean(-1)
+    expected = (log_p.exp() * log_p).sum(-1).mean(-1)
+    grid = torch.linspace(-2.5, 2.5, 21, dtype=logits.dtype, device=logits.device)
+    scaled = (logits[..., None] * grid.exp()).log_softmax(-2)
+    score = (scaled * pile.labels[..., None]).sum((-3, -2)) - 0.5 * (grid / _PRIOR).square()
+    return found.clamp_min(-4), (found - expected).clamp_min(-4), (score.softmax(-1) * grid).sum(-1)
+
+
+def _logits_left_out(mixture: Mixture, pile: Pile, tempers: Tensor) -> Tensor:
+    """(T, H, M, N): the distance to the own class's mean grows, as the example has no part in mean and covariance."""
+    x = pile.labeled(pile.x)
+    logits = pile.labeled(mixture.logits(pile.x)) - mixture.log_shares[..., None, :]
+    from_own = x - pile.labels @ mixture.means
+    distance = solve_triangular(mixture.lower, from_own.mT, upper=False).square().sum(-2)
+    mass = (pile.labels * mixture.mass[..., None, :]).sum(-1)
+    grown = (mass / (mass - 1).clamp_min(0.3)).square()
+    grown = grown / (1 - mixture.scatter_share[..., None] * distance).clamp_min(0.1)
+    return logits - pile.labels * (0.5 * tempers[:, None] * distance * (grown - 1))[..., None]
 
 
 def _log_density(mixture: Mixture, pile: Pile, fit: Fit, tempers: Tensor) -> Tensor:
