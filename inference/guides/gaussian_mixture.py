@@ -29,8 +29,8 @@ HYPOTHESES: dict[str, _Hypothesis] = {
     "round": _Hypothesis(shrinkage=5.0),
     "round, even": _Hypothesis(shrinkage=5.0, concentration=log(EXACT)),
 }
-"""That are followed side by side: the proportions' prior as learned, even queries, very uneven ones, classes that are
-round, and these with even queries, as soft k-means has them."""
+"""That are followed side by side: the proportions' prior as learned, even queries, very uneven ones, classes that
+are round, and these with even queries, as soft k-means has them."""
 LABELED = "labeled"
 """The hypothesis beside these that the queries say nothing: theta^0."""
 _FIRST = {"discount": -1.36, "trust": 1.6, "pull": -0.2, "temper": -0.76}

@@ -11,15 +11,20 @@ from pyro_sib.inference.guides.mixture import FLOOR, Mixture, Pile
 
 COMMON, OWN = 13, 11
 """Numbers of a task, and of a hypothesis in it."""
+_SIZES = (0, 1, 2, 3, 5, 8)
+"""Of a task's numbers, those that tell its size, and what is known of it."""
 _HIDDEN = 16
 _PRIOR = 0.8
 """Standard deviation of the logarithm of a temperature, before the labeled examples say anything of it."""
-_LIMIT = 4.0
+_LIMIT = 3.0
 """Standard deviations from the training tasks' mean beyond which a number counts no more."""
 
 
 class Judge(nn.Module):
     """Weights of the hypotheses, and the temperature of their mean, from the numbers of a task.
+
+    The temperature reads sizes and how labeled examples fare that are left out, alone, and is linear: what else it
+    could read means other things in other domains.
 
     Args:
         hypotheses: H.
@@ -31,7 +36,14 @@ class Judge(nn.Module):
     def __init__(self, hypotheses: int):
         super().__init__()
         inputs = COMMON + OWN * hypotheses
-        self.weights, self.temperature = (_two_layers(inputs, outputs) for outputs in (hypotheses, 1))
+        last = nn.Linear(_HIDDEN, hypotheses)
+        self.weights = nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.Tanh(), last)
+        of_fits = [COMMON + OWN * h + k for h in range(hypotheses) for k in range(OWN - 3, OWN)]
+        self.read = (*_SIZES, *of_fits)
+        self.temperature = nn.Linear(len(self.read), 1)
+        for layer in (last, self.temperature):
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.zeros_(layer.bias)
         self.register_buffer("centre", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
 
@@ -43,14 +55,7 @@ class Judge(nn.Module):
     def forward(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """(T, inputs) -> (T, H) weights that add up to one, and (T,) the factor of the logits."""
         z = ((numbers - self.centre) / self.scale).clamp(-_LIMIT, _LIMIT)
-        return self.weights(z).softmax(-1), self.temperature(z).exp()[:, 0]
-
-
-def _two_layers(inputs: int, outputs: int) -> nn.Sequential:
-    last = nn.Linear(_HIDDEN, outputs)
-    nn.init.normal_(last.weight, std=1e-3)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.Tanh(), last)
+        return self.weights(z).softmax(-1), self.temperature(z[:, self.read]).exp()[:, 0]
 
 
 class Fit(NamedTuple):
@@ -107,8 +112,8 @@ def _of_hypotheses(mixture: Mixture, pile: Pile, fit: Fit, tempers: Tensor, plai
 def _left_out_of(mixture: Mixture, pile: Pile, tempers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(T, H) each, from the labeled examples' logits when each is left out of the mixture.
 
-    The mean log probability of their own classes; this less what the probabilities themselves expect, which is below
-    zero where they are too sure; and the logarithm of the temperature that would suit them, shrunk to zero.
+    The mean log probability of their own classes; this less what the probabilities themselves expect, which is
+    below zero where they are too sure; and the logarithm of the temperature that would suit them, shrunk to zero.
     """
     logits = _logits_left_out(mixture, pile, tempers)
     log_p = logits.log_softmax(-1)
@@ -121,7 +126,7 @@ def _left_out_of(mixture: Mixture, pile: Pile, tempers: Tensor) -> tuple[Tensor,
 
 
 def _logits_left_out(mixture: Mixture, pile: Pile, tempers: Tensor) -> Tensor:
-    """(T, H, M, N): the distance to the own class's mean grows, as the example has no part in mean and covariance."""
+    """(T, H, M, N): the own class's mean is further off, as the example has no part in it and the covariance."""
     x = pile.labeled(pile.x)
     logits = pile.labeled(mixture.logits(pile.x)) - mixture.log_shares[..., None, :]
     from_own = x - pile.labels @ mixture.means
