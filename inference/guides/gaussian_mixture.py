@@ -104,6 +104,8 @@ class GaussianMixtureGuide(Guide):
         if evidence.proportions is not None:
             known = evidence.proportions[:, None].expand_as(known).to(known.dtype)
         first = first_mixture(pile, own)
+        if evidence.proportions is not None:
+            first = first.with_shares(known[:, :1])
         mixture = Mixture(*(part.expand(-1, len(HYPOTHESES), *part.shape[2:]) for part in first))
         yield mixture.and_also(first)
         for _ in range(self.settings.steps):

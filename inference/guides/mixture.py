@@ -64,6 +64,11 @@ class Mixture(NamedTuple):
         inverse = torch.linalg.inv(self.lower).square().sum(-2)  # the diagonal of Sigma^-1
         return (inverse[..., None, :] * self.variance[..., None]).sqrt()
 
+    def with_shares(self, known: Tensor) -> "Mixture":
+        """With the classes' shares as the concentrations (T, H, N) have them."""
+        shares = log_shares(known)
+        return self._replace(biases=self.biases - self.log_shares + shares, log_shares=shares)
+
     def and_also(self, other: "Mixture") -> "Mixture":
         """The hypotheses of both."""
         return Mixture(*(torch.cat(pair, 1) for pair in zip(self, other, strict=True)))
@@ -86,10 +91,10 @@ def first_mixture(pile: Pile, own: Numbers) -> Mixture:
     precision = 2 * own.sharpness.exp()
     means = pile.labels.mT @ pile.labeled(pile.x) / count[..., None]
     directions = precision * means
-    biases = -0.5 * directions.square().sum(-1) / precision
+    shares = torch.full_like(count, 1 / count.shape[-1]).log()
+    biases = shares - 0.5 * directions.square().sum(-1) / precision
     unit = torch.eye(pile.x.shape[-1], dtype=pile.x.dtype, device=pile.x.device)
     lower = (unit / precision.sqrt()).expand(len(count), 1, -1, -1)
-    shares = torch.full_like(count, 1 / count.shape[-1]).log()
     variance = 1 / (count + own.pull[:1].exp()[:, None])
     return Mixture(directions, biases, lower, variance, shares, means, count, torch.zeros_like(count[..., 0]))
 
@@ -105,11 +110,15 @@ def em_round(mixture: Mixture, pile: Pile, own: Numbers, known: Tensor) -> Mixtu
     means, lower = sums / mass[..., None], cholesky(_covariance(x, weights, sums, own))
     whitened = solve_triangular(lower, means.mT, upper=False)
     directions = temper[..., None] * solve_triangular(lower.mT, whitened, upper=True).mT
-    expected = p.sum(-2) + known
-    shares = (expected / expected.sum(-1, keepdim=True)).clamp_min(FLOOR).log()
+    shares = log_shares(p.sum(-2) + known)
     biases = shares - 0.5 * temper * whitened.square().sum(-2)
     share = (1 - own.shrinkage.sigmoid()) / count.sum(-1)
     return Mixture(directions, biases, lower, temper.square() / mass, shares, means, mass, share)
+
+
+def log_shares(counts: Tensor) -> Tensor:
+    """(..., N) -> (..., N) logarithms of the shares."""
+    return (counts / counts.sum(-1, keepdim=True)).clamp_min(FLOOR).log()
 
 
 def _discount(p: Tensor, known: Tensor, own: Numbers) -> Tensor:
