@@ -202,6 +202,7 @@ def test_the_learner_serves_features_of_any_size_and_what_it_is_told(trained, tm
         support, queries = {"a": x[:1], "b": x[1:4], "c": x[4:5]}, x[5:]
         unknown = learner.predict(support, queries)
         told = learner.predict(support, queries, proportions={"a": 1.0, "b": 0.0, "c": 0.0})
+        assert told.hypotheses is not None
         assert sum(told.hypotheses.values()) == pytest.approx(1)
         assert (told.probabilities[:, 0] > unknown.probabilities[:, 0]).all()
         assert learner.posterior(support, queries, "even").event_shape == (5,)
