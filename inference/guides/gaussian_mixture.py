@@ -31,8 +31,6 @@ HYPOTHESES: dict[str, _Hypothesis] = {
 }
 """That are followed side by side: the proportions' prior as learned, even queries, very uneven ones, classes that
 are round, and these with even queries, as soft k-means has them."""
-LABELED = "labeled"
-"""The hypothesis beside these that the queries say nothing: theta^0."""
 _FIRST = {"discount": -1.36, "trust": 1.6, "pull": -0.2, "temper": -0.76}
 _FIRST_SHARPNESS, _FIRST_WIDTH = 1.45, -3.2
 
@@ -50,7 +48,7 @@ class GaussianMixtureGuide(Guide):
         w_c    = temper * (Sigma^-1 mean_c, -1/2 mean_c . Sigma^-1 mean_c) + (0, log pi_c).
 
     EM is the gradient of the queries' marginal likelihood with their labels integrated out, so a round is eq. (9)
-    with xi = -p and a natural gradient's step. It runs under each of `HYPOTHESES`, and theta^0 stays as one more.
+    with xi = -p and a natural gradient's step. It runs under each of `HYPOTHESES`.
     The judge weighs them by what the task says of each; q is about their weighted mean, at a temperature that the
     judge also finds. Nothing here depends on D, on the number of classes, or on what the features' axes mean.
     """
@@ -66,7 +64,7 @@ class GaussianMixtureGuide(Guide):
             first[name] = torch.tensor([getattr(one, name) for one in HYPOTHESES.values()])
         first |= {"sharpness": torch.tensor(_FIRST_SHARPNESS), "width": torch.tensor(_FIRST_WIDTH)}
         self.learned = nn.ParameterDict({name: nn.Parameter(value) for name, value in first.items()})
-        self.judge = Judge(len(HYPOTHESES) + 1)
+        self.judge = Judge(len(HYPOTHESES))
 
     def iterates(self, evidence: Evidence) -> list[GaussianParameters]:
         """theta^0, the labeled examples' class means, and theta after each round, each judged anew."""
@@ -80,7 +78,7 @@ class GaussianMixtureGuide(Guide):
     def judged(self, evidence: Evidence) -> tuple[GaussianParameters, tuple[dict[str, float], ...]]:
         """Theta^K, and what each hypothesis weighs in it for each task."""
         theta, weights = self._last(evidence)
-        return theta, tuple(dict(zip((*HYPOTHESES, LABELED), row, strict=True)) for row in weights.tolist())
+        return theta, tuple(dict(zip(HYPOTHESES, row, strict=True)) for row in weights.tolist())
 
     @torch.no_grad()
     def standardize(self, tasks: Iterable[Evidence]) -> None:
@@ -98,7 +96,7 @@ class GaussianMixtureGuide(Guide):
         return self._theta(mixture, pile, evidence)
 
     def _rounds(self, pile: Pile, evidence: Evidence) -> Iterator[Mixture]:
-        """The mixtures under `HYPOTHESES`, and theta^0 last among them."""
+        """The mixtures under `HYPOTHESES`, which start as one."""
         own = Numbers(*(self.learned[name] for name in Numbers._fields))
         known = self.learned["concentration"].exp()[:, None].expand(len(pile.start), -1, evidence.ways)
         if evidence.proportions is not None:
@@ -107,10 +105,10 @@ class GaussianMixtureGuide(Guide):
         if evidence.proportions is not None:
             first = first.with_shares(known[:, :1])
         mixture = Mixture(*(part.expand(-1, len(HYPOTHESES), *part.shape[2:]) for part in first))
-        yield mixture.and_also(first)
+        yield mixture
         for _ in range(self.settings.steps):
             mixture = em_round(mixture, pile, own, known)
-            yield mixture.and_also(first)
+            yield mixture
 
     def _theta(self, mixture: Mixture, pile: Pile, evidence: Evidence) -> tuple[GaussianParameters, Tensor]:
         """The weighted classifier at the task's temperature with the width of q, and the weights, (T, H)."""
@@ -123,7 +121,7 @@ class GaussianMixtureGuide(Guide):
         return GaussianParameters(scale * loc, (scale * spread).log() + self.learned["width"]), weights
 
     def _numbers(self, mixture: Mixture, pile: Pile, evidence: Evidence) -> Tensor:
-        tempers = torch.cat([self.learned["temper"].exp(), torch.ones_like(self.learned["temper"][:1])])
+        tempers = self.learned["temper"].exp()
         told, names = evidence.proportions is not None, list(HYPOTHESES)
         places = names.index("learned"), names.index("even")
         return numbers_of(mixture, pile, tempers, self.learned["sharpness"], told, *places)

@@ -69,10 +69,6 @@ class Mixture(NamedTuple):
         shares = log_shares(known)
         return self._replace(biases=self.biases - self.log_shares + shares, log_shares=shares)
 
-    def and_also(self, other: "Mixture") -> "Mixture":
-        """The hypotheses of both."""
-        return Mixture(*(torch.cat(pair, 1) for pair in zip(self, other, strict=True)))
-
 
 class Numbers(NamedTuple):
     """Of EM, each of as many numbers as there are hypotheses, (H,), but for `sharpness`, which is one."""

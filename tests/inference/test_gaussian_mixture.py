@@ -8,7 +8,7 @@ import torch
 from pyro_sib.inference import GuideSettings, TaskForm
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.inference.fit_any import AnySettings, fit_any
-from pyro_sib.inference.guides.gaussian_mixture import HYPOTHESES, LABELED, GaussianMixtureGuide, _pile
+from pyro_sib.inference.guides.gaussian_mixture import HYPOTHESES, GaussianMixtureGuide, _pile
 from pyro_sib.inference.guides.mixture_evidence import COMMON, OWN
 from pyro_sib.inference.learner_file import load_learner, save_learner
 from pyro_sib.inference.settings.training import TrainSettings
@@ -119,7 +119,7 @@ def test_q_is_about_the_weighted_mean_of_the_hypotheses():
     torch.nn.init.normal_(g.judge.weights[-1].bias)
     theta, weights = g.judged(evidence)
     *_, mixture = g._rounds(_pile(evidence), evidence)
-    assert tuple(weights[0]) == (*HYPOTHESES, LABELED)
+    assert tuple(weights[0]) == tuple(HYPOTHESES)
     assert sum(weights[0].values()) == pytest.approx(1)
     each = mixture.logits(evidence.query_x[:, None, :, :-1])[0]
     expected = sum(w * logits for w, logits in zip(weights[0].values(), each, strict=True))
@@ -127,7 +127,8 @@ def test_q_is_about_the_weighted_mean_of_the_hypotheses():
     ratio = found / expected  # the temperature, one for the task
     torch.testing.assert_close(ratio, ratio[:1, :1].expand_as(ratio))
     start = g.likelihood.logits(g.iterates(evidence)[0].loc, evidence.query_x)[0]
-    assert (start.argmax(-1) == each[-1].argmax(-1)).all(), "all hypotheses start at the labeled examples' means"
+    first = next(iter(g._rounds(_pile(evidence), evidence))).logits(evidence.query_x[:, None, :, :-1])[0, 0]
+    assert (start.argmax(-1) == first.argmax(-1)).all(), "all hypotheses start at the labeled examples' means"
 
 
 @torch.no_grad()
