@@ -29,6 +29,8 @@ class TrainAnySettings(MachineOptions):
     made harder, by mixing images."""
     known_images: int = 100
     """Images of each known class."""
+    made_up: bool = True
+    """Also train on domains made of the known images' features: noisy, of few numbers, of merged classes."""
     network: str = "lite0"
     """Feature network, one that comes with the project or a file."""
     image_size: int | None = None

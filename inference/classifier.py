@@ -187,7 +187,8 @@ class FewShotClassifier:
         if isinstance(guide, Baseline):
             return Prediction.of(classes, guide.probabilities(evidence, 0)[0].cpu(), None)
         none = self._none_of_these(evidence)
-        theta = guide.final(_told_apart(evidence, none)).expanded()
+        theta, hypotheses = guide.judged(_told_apart(evidence, none))
+        theta = theta.expanded()
         weights = PosteriorWeights(guide.prior, evidence, theta)
         drawn = [weights.draw(draw) for draw in range(draws)]
         each = [probabilities_under(guide.likelihood, evidence, *w)[0] for w in drawn or [weights.means]]
@@ -196,7 +197,11 @@ class FewShotClassifier:
         per_draw = torch.stack(each).cpu()
         kept = WeightDraws(names, GaussianParameters(loc, scale), w, per_draw)
         found = Prediction.of(classes, per_draw, kept, None if none is None else none.cpu())
-        return replace(found, pictures=sort_examples(queries, "queries").pictures)
+        return replace(
+            found,
+            pictures=sort_examples(queries, "queries").pictures,
+            hypotheses=None if hypotheses is None else hypotheses[0],
+        )
 
     @torch.no_grad()
     def posterior(

@@ -12,6 +12,7 @@ from pyro_sib.counter_rng import make_key
 from pyro_sib.data import BASE_TRAIN
 from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.inference.guide import Guide
+from pyro_sib.inference.guides.gaussian_mixture import GaussianMixtureGuide
 from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.program import build_program
 from pyro_sib.inference.settings import GuideSettings, LearnerSettings
@@ -39,6 +40,7 @@ class AnySettings:
         kl_weight: weight of the KL per number of w against a query's mean log likelihood.
         tasks: the distribution of training tasks.
         training: how long and how fast.
+        unit_batches: first batches of training that the units of the judge's inputs are taken from.
         select_batches: batches of held-out tasks by whose mean log likelihood the best epoch is chosen.
     """
 
@@ -51,6 +53,7 @@ class AnySettings:
         default_factory=lambda: TrainSettings(1200, 12, learning_rate=3e-3, schedule="cosine", clip=1.0)
     )
     select_batches: int = 60
+    unit_batches: int = 60
 
     def learner(self) -> LearnerSettings:
         """What builds the program."""
@@ -106,6 +109,9 @@ def fit_any(
     assert isinstance(guide, Guide)
     identity = digest(content, asdict(learner), asdict(settings.tasks), settings.select_batches)
     trainer = Trainer(program.model, guide, program.modules(), training, checkpoint, identity)
+    if isinstance(guide, GaussianMixtureGuide):
+        first = (train.batch(i, training.batch_size).to(device) for i in range(settings.unit_batches))
+        guide.standardize(episode.evidence for episode in first)
     chosen_on = [select.batch(i, training.batch_size) for i in range(settings.select_batches)]
     trainer.run(
         lambda iteration: train.batch(iteration, training.batch_size).to(device),

@@ -68,6 +68,10 @@ class Guide(Learner):
         """theta^K, which a guide may find without the others."""
         return self.iterates(evidence)[-1]
 
+    def judged(self, evidence: Evidence) -> tuple[GaussianParameters, tuple[dict[str, float], ...] | None]:
+        """Theta^K, and what each hypothesis weighs in it for each task, where a guide follows several."""
+        return self.final(evidence), None
+
     def posterior(self, evidence: Evidence) -> dist.TorchDistribution:
         """q(w | evidence): batch (T, N), event (D,)."""
         return as_distribution(self.final(evidence))

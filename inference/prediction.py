@@ -10,6 +10,8 @@ from pyro_sib.readable import readable
 from pyro_sib.types import Evidence, GaussianParameters, LikelihoodLike, PriorLike
 
 _DRAW_KEY = make_key("posterior draws")
+_AT_ONCE, _MOST_AT_ONCE = 1 << 18, 64
+"""Numbers, and draws, whose noise is made together: of a small task, one by one is many times slower."""
 _HANDFUL = 16
 """Classes from which on softmax is fast along the last dimension, whose rows then fill a vector."""
 
@@ -63,6 +65,8 @@ class PosteriorWeights:
 
     def __init__(self, prior: PriorLike, evidence: Evidence, theta: GaussianParameters):
         self.task_ids, self.loc, self.scale = evidence.task_ids, theta.loc, theta.log_scale.exp()
+        self._first, self._noise = -1, theta.loc
+        self._block = max(1, min(_MOST_AT_ONCE, _AT_ONCE // max(1, theta.loc.numel())))
         ids = evidence.joint_base_ids
         if ids is not None and _one_row(ids):
             ids = ids[:1]
@@ -77,10 +81,19 @@ class PosteriorWeights:
     def draw(self, draw: int) -> tuple[Tensor, Tensor | None]:
         """Draw number `draw`: w, (T, N, D), and w_base, (T, B', D), or (1, B', D) where all tasks have the same."""
         assert self.task_ids is not None, "draws need task_ids"
-        w = self.loc + self.scale * _noise(self.task_ids, 2 * draw, self.loc)
+        w = self.loc + self.scale * self._noise_of(draw, self.task_ids)
         if self.base_loc is None or self.base_scale is None:
             return w, None
         return w, base_draw(draw, self.base_loc, self.base_scale)
+
+    def _noise_of(self, draw: int, task_ids: Tensor) -> Tensor:
+        """(T, N, D), made with that of the draws about it."""
+        first = draw - draw % self._block
+        if first != self._first:
+            streams = 2 * torch.arange(first, first + self._block, device=task_ids.device)[:, None]
+            made = normal(_DRAW_KEY, task_ids, streams, self.loc[0].numel())
+            self._first, self._noise = first, made.view(self._block, -1, *self.loc.shape[1:])
+        return self._noise[draw - first]
 
 
 def _one_row(ids: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """What a learner says of a task's queries, as arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -49,10 +49,12 @@ class Prediction:
         entropy: (Q,) nats; the whole uncertainty of each query.
         mutual_information: (Q,) nats; the part of it that comes from not knowing the weights, and that more labeled
             examples would lessen. Zero for predictions at the mean and for learners without a posterior.
-        draws: what `to_arviz` tells of.
+        draws: the posterior and its draws, where the learner has one.
         none_of_these: (Q,) posterior probability of belonging to none of the classes, on condition of not which
             `probabilities` are; None where the learner is not one of tasks of any size.
         pictures: the queries as they were given, where they were pictures, for `report`.
+        hypotheses: by name, what each weighs in this task's prediction, where the learner follows several of them
+            (`gaussian-mixture`); they add up to one.
     """
 
     classes: tuple[str, ...]
@@ -63,6 +65,7 @@ class Prediction:
     draws: WeightDraws | None = field(default=None, repr=False)
     none_of_these: Floats | None = None
     pictures: tuple[Any, ...] = field(default=(), repr=False)
+    hypotheses: Mapping[str, float] | None = None
 
     def __len__(self) -> int:
         """Number of queries."""

@@ -28,20 +28,23 @@ def _mix(z: Tensor) -> Tensor:
     return z ^ _shift_right(z, 31)
 
 
-def uniform(key: int, index: Tensor, stream: int, count: int) -> Tensor:
-    """(T,) int64 indices -> (T, count) float64 in [0, 1), different for each (key, index, stream)."""
-    start = _mix(_mix(index * _GOLDEN + key) + torch.tensor(stream, device=index.device) * _GOLDEN)
+def uniform(key: int, index: Tensor, stream: int | Tensor, count: int) -> Tensor:
+    """(T,) int64 indices -> (T, count) float64 in [0, 1), different for each (key, index, stream).
+
+    Of many streams at once, (S, 1) int64, it gives (S, T, count), the same numbers as of one after another.
+    """
+    start = _mix(_mix(index * _GOLDEN + key) + torch.as_tensor(stream, device=index.device) * _GOLDEN)
     positions = torch.arange(1, count + 1, device=index.device) * _GOLDEN
-    return _shift_right(_mix(start[:, None] + positions), 11).double() * 2.0**-53
+    return _shift_right(_mix(start[..., None] + positions), 11).double() * 2.0**-53
 
 
-def normal(key: int, index: Tensor, stream: int, count: int) -> Tensor:
-    """(T,) int64 indices -> (T, count) float32 standard normals (Box-Muller)."""
+def normal(key: int, index: Tensor, stream: int | Tensor, count: int) -> Tensor:
+    """(T,) int64 indices -> (T, count) float32 standard normals (Box-Muller); of many streams as `uniform`."""
     half = (count + 1) // 2
     u = uniform(key, index, stream, 2 * half)
-    radius = (-2 * torch.log1p(-u[:, :half])).sqrt()
-    angle = 2 * torch.pi * u[:, half:]
-    return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count].float()
+    radius = (-2 * torch.log1p(-u[..., :half])).sqrt()
+    angle = 2 * torch.pi * u[..., half:]
+    return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=-1)[..., :count].float()
 
 
 def times_before(values: Tensor) -> Tensor:

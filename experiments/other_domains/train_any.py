@@ -26,6 +26,7 @@ from pyro_sib.inference.learner_file import TrainedLearner, save_learner
 from pyro_sib.inference.settings.card import PictureSettings
 from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.tasks.any_task import Domain
+from pyro_sib.tasks.made_domains import MADE, make_domain
 from pyro_sib.tasks.shape import TaskDistribution
 from pyro_sib.torch_state import plain_torch
 
@@ -49,7 +50,10 @@ def train_any(settings: TrainAnySettings, reporter: Reporter | None = None) -> P
     folders = find_domains(settings.domains)
     domains: dict[str, Domain] = {}
     if settings.known is not None:
-        domains["known"] = Domain(known_split(settings, network, device, reporter), known=True)
+        rows = known_split(settings, network, device, reporter)
+        domains["known"] = Domain(rows, known=True)
+        if settings.made_up:
+            domains |= {f"known, {name}": Domain(make_domain(name, rows)) for name in MADE}
     for folder in folders:
         domains[folder.name] = Domain(features_of(folder, network, settings.cache_dir, device, reporter))
     checkpoint = settings.out / "training.safetensors"

@@ -21,7 +21,7 @@ FORMAT = 2
 
 
 SHIPPED: dict[str, str] = {
-    "lite0": "8789eaabd2c1fc22d742833a912019c069082ca40763bbd669d8288b42d2c412",
+    "lite0": "55383191729c1773c20d8eeceec394972b95efe4eb021edd0ee17d472416f1f6",
     "mini-imagenet-c128f-1shot": "fd526f235efb59685617738559584f3eb7d858634202de089d538fed395b71a3",
     "mini-imagenet-c128f-5shot": "2c365f0da8e7e4af17d3e748e9899dcfa00fe76a052884cb5d2fb73ce79e45ce",
 }

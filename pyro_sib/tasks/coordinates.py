@@ -45,30 +45,62 @@ class TaskCoordinates:
         return self(Episode.trusted(evidence, unknown)).evidence
 
     def of(self, x: Tensor) -> Tensor:
-        """(T, P, D) features -> (T, P, d + 1)."""
-        centred = unit(x) - unit(x).mean(1, keepdim=True)
-        centred = unit(centred.masked_fill(centred.abs() < _NOTHING, 0.0))
-        centred = centred - centred.mean(1, keepdim=True)
-        found = _principal(centred, min(self.dimensions, *centred.shape[1:]))
+        """(T, P, D) features -> (T, P, d + 1).
+
+        Of many rows, a part at a time: beside the features, memory does not grow with P D.
+        """
+        count = min(self.dimensions, *x.shape[1:])
+        if x.shape[1] > max(_ROWS, x.shape[2]):
+            found = _principal_by_parts(x, count)
+        else:
+            centred = _centred(x, unit(x).mean(1, keepdim=True))
+            found = _principal(centred - centred.mean(1, keepdim=True), count)
         found = pad(found, (0, self.dimensions - found.shape[-1]))
         return pad(found, (0, 1), value=1.0)
 
 
+_ROWS = 2048
+"""Of a pile at a time, where it has more of them than of features."""
 _NOTHING = 1e-6
 """Of a unit feature: what is less in each coordinate is rounding, and no direction."""
 
 
-def _principal(x: Tensor, count: int) -> Tensor:
-    """The first principal coordinates of centred rows, by the smaller of their two Gram matrices: (T, P, count).
+def _centred(x: Tensor, mean: Tensor) -> Tensor:
+    """Unit features less their mean, made unit again: (T, n, D), (T, 1, D) -> (T, n, D)."""
+    centred = unit(x) - mean
+    return unit(centred.masked_fill(centred.abs() < _NOTHING, 0.0))
 
-    A coordinate's sign is chosen so that its largest number is positive, which no method of solving decides.
-    """
+
+def _principal_by_parts(x: Tensor, count: int) -> Tensor:
+    """The first principal coordinates of the centred rows, (T, P, D) -> (T, P, count), by sums over parts."""
+    parts, rows = x.split(_ROWS, 1), x.shape[1]
+    first = torch.stack([unit(part).sum(1, keepdim=True) for part in parts]).sum(0) / rows
+    sums, products = torch.zeros_like(x[:, :1]), x.new_zeros(x.shape[0], x.shape[2], x.shape[2])
+    for part in parts:
+        centred = _centred(part, first)
+        sums += centred.sum(1, keepdim=True)
+        products += centred.mT @ centred
+    mean = sums / rows
+    vectors = torch.linalg.eigh(products - rows * mean.mT @ mean).eigenvectors[..., -count:]
+    return _signed(torch.cat([(_centred(part, first) - mean) @ vectors for part in parts], 1))
+
+
+def _principal(x: Tensor, count: int) -> Tensor:
+    """The first principal coordinates of centred rows, by the smaller of their two Gram matrices: (T, P, count)."""
     transposed = x.transpose(1, 2)
     if x.shape[1] <= x.shape[2]:
         values, vectors = torch.linalg.eigh(x @ transposed)
         found = vectors[..., -count:] * values[..., None, -count:].clamp_min(0).sqrt()
     else:
         found = x @ torch.linalg.eigh(transposed @ x).eigenvectors[..., -count:]
+    return _signed(found)
+
+
+def _signed(found: Tensor) -> Tensor:
+    """Coordinates in falling order of their spread, each signed so that its largest number is positive.
+
+    No method of solving decides the sign.
+    """
     found = found.flip(-1)
     largest = found.gather(1, found.abs().argmax(1, keepdim=True))
     return found * torch.where(largest < 0, -1.0, 1.0)

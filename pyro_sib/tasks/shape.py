@@ -93,8 +93,8 @@ class TaskDistribution:
     ways: tuple[int, ...] = (2, 3, 5, 5, 5, 8, 10, 10, 15, 20)
     shots: tuple[int, ...] = (1, 1, 2, 5, 10, 0)
     most_shots: int = 10
-    queries: tuple[int, int] = (3, 15)
-    alphas: tuple[float, ...] = (0.0, 5.0, 2.0, 1.0, 0.5)
+    queries: tuple[int, int] = (3, 20)
+    alphas: tuple[float, ...] = (0.0, 0.0, 0.0, 5.0, 2.0, 2.0, 1.0, 0.5, 0.5)
     told: float = 0.3
     difficulty: float = 0.8
     pool: tuple[int, int] = (5, 40)

@@ -8,7 +8,8 @@ import torch
 from pyro_sib.inference import GuideSettings, TaskForm
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.inference.fit_any import AnySettings, fit_any
-from pyro_sib.inference.guides.gaussian_mixture import GaussianMixtureGuide
+from pyro_sib.inference.guides.gaussian_mixture import HYPOTHESES, GaussianMixtureGuide, _pile
+from pyro_sib.inference.guides.mixture_evidence import COMMON, OWN
 from pyro_sib.inference.learner_file import load_learner, save_learner
 from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.models import DiagonalPrior, LinearCategorical
@@ -59,7 +60,9 @@ def slanted(queries=60, seed=1, proportions=None, shares=(1, 1, 1), shots=1):
 
 @torch.no_grad()
 def accuracy(steps, evidence, y):
-    return float((guide(steps).probabilities(evidence, 0)[0].argmax(-1) == y).double().mean())
+    """Of the first hypothesis alone, as an untrained judge weighs all alike."""
+    *_, mixture = guide(steps)._rounds(_pile(evidence), evidence)
+    return float((mixture.logits(evidence.query_x[:, None, :, :-1])[:, 0].argmax(-1) == y).double().mean())
 
 
 def test_the_pile_shows_which_direction_is_noise():
@@ -72,17 +75,18 @@ def test_the_pile_shows_which_direction_is_noise():
 @torch.no_grad()
 def test_rounds_come_to_rest():
     evidence, _ = slanted()
-    last, before = guide(60).iterates(evidence)[-1].loc, guide(60).iterates(evidence)[-2].loc
-    torch.testing.assert_close(last, before, rtol=1e-3, atol=1e-4)
+    before, last = guide(90).iterates(evidence)[-2:]
+    torch.testing.assert_close(last.loc, before.loc, rtol=1e-3, atol=1e-4)
     assert len(guide(60).iterates(evidence)) == 61
 
 
 @torch.no_grad()
-def test_one_round_is_the_formula():
+@pytest.mark.parametrize("place", range(len(HYPOTHESES)))
+def test_one_round_is_the_formula(place):
     """The M-step of one round from theta^0, written out for one task with plain loops."""
     evidence, _ = slanted(9)
     g = guide(1)
-    own = {name: float(p) for name, p in g.learned.items()}
+    own = {name: float(p[place] if p.ndim else p) for name, p in g.learned.items()}
     x = torch.cat([evidence.support_x, evidence.query_x], 1)[0, :, :-1]
     means = [x[i] for i in range(3)]
     p = torch.stack([-math.exp(own["sharpness"]) * (x[3:] - m).square().sum(-1) for m in means], -1).softmax(-1)
@@ -103,10 +107,41 @@ def test_one_round_is_the_formula():
         mean = (r[:, c, None] * x).sum(0) / (r[:, c].sum() + math.exp(own["pull"]))
         v = torch.linalg.solve(sigma, mean)
         logits.append(t * (x[3:] @ v - 0.5 * mean @ v) + (shares[c] / shares.sum()).log())
-    expected = torch.stack(logits, -1)
-    found = g.likelihood.logits(g.iterates(evidence)[-1].loc, evidence.query_x)[0]
+    *_, mixture = g._rounds(_pile(evidence), evidence)
+    found = mixture.logits(evidence.query_x[:, None, :, :-1])[0, place]
+    torch.testing.assert_close(found, torch.stack(logits, -1))
+
+
+@torch.no_grad()
+def test_q_is_about_the_weighted_mean_of_the_hypotheses():
+    evidence, _ = slanted()
+    g = guide(4)
+    torch.nn.init.normal_(g.judge.weights[-1].bias)
+    theta, weights = g.judged(evidence)
+    *_, mixture = g._rounds(_pile(evidence), evidence)
+    assert tuple(weights[0]) == tuple(HYPOTHESES)
+    assert sum(weights[0].values()) == pytest.approx(1)
+    each = mixture.logits(evidence.query_x[:, None, :, :-1])[0]
+    expected = sum(w * logits for w, logits in zip(weights[0].values(), each, strict=True))
+    found = g.likelihood.logits(theta.loc, evidence.query_x)[0]
     ratio = found / expected  # the temperature, one for the task
     torch.testing.assert_close(ratio, ratio[:1, :1].expand_as(ratio))
+    start = g.likelihood.logits(g.iterates(evidence)[0].loc, evidence.query_x)[0]
+    first = next(iter(g._rounds(_pile(evidence), evidence))).logits(evidence.query_x[:, None, :, :-1])[0, 0]
+    assert (start.argmax(-1) == first.argmax(-1)).all(), "all hypotheses start at the labeled examples' means"
+
+
+@torch.no_grad()
+def test_a_labeled_example_left_out_is_judged_by_the_others():
+    """One example of a class lies among another's: left out of its own mean, it is taken for one of the other."""
+    evidence, _ = slanted(30, shots=3)
+    x = evidence.support_x.clone()
+    x[0, 0] = x[0, 4]
+    moved = Evidence(x, evidence.support_y, evidence.query_x, 3)
+    g = guide(4)
+    sure, unsure = (g._numbers(list(g._rounds(_pile(e), e))[-1], _pile(e), e) for e in (evidence, moved))
+    of_learned = COMMON + OWN - 3
+    assert (unsure[0, of_learned : of_learned + 3] < sure[0, of_learned : of_learned + 3]).all()
 
 
 @torch.no_grad()
@@ -168,6 +203,8 @@ def test_the_learner_serves_features_of_any_size_and_what_it_is_told(trained, tm
         support, queries = {"a": x[:1], "b": x[1:4], "c": x[4:5]}, x[5:]
         unknown = learner.predict(support, queries)
         told = learner.predict(support, queries, proportions={"a": 1.0, "b": 0.0, "c": 0.0})
+        assert told.hypotheses is not None
+        assert sum(told.hypotheses.values()) == pytest.approx(1)
         assert (told.probabilities[:, 0] > unknown.probabilities[:, 0]).all()
         assert learner.posterior(support, queries, "even").event_shape == (5,)
     with pytest.raises(ValueError, match="queries has features of 4 numbers, but those of support"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pyro_sib.errors import InputError
+from pyro_sib.tasks import coordinates
 from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.types import Evidence
 
@@ -45,6 +46,15 @@ def test_both_gram_matrices_give_the_same():
     x = pile(12, 11)
     wide = torch.cat([x, torch.zeros(2, 12, 9, dtype=torch.float64)], -1)
     torch.testing.assert_close(TaskCoordinates(4).of(wide), TaskCoordinates(4).of(x))
+
+
+def test_many_rows_give_the_same_part_by_part(monkeypatch):
+    x = pile(25, 11)
+    whole = TaskCoordinates(4).of(x)
+    monkeypatch.setattr(coordinates, "_ROWS", 7)
+    by_parts = TaskCoordinates(4).of(x)
+    torch.testing.assert_close(by_parts, whole)
+    assert not torch.equal(by_parts, whole), "the other way was taken"
 
 
 def test_a_pile_of_equal_pictures_is_no_nan():
