@@ -1,6 +1,6 @@
 """The training of a learner for tasks of any size, from pictures to its file."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -12,9 +12,11 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.features import say_notes
 from pyro_sib.experiments.job.results import commit, versions
+from pyro_sib.experiments.options.machine import MachineOptions
 from pyro_sib.experiments.other_domains.domain import features_of
 from pyro_sib.experiments.other_domains.folders import find_domains
 from pyro_sib.experiments.other_domains.network import Network, open_network
+from pyro_sib.experiments.terminal.again import command_line_of
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.experiments.train_any import TrainAnySettings
@@ -106,17 +108,8 @@ def pictures_of(network: Network) -> PictureSettings:
 
 def command(settings: TrainAnySettings) -> str:
     """The command line, folders by their names alone."""
-    plain = TrainAnySettings()
-    changed = {
-        name: getattr(settings, name)
-        for name in ("known_images", "steps", "coordinates", "difficulty", "kl_weight", "iterations", "epochs")
-        if getattr(settings, name) != getattr(plain, name)
-    }
-    words = ["python -m experiments.train_any", "--network", settings.network]
-    words += ["--known", settings.known.name] if settings.known else []
-    words += ["--domains", *(folder.name for folder in settings.domains)] if settings.domains else []
-    words += [f"--{name.replace('_', '-')} {value:g}" for name, value in changed.items()]
-    return " ".join(words)
+    elsewhere = [one.name for one in fields(MachineOptions)]
+    return command_line_of("train_any", settings, [*elsewhere, "out"], bare=True)
 
 
 def known_split(

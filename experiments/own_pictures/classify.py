@@ -1,9 +1,8 @@
 """The classify command: pictures to features, features to predictions, and the files that tell of them."""
 
 import hashlib
-import shlex
 import sys
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pyro_sib.experiments.own_pictures.outcome import Outcome, predictions_csv, 
 from pyro_sib.experiments.own_pictures.own_features import read_by_path
 from pyro_sib.experiments.own_pictures.page import report_html
 from pyro_sib.experiments.own_pictures.proportions import read_proportions
+from pyro_sib.experiments.terminal.again import command_line_of
 from pyro_sib.experiments.terminal.decoration import Decorations
 from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -144,13 +144,4 @@ def _plain(value: Any) -> Any:
 
 def command_of(settings: ClassifySettings) -> str:
     """The command line that has these settings."""
-    words = ["python", "-m", "experiments.classify"]
-    for one in fields(settings):
-        value, option = getattr(settings, one.name), one.name.replace("_", "-")
-        if one.default is not MISSING and value == one.default:
-            continue
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            words += [f"--{option}", str(value)]
-    return shlex.join(words)
+    return command_line_of("classify", settings)

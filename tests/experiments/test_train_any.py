@@ -1,11 +1,13 @@
 """The command that trains a learner for tasks of any size, from pictures to its file, and what measures it."""
 
+from pathlib import Path
+
 import pytest
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.domains import DomainsSettings
 from pyro_sib.experiments.other_domains.domains import measure_domains
-from pyro_sib.experiments.other_domains.train_any import train_any
+from pyro_sib.experiments.other_domains.train_any import command, train_any
 from pyro_sib.experiments.train_any import TrainAnySettings
 from pyro_sib.inference.classifier import FewShotClassifier
 from tests.experiments.test_domains import pictures
@@ -74,3 +76,19 @@ def test_what_cannot_be_trained_is_one_line(folders, tmp_path, changes, message)
         given["known"] = tmp_path / given["known"]
     with pytest.raises(InputError, match=message):
         TrainAnySettings(**given).check()
+
+
+def test_the_card_has_the_command_that_trains_it_again():
+    settings = TrainAnySettings(
+        known=Path("/data/known"),
+        domains=(Path("/data/one"), Path("/data/two")),
+        made_up=False,
+        learning_rate=0.006,
+        cache_dir=Path("/elsewhere"),
+        out=Path("/out"),
+        threads=1,
+    )
+    assert command(settings).split()[2:] == [
+        *("experiments.train_any", "--domains", "one", "two", "--known", "known"),
+        *("--no-made-up", "--learning-rate", "0.006"),
+    ]
