@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "api").glob("*.md")])
-OF_OTHERS = {"--extra", "--group", "--keep-going", "--only-binary", "--signal"}
-"""Options of uv, Sphinx, pip and timeout."""
+OF_OTHERS = {"--extra", "--from", "--group", "--keep-going", "--only-binary", "--signal"}
+"""Options of uv, uvx, Sphinx, pip and timeout."""
 
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
