@@ -181,7 +181,7 @@ def test_the_record_repeats_it(done, tmp_path, monkeypatch):
     assert "--coverage" not in words, "a default"
     asked = []
     monkeypatch.setattr(sys, "argv", ["x", *words.split()])
-    monkeypatch.setattr(command, "run_command", lambda work, settings, check: asked.append(settings) or 0)
+    monkeypatch.setattr(command, "run_command", lambda work, settings, *_: asked.append(settings) or 0)
     command.main()
     assert command_of(asked[0]) == record["command"]
     before = (root / "out" / "predictions.csv").read_bytes()
