@@ -33,6 +33,11 @@ def pytest_collection():
         gc.enable()
 
 
+def pytest_sessionfinish():
+    """Some of it does not bear to outlive the interpreter, and would say so."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _clean_pyro():
     import pyro

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -19,6 +20,11 @@ JOINS = {"inference/program.py"}
 FACE = "pyro_sib/__init__.py"
 """Names the public parts of all layers, each of which is imported when it is asked for."""
 SPEAKS = {"print", "input"}
+
+
+@cache
+def _tree(path: Path) -> ast.AST:
+    return ast.parse(path.read_text())
 
 
 def _imports(tree: ast.AST) -> set[str]:
@@ -61,7 +67,7 @@ LAYERED = [path for path in _files() if path != ROOT / FACE]
 
 @pytest.mark.parametrize("path", LAYERED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_layer_imports_only_what_stands_to_its_left(path):
-    name, tree = path.relative_to(ROOT), ast.parse(path.read_text())
+    name, tree = path.relative_to(ROOT), _tree(path)
     layer, layers = name.parts[0], {_layer(module) for module in _imports(tree) | _named(tree)}
     allowed = ALLOWED[layer] | ({"models"} if name.as_posix() in JOINS else set())
     assert layers & {*ALLOWED, "tests"} - {"pyro_sib"} <= allowed
@@ -80,7 +86,7 @@ def test_no_files_import_one_another_in_a_circle():
     files = {_name(path): path for path in LAYERED}
     graph = {}
     for name, path in files.items():
-        graph[name] = {module for module in _imports(ast.parse(path.read_text())) if module in files} - {name}
+        graph[name] = {module for module in _imports(_tree(path)) if module in files} - {name}
     TopologicalSorter(graph).prepare()
 
 
@@ -103,7 +109,7 @@ def test_below_experiments_no_text_names_an_option_of_the_command_line():
     """Errors there name the argument; `experiments` knows what the command line calls it."""
     option = re.compile(r"(?<![\w-])--(?=[a-z]|$)")
     below = [path for path in _files() if path.relative_to(ROOT).parts[0] != "experiments"]
-    texts = {str(path.relative_to(ROOT)): _texts(ast.parse(path.read_text())) for path in below}
+    texts = {str(path.relative_to(ROOT)): _texts(_tree(path)) for path in below}
     assert sum(map(len, texts.values())) > 100
     assert not {name: found for name, held in texts.items() if (found := [t for t in held if option.search(t)])}
 

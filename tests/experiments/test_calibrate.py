@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job import features as ground_module
 from pyro_sib.experiments.job.restore import restore
 from pyro_sib.experiments.job.result import metrics_of
 from pyro_sib.experiments.job.run import run
@@ -18,6 +17,7 @@ from pyro_sib.experiments.trust import calibrate as command
 from pyro_sib.experiments.trust.calibrate import CalibrateSettings, calibrate
 from pyro_sib.experiments.trust.predictors import Predictor, predictors_of
 from pyro_sib.features.pretrain import extract
+from pyro_sib.files import read_json, write_json
 from pyro_sib.inference.draws import draw_probabilities
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.learner_file import load_learner
@@ -36,9 +36,11 @@ def once(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def finished(once, tmp_path) -> Path:
-    """A copy of it that is one's own."""
-    return shutil.copytree(once, tmp_path / "out")
+def finished(once, small) -> Path:
+    """A copy of it that is one's own, on the features that further runs have."""
+    config = read_json(shutil.copytree(once, small.out) / "config.json")
+    write_json(small.out / "config.json", config | {"features": str(small.features)})
+    return small.out
 
 
 def settings_for(out: Path, **changes) -> CalibrateSettings:
@@ -161,10 +163,8 @@ def test_a_run_to_fit_on_is_of_the_same_form_and_held_classes_out(finished, smal
 
 
 @pytest.fixture
-def tuned(tmp_path, monkeypatch):
+def tuned(tmp_path, tiny_world):
     """A run of a tiny image world whose features stage 2 trained on."""
-    whole = ground_module.synthetic_world
-    monkeypatch.setattr(ground_module, "synthetic_world", lambda seed, size: whole(seed, size, 6, 4, 4, 36, 12))
     settings = RunSettings(
         setting="standard",
         image_size=16,

@@ -177,11 +177,15 @@ def test_every_command_finds_out_before_its_work_that_it_cannot_write(
 
 
 @pytest.mark.parametrize("name", ["backbones", "banks"])
-def test_a_cache_that_cannot_be_written_is_found_out_before_stage_1(tmp_path, monkeypatch, capsys, name):
+def test_a_cache_that_cannot_be_written_is_found_out_before_stage_1(
+    tmp_path, monkeypatch, capsys, tiny_world, name
+):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / name).write_text("")
     monkeypatch.setattr("pyro_sib.experiments.job.features.pretrain", lambda *args: pytest.fail("trained"))
-    options = f"--setting standard --image-size 16 --out {tmp_path}/out --cache-dir {tmp_path}/cache"
+    options = (
+        f"--setting standard --image-size 16 --ways 3 --queries 4 --out {tmp_path}/out --cache-dir {tmp_path}/cache"
+    )
     assert f"--cache-dir {tmp_path}/cache/{name}" in _refused("run", options.split(), monkeypatch, capsys)
 
 

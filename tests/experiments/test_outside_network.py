@@ -104,7 +104,7 @@ def test_what_does_not_go_together_gets_one_line(settings, change, message):
         replace(settings, **change).resolved()
 
 
-def test_data_of_a_small_size_of_their_own_are_kept_at_it(settings):
+def test_data_of_a_small_size_of_their_own_are_kept_at_it(settings, tiny_world):
     job = replace(settings, data="synthetic", data_root=None, image_size=None).resolved()
     assert (job.image_size, job.picture_fit) == (224, "crop")
     assert replace(settings, network=None).resolved().picture_fit == "squash"

@@ -14,7 +14,6 @@ from PIL import Image
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments import run as run_command
-from pyro_sib.experiments.job import features as ground_module
 from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job import train as train_module
 from pyro_sib.experiments.job import train_warnings as warnings_module
@@ -313,14 +312,8 @@ def test_classes_held_out_are_what_is_evaluated_on(small):
     assert "3 base classes held out as val" in result.data.base_holdout
 
 
-def test_images_and_tuned_features(tmp_path, monkeypatch, rendered):
+def test_images_and_tuned_features(tmp_path, tiny_world, rendered):
     """From pixels: a tiny synthetic world, f pretrained and tuned on."""
-    from pyro_sib.data.worlds.synthetic import synthetic_world
-
-    def tiny(seed, image_size):
-        return synthetic_world(seed, image_size, 6, 4, 4, 36, 12)
-
-    monkeypatch.setattr(ground_module, "synthetic_world", tiny)
     settings = RunSettings(
         setting="lwof",
         image_size=16,
