@@ -21,7 +21,7 @@ FORMAT = 2
 
 
 SHIPPED: dict[str, str] = {
-    "lite0": "c3961fc3b9ac9a1b8af18671056d2ff3f371fe8b1bb7e41049b0f18755280627",
+    "lite0": "7ed26d2030ebac673c2984c0c522ecb58104ae8b25fae6f83b4851dfdda7a6aa",
     "mini-imagenet-c128f-1shot": "fd526f235efb59685617738559584f3eb7d858634202de089d538fed395b71a3",
     "mini-imagenet-c128f-5shot": "2c365f0da8e7e4af17d3e748e9899dcfa00fe76a052884cb5d2fb73ce79e45ce",
 }
