@@ -8,11 +8,11 @@ import pytest
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.comparison.row import read_rows
+from pyro_sib.experiments.comparison.sweep_table import sweep
 from pyro_sib.experiments.comparison.table import labels, markdown, table_rows
 from pyro_sib.experiments.job.method import METHOD, NOT_METHOD, identity
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.report import report
-from pyro_sib.experiments.sweep import sweep
 from tests.experiments.records import scored, write
 
 PLAIN = RunSettings(setting="lwof", iterations=100).resolved()
