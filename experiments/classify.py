@@ -10,7 +10,7 @@ from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.options.machine import MachineOptions, check_device
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
-from pyro_sib.inference.networks.other_features import check_features
+from pyro_sib.features.network_names import check_network_name
 from pyro_sib.inference.settings.card import SHIPPED, read_learner_card
 
 FEATURE_FILES = (".npz", ".safetensors", ".parquet")
@@ -111,7 +111,7 @@ class ClassifySettings(MachineOptions, SetOptions):
                 f"learner, as {LEARNER}"
             )
         if not is_features_file(self.features):
-            check_features(self.features)
+            check_network_name(self.features)
         elif not Path(self.features).is_file():
             raise InputError(f"--features {self.features} is no file; give one, or the name of a network")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.options.machine import MachineOptions, check_device
-from pyro_sib.experiments.piles_grid.methods import check_methods
-from pyro_sib.experiments.piles_grid.tasks import PileForm, pile_forms
+from pyro_sib.experiments.piles_grid.forms import PileForm, pile_forms
+from pyro_sib.experiments.piles_grid.names import check_methods
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.features.network_card import read_card

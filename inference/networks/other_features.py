@@ -5,25 +5,13 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from pyro_sib.errors import InputError, argument
+from pyro_sib.errors import InputError
+from pyro_sib.features.network_names import PREFIX, check_network_name
 from pyro_sib.features.outside import OUTSIDE
 from pyro_sib.features.outside_file import load_outside
-from pyro_sib.features.timm_network import PREFIX, SUGGESTED, load_timm
+from pyro_sib.features.timm_network import load_timm
 from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.settings.card import PictureSettings
-
-
-def check_features(name: str) -> None:
-    """Refuse a name of no feature network, before anything is loaded.
-
-    Raises:
-        InputError: it is none.
-    """
-    if name not in OUTSIDE and not (name.startswith(PREFIX) and name != PREFIX):
-        raise InputError(
-            f"{argument('features')} {name}: there is no such network; choose one of {', '.join(OUTSIDE)}, "
-            f"{PREFIX}NAME as {PREFIX}{SUGGESTED}, or a file"
-        )
 
 
 def with_features(trained: TrainedLearner, name: str, device: torch.device | str = "cpu") -> TrainedLearner:
@@ -37,7 +25,7 @@ def with_features(trained: TrainedLearner, name: str, device: torch.device | str
     Raises:
         InputError: an unknown name, a package or weights that are not there, or a learner of one network.
     """
-    check_features(name)
+    check_network_name(name)
     if not trained.card.learner.coordinates:
         raise InputError(
             f"the learner {trained.card.name} knows the features that it was trained on alone; take one of tasks "

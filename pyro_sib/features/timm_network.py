@@ -7,10 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from pyro_sib.errors import InputError
+from pyro_sib.features.network_names import PREFIX, SUGGESTED
 from pyro_sib.features.pixels import PixelStatistics
-
-PREFIX = "timm:"
-SUGGESTED = "vit_small_patch14_reg4_dinov2.lvd142m"
 
 
 class TimmNetwork(NamedTuple):

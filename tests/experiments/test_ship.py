@@ -48,7 +48,7 @@ def test_its_card_has_what_the_run_scored_and_what_the_file_scores_on_its_own_cl
     }
     assert [m.what for m in card.measured if OWN in m.what] == [f"{name}, {OWN}" for name in result.metrics]
     assert card.made["command"].startswith(f"python -m experiments.run --setting {setting} --data ")
-    assert "--features DIR --iterations 24 --shots 1" in card.made["command"]
+    assert "--features DIR --iterations 6 --shots 1" in card.made["command"]
     assert str(tmp_path) not in card.made["command"]
     assert "8 base classes that it was trained on or the validation classes that chose its best" in card.licence
     again = run(replace(settings, learner=str(path), **_untrained(settings), out=tmp_path / "again"))
@@ -82,7 +82,7 @@ def test_the_command_in_a_card_is_the_runs(tmp_path, monkeypatch):
     settings, _ = _trained(tmp_path, monkeypatch, "standard")
     said = command_of(read_settings(settings.out))
     assert said == (
-        "python -m experiments.run --setting standard --data synthetic --features DIR --iterations 24 --shots 1 "
+        "python -m experiments.run --setting standard --data synthetic --features DIR --iterations 6 --shots 1 "
         "--ways 3 --queries 4 --eval-tasks 20 --split val --kl-weight 0.02 --select-tasks 10 --epochs 3 --draws 2 "
         "--no-compare"
     )
