@@ -241,10 +241,10 @@ def test_no_block_in_memory_grows_with_tasks_or_draws(made, setting, tmp_path, m
 
     monkeypatch.setattr(GroupedFile, "write", spy_write)
     monkeypatch.setattr(posterior_file, "draw_block", spy_draws)
-    for draws in (12, 24):
+    for draws in (8, 16):
         write_posterior(tmp_path / f"{draws}.nc", subject, draws, draws)
-    assert largest[12] == largest[24]
-    assert largest[24] <= budget
+    assert largest[8] == largest[16]
+    assert largest[16] <= budget
 
 
 def test_blocks_keep_to_the_budget_at_any_size():
