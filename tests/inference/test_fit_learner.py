@@ -41,6 +41,7 @@ def test_a_learner_of_features(tmp_path, joint):
     learner = fitted[0]
     assert learner.card.base_classes == tuple(sorted(set(names)))
     assert learner.card.learner.prior == ("mixture" if joint else "diagonal")
+    assert learner.card.learner.weights.kl == (0.032 if joint else 0.1)
     assert all(0 <= m.accuracy <= 100 for m in learner.card.measured)
     learner.save(tmp_path / "mine.safetensors")
     back = FewShotClassifier.load(tmp_path / "mine.safetensors")
