@@ -138,6 +138,7 @@ def _combinations(settings: AblateSettings, common: RunSettings) -> Iterator[Run
         words += [prior, *([f"K{steps}"] if takes_steps else []), balance.replace(":", "")]
         words += [*([f"propagation{_exactly(propagation)}"] if propagation else []), f"seed{seed}"]
         words += [f"trained-{cell.train_ways}way"] if cell.train_ways not in (None, cell.ways) else []
+        words += ["held-out-images"] if cell.train_images != plain.train_images else []
         words += ["support-gradient"] if sib and settings.support_gradient else []
         words += [f"batch{cell.batch_size}"] if cell.batch_size != plain.batch_size else []
         words += [f"rate{_exactly(cell.learning_rate)}"] if cell.learning_rate is not None else []

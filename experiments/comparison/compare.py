@@ -32,7 +32,7 @@ from pyro_sib.experiments.job.result import Chosen, Result, Second
 from pyro_sib.experiments.job.results import provenance, write_tasks
 from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import Job
-from pyro_sib.experiments.job.tasks import make_sources, propagator
+from pyro_sib.experiments.job.tasks import as_tasks_see, make_sources, propagator
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json, write_text
 from pyro_sib.inference.evaluation import evaluate
@@ -160,6 +160,7 @@ def base_tasks(data: DataSet, like: Job, device: torch.device, balance: str = "b
     Raises:
         InputError: too few base classes or images for these tasks.
     """
+    data = as_tasks_see(data, like)
     held, shape = data.splits.get(BASE_VAL), like.shape(balance)
     most = shape.queries if shape.balance is None else shape.ways * shape.queries
     enough = held is not None and int(held.counts.min()) >= shape.shots + most

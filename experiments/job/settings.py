@@ -99,6 +99,7 @@ class RunSettings(
             name = f"learner-{Path(self.learner).resolve().parent.name}-{name}"
         held = f"-{self.hold_out_classes}held" if self.hold_out_classes else ""
         trained = f"-trained-{filled['train_ways']}way" if filled["train_ways"] else ""
+        trained += f"-{self.train_images}-images" if self.train_images != "seen" else ""
         return f"{name}-{filled['prior']}{held}{trained}-seed{self.seed}"
 
     def _learner_name(self, name: str) -> str:

@@ -1,9 +1,12 @@
 """The tasks of a run: which classes they are drawn from, and for what."""
 
+from dataclasses import replace
+
 import torch
 
 from pyro_sib.data import DataSet
 from pyro_sib.data.names import BASE_TEST, BASE_TRAIN, BASE_VAL, TEST, VAL
+from pyro_sib.errors import argument
 from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.options.tasks import OneSizeTasks
 from pyro_sib.experiments.terminal.options import renamed
@@ -20,6 +23,25 @@ def selection_split(data: DataSet) -> str:
     return VAL if VAL in data.splits else BASE_TRAIN
 
 
+_TRAINED_ON = 0.8
+"""Share of base_val that training tasks get."""
+
+
+def as_tasks_see(data: DataSet, settings: Job) -> DataSet:
+    """The data as training and evaluation divide them.
+
+    With train_images "held-out", four fifths of each class's rows of base_val stand for base_train, whose rows f
+    was trained on, and the rest for base_val.
+
+    Raises:
+        InputError: there is no base_val.
+    """
+    if settings.train_images == "seen":
+        return data
+    trained_on, kept = data.split(BASE_VAL).divided(_TRAINED_ON)
+    return replace(data, splits={**data.splits, BASE_TRAIN: trained_on, BASE_VAL: kept})
+
+
 def make_sources(data: DataSet, settings: Job, split: str, device: torch.device) -> dict[str, TaskSource]:
     """Sources of the training, selection and evaluation tasks, by purpose: train, select, evaluate [, second].
 
@@ -29,6 +51,7 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
     Raises:
         InputError: a missing split, or one too small for these tasks.
     """
+    data = as_tasks_see(data, settings)
     with_base = wants_base_ids(settings.learner_settings())
 
     def source(purpose: str, novel: str, base: str, seed: int, shape: EpisodeShape) -> TaskSource:
@@ -36,7 +59,8 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
         base_split = data.split(base) if with_base else None
         ways = "train_ways" if settings.train_ways and shape is trained_on else "ways"
         with renamed(ways=ways):
-            sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {novel}")
+            name = _unseen(settings) if novel == BASE_TRAIN and settings.train_images != "seen" else novel
+            sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {name}")
         rows = None if base_split is None or not settings.joint else base_split.x.to(device)
         return TaskSource(sampler, sampler.novel.x.to(device), rows, propagator(settings), coordinates(settings))
 
@@ -53,6 +77,11 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
         second = settings.shape(settings.second_balance)
         found["second"] = source(f"evaluate {split}", split, held_out[split], 0, second)
     return found
+
+
+def _unseen(settings: Job) -> str:
+    """The rows that stand for base_train, in words."""
+    return f"{BASE_VAL}, of which {argument('train_images')} {settings.train_images} takes {100 * _TRAINED_ON:.0f}%"
 
 
 def coordinates(settings: Job) -> TaskCoordinates | None:

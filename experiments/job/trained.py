@@ -51,6 +51,7 @@ def _of(card: LearnerCard) -> dict[str, Any]:
         "propagation": card.propagation,
         "train_ways": card.tasks.ways,
         "train_query_balance": card.tasks.balance,
+        "train_images": card.tasks.images,
         **{name: value for name, value in asdict(card.training).items() if name != "clip"},
     }
     if pictures is not None:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pyro_sib.tasks.shape import EpisodeShape, parse_balance
 
 Setting = Literal["standard", "lwof"]
+TrainImages = Literal["seen", "held-out"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class TrainedTasks(EvaluationTasks):
     train_ways: int | None = None
     """Novel classes in a training or selection task; as many as in the evaluation's, unless given. With others, xi
     and lambda must be ones that serve any number of classes."""
+    train_images: TrainImages = "seen"
+    """Images of the training tasks: those of stage 1, or (held-out) four fifths of base_val, which f has not seen,
+    as it will not have seen yours; the rest of base_val is then what is evaluated on."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,6 +82,7 @@ class TaskSettings:
         queries: unlabeled examples of each.
         balance: how the queries are spread over the classes: balanced, dirichlet:ALPHA or mixed:ALPHA.
         any: the distribution of a learner trained on tasks of many sizes, for which the others do not count.
+        images: "seen" for images that the feature network was trained on, or "held-out".
     """
 
     ways: int
@@ -89,6 +90,7 @@ class TaskSettings:
     queries: int
     balance: str = "balanced"
     any: TaskDistribution | None = field(default=None, metadata=LATER)
+    images: str = field(default="seen", metadata=LATER)
 
 
 @dataclass(frozen=True)

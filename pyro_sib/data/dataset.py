@@ -46,6 +46,17 @@ class Split:
         """(C,) rows of each class."""
         return self.offsets[1:] - self.offsets[:-1]
 
+    def divided(self, share: float) -> "tuple[Split, Split]":
+        """The first rows of each class, and the others.
+
+        Args:
+            share: of a class's rows that the first part gets, rounded down.
+        """
+        place = torch.arange(len(self.y)) - self.offsets[self.y]
+        first = place < (share * self.counts).long()[self.y]
+        one, other = (Split(self.x[part], self.y[part], self.class_names) for part in (first, ~first))
+        return one, other
+
     def with_x(self, x: Tensor) -> "Split":
         """The same rows in another representation (features in place of images)."""
         return Split(x, self.y, self.class_names)

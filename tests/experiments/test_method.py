@@ -26,6 +26,7 @@ OTHERS = {
     "support_gradient": True,
     "propagation": 0.5,
     "train_query_balance": "dirichlet:2",
+    "train_images": "held-out",
     "train_ways": 7,
     "iterations": 200,
     "batch_size": 4,

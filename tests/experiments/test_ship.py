@@ -64,6 +64,20 @@ def _untrained(settings):
     return {name: getattr(plain, name) for name in names}
 
 
+@pytest.mark.parametrize("setting", ["standard", "lwof"])
+def test_one_trained_on_held_out_images_is_never_evaluated_on_them(tmp_path, monkeypatch, setting):
+    settings, _ = _trained(tmp_path, monkeypatch, setting)
+    settings = replace(settings, train_images="held-out", ways=2, queries=2, out=tmp_path / "unseen")
+    result = run(settings)
+    card = ship(_ship(settings, tmp_path))
+    assert card.tasks.images == "held-out"
+    assert not any(OWN in one.what for one in card.measured), "its classes have no further images"
+    path = tmp_path / "shipped" / "tiny-1shot.safetensors"
+    again = run(replace(settings, learner=str(path), **_untrained(settings), out=tmp_path / "again"))
+    assert again.metrics == result.metrics
+    assert again.options["train_images"] == "held-out"
+
+
 def test_in_sixteen_bits_it_is_smaller_and_its_card_has_the_figures_of_the_rounded_file(tmp_path, monkeypatch):
     settings, result = _trained(tmp_path, monkeypatch, "lwof")
     card = ship(_ship(settings, tmp_path, half=True))

@@ -140,3 +140,14 @@ def test_what_is_done_to_a_span_does_not_reach_the_next():
 def test_a_span_without_base_classes_has_none():
     sampler = EpisodeSampler(clusters(8, 30, seed=0), None, EpisodeShape(5, 1, 3), task_key("x", 0, "val"))
     assert sampler.span(255, 258).base_ids is None
+
+
+def test_a_split_is_divided_class_by_class():
+    y = torch.tensor([0] * 5 + [1] * 2 + [3] * 10)
+    split = Split(torch.arange(17.0)[:, None], y, tuple("abcd"))
+    first, rest = split.divided(0.8)
+    assert first.counts.tolist() == [4, 1, 0, 8]
+    assert rest.counts.tolist() == [1, 1, 0, 2]
+    assert first.x.flatten().tolist() == [0, 1, 2, 3, 5, *range(7, 15)]
+    assert sorted([*first.x.flatten().tolist(), *rest.x.flatten().tolist()]) == list(range(17))
+    assert first.class_names == rest.class_names == split.class_names
