@@ -59,7 +59,9 @@ def measure_curve(
     means = {name: [one.mean for one in each] for name, each in accuracy.items()}
     asked = [needed(means[OURS], labels, goal) for goal in means[RANDOM][1:]]
     share = tuple(None if n is None else 100 * n / of for n, of in zip(asked, labels[1:], strict=True))
-    return Curve(domain, tasks, labels, accuracy, share)
+    paired = torch.tensor(found[OURS]) - torch.tensor(found[RANDOM])
+    gain = tuple(mean_interval(paired[:, step]) for step in range(_STEPS + 1))
+    return Curve(domain, tasks, labels, accuracy, share, gain)
 
 
 def needed(accuracy: list[float], labels: tuple[int, ...], goal: float) -> float | None:

@@ -44,7 +44,7 @@ def measure_piles(settings: PilesSettings, reporter: Reporter | None = None) -> 
     classifier = FewShotClassifier(load_learner(settings.learner, device), device, numbers)
     domains = _domains(settings, forms, device, reporter)
     for domain in domains:
-        if settings.unknown_share and len(domain.split.class_names) <= settings.open_ways:
+        if settings.measures_open and len(domain.split.class_names) <= settings.open_ways:
             raise InputError(
                 f"--open-ways {settings.open_ways}: {domain.name} has {len(domain.split.class_names)} classes, so "
                 f"none is left to be of no class; lower it, or give --unknown-share 0"
@@ -53,7 +53,7 @@ def measure_piles(settings: PilesSettings, reporter: Reporter | None = None) -> 
     record = resumed(path, _determines(settings, domains, numbers), {"commit": commit(), "versions": versions()})
     others = make_methods(settings.methods)
     for domain in domains:
-        for form in forms:
+        for form in [] if settings.curve_alone else forms:
             own = form.form
             place = (domain.name, own.ways, own.shots, own.balance, form.pile, form.unknown)
             if place in {cell.place for cell in record.cells}:

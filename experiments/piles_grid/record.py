@@ -97,6 +97,8 @@ class Curve:
         accuracy: percent by way of asking, one for each number of labels.
         share: percent of random choice's labels that the learner's choice needs for the accuracy of the former, for
             each number of labels but 0; None where it never gets there.
+        gain: accuracy by the learner's choice less that by random choice, paired by task, for each number of
+            labels.
     """
 
     domain: str
@@ -104,6 +106,7 @@ class Curve:
     labels: tuple[int, ...]
     accuracy: dict[str, tuple[MeanInterval, ...]]
     share: tuple[float | None, ...]
+    gain: tuple[MeanInterval, ...] = ()
 
 
 @dataclass(frozen=True)
