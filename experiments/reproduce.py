@@ -55,7 +55,7 @@ class ReproduceSettings(MachineOptions, XiOptions, BackboneOptions, ImageOptions
     iterations: int | None = None
     """SVI steps of each row; the paper's 60000 with --table and 3000 otherwise, unless given."""
     kl_weight: float | None = None
-    """Weight of the KL per number of w, of every row but the sweep's; 0.1, unless given."""
+    """Weight of the KL per number of w, of every row but the sweep's; that of `experiments.run`, unless given."""
     select_tasks: int = 500
     """Validation tasks by which a row's best epoch is chosen."""
     eval_tasks: int | None = None

@@ -26,11 +26,11 @@ from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.inputs import Examples, picture_features, sort_examples, to_pixels
 from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.program import build_program
-from pyro_sib.inference.settings import GuideSettings, LearnerSettings, first_scale
+from pyro_sib.inference.settings import GuideSettings, LearnerSettings
 from pyro_sib.inference.settings.card import LearnerCard, Measured, PictureSettings, TaskSettings
 from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.inference.training import Trainer
-from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
+from pyro_sib.objective import KL_WEIGHT, KL_WEIGHT_OF, ObjectiveWeights
 from pyro_sib.tasks.episodes import EpisodeSampler, task_key
 from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
@@ -54,7 +54,8 @@ class FitSettings:
         shots: labeled examples of each (S).
         queries: unlabeled examples of each.
         inside: the choices inside the guide.
-        kl_weight: weight of the KL per number of w (of which a task has N D) against a query's mean log likelihood.
+        kl_weight: weight of the KL per number of w (of which a task has N D) against a query's mean log likelihood;
+            0.1, or 0.032 with the mixture, unless given.
         network: a feature network that comes with the project (or lite0 or lite2, for pictures of any kind), by
             its name, or the file of one; without one a network is trained on the pictures.
         pretrain: how that network is trained.
@@ -73,7 +74,7 @@ class FitSettings:
     shots: int = 1
     queries: int = 15
     inside: GuideSettings = field(default_factory=lambda: GuideSettings(synthetic_gradient="context"))
-    kl_weight: float = KL_WEIGHT
+    kl_weight: float | None = None
     network: str | None = None
     pretrain: PretrainSettings = field(default_factory=PretrainSettings)
     training: TrainSettings = field(
@@ -145,19 +146,20 @@ def _check(settings: FitSettings) -> None:
         raise InputError(f"guide {settings.guide} looks at the queries' labels, so it can classify nothing new")
     if settings.joint and not kind.serves_joint:
         raise InputError(f"guide {settings.guide} cannot classify among base and new classes; leave joint out")
-    build_program(_learner(settings, features=2), 2, torch.eye(2), torch.device("cpu"))
+    build_program(_learner(settings), 2, torch.eye(2), torch.device("cpu"))
 
 
-def _learner(settings: FitSettings, features: int) -> LearnerSettings:
-    """What builds the program, for features of that many dimensions."""
+def _learner(settings: FitSettings) -> LearnerSettings:
+    """What builds the program."""
     prior, training = settings.prior or ("mixture" if settings.joint else "diagonal"), settings.training
+    kl_weight = KL_WEIGHT_OF.get(prior, KL_WEIGHT) if settings.kl_weight is None else settings.kl_weight
     return LearnerSettings(
         guide=settings.guide,
         prior=prior,
         ways=settings.ways,
         joint=settings.joint,
-        inside=first_scale(settings.inside, prior, settings.kl_weight, features),
-        weights=ObjectiveWeights(settings.kl_weight, True, training.iterations * training.batch_size),
+        inside=settings.inside,
+        weights=ObjectiveWeights(kl_weight, True, training.iterations * training.batch_size),
         seed=training.seed,
     )
 
@@ -227,8 +229,7 @@ def _trained(
     on_progress: OnProgress,
 ) -> TrainedLearner:
     """Stage 2."""
-    features, training = rows.x.shape[1], settings.training
-    learner = _learner(settings, features)
+    features, training, learner = rows.x.shape[1], settings.training, _learner(settings)
     program = build_program(learner, features, base, device)
     content = fingerprint({BASE_TRAIN: rows})
     x = rows.x.to(device)

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from pyro_sib.backbones import make_backbone
 from pyro_sib.errors import InputError
-from pyro_sib.features.outside import OutsideNetwork, source_of
+from pyro_sib.features import network_card as networks
+from pyro_sib.features.network_file import load_network
+from pyro_sib.features.outside import source_of
 from pyro_sib.features.outside_file import load_outside
 from pyro_sib.inference.program import Program, build_program
 from pyro_sib.inference.settings.card import FORMAT, SHIPPED, LearnerCard, PictureSettings, card_of, learner_path
@@ -40,7 +42,10 @@ class TrainedLearner:
 
 
 def save_learner(path: Path, learner: TrainedLearner, dtype: torch.dtype = torch.float32) -> None:
-    """Write a learner as one safetensors file, atomically; of a feature network that others trained, the name.
+    """Write a learner as one safetensors file, atomically.
+
+    Of a feature network that others trained, or that comes with the project and is named in the card, the file
+    holds the name alone.
 
     Args:
         path: of the file.
@@ -55,7 +60,7 @@ def save_learner(path: Path, learner: TrainedLearner, dtype: torch.dtype = torch
     }
     by_class = (len(learner.card.base_classes), learner.card.features)
     tensors = {k: v.to(dtype) if tuple(v.shape) == by_class else v for k, v in tensors.items()}
-    if learner.backbone is not None and _outside(learner.card) is None:
+    if learner.backbone is not None and _holds_network(learner.card):
         state = learner.backbone.state_dict()
         tensors |= {f"{_BACKBONE}.{k}": v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
     if learner.base_weights is not None:
@@ -90,33 +95,45 @@ def load_learner(name: str | Path, device: torch.device | str = "cpu") -> Traine
     if (base is None) != (not card.base_classes) or (base is not None and tuple(base.shape) != shape):
         found = "missing" if base is None else f"of shape {tuple(base.shape)}"
         raise InputError(f"{path}: the base classes' weights should be {shape} but are {found}; write it again")
-    where, outside = torch.device(device), _load_outside(path, card)
+    where, named = torch.device(device), _load_named(path, card.pictures)
     try:
         program = build_program(card.learner, card.features, base, where)
-        own = None if card.pictures is None or _outside(card) else _backbone(card.pictures, where)
+        own = _backbone(card.pictures, where) if card.pictures and _holds_network(card) else None
     except (InputError, ValueError) as error:
         raise InputError(f"{path} cannot be built by this version ({error}); write it again") from None
     modules: dict[str, nn.Module] = program.modules() | ({} if own is None else {_BACKBONE: own})
     _fill(path, modules, tensors)
     for module in modules.values():
         module.eval().requires_grad_(False)
-    return TrainedLearner(program, own if outside is None else outside.to(where), base, card)
+    return TrainedLearner(program, own if named is None else named.to(where), base, card)
 
 
-def _outside(card: LearnerCard) -> OutsideNetwork | None:
-    return None if card.pictures is None else card.pictures.outside
+def _holds_network(card: LearnerCard) -> bool:
+    return card.pictures is not None and card.pictures.holds_network
 
 
-def _load_outside(path: Path, card: LearnerCard) -> nn.Module | None:
+def _load_named(path: Path, pictures: PictureSettings | None) -> nn.Module | None:
     """The feature network that the file names in place of holding its weights."""
-    named = _outside(card)
-    if named is None:
+    if pictures is None or pictures.holds_network:
         return None
     try:
-        source_of(named)
-        return load_outside(named.name)
+        if pictures.outside is not None:
+            source_of(pictures.outside)
+            return load_outside(pictures.outside.name)
+        return _shipped(pictures)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _shipped(pictures: PictureSettings) -> nn.Module:
+    named = pictures.shipped
+    assert named is not None
+    if networks.SHIPPED.get(named.name) != named.sha256:
+        raise InputError(
+            f"its feature network {named.name}, SHA-256 {named.sha256:.12}, does not come with this version; "
+            f"install the one that wrote the file"
+        )
+    return load_network(named.name)[0].backbone.to(memory_format=torch.channels_last)
 
 
 def _backbone(pictures: PictureSettings, device: torch.device) -> nn.Module:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 KL_WEIGHT = 0.1
 """Weight of the KL where nobody chooses another (docs/results.md)."""
+KL_WEIGHT_OF = {"mixture": 0.032}
+"""The same under priors that are best with another."""
 
 
 @dataclass(frozen=True)

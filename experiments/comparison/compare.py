@@ -166,7 +166,7 @@ def base_tasks(data: DataSet, like: Job, device: torch.device, balance: str = "b
     name = BASE_VAL if enough else BASE_TRAIN
     key = task_key(data.fingerprint, 0, "choose comparators")
     novel = data.split(name)
-    base = novel if wants_base_ids(like.learner_settings(1)) else None
+    base = novel if wants_base_ids(like.learner_settings()) else None
     sampler = EpisodeSampler(novel, base, shape, key, f"{data.name} {name}")
     x = sampler.novel.x.to(device)
     return TaskSource(sampler, x, x if like.joint else None, propagator(like))

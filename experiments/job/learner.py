@@ -33,7 +33,7 @@ def learner_of(
     name = f"{settings.setting} {settings.ways}-way {settings.shots}-shot on {ground.bank.name}"
     card = LearnerCard(
         name=name,
-        learner=settings.learner_settings(features.x.shape[1]),
+        learner=settings.learner_settings(),
         features=features.x.shape[1],
         pictures=_pictures(settings, ground),
         propagation=settings.propagation,

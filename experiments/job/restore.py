@@ -82,7 +82,7 @@ def restore(
             )
     found = choose_device(settings.device)
     learner = load_learner(where, found)
-    if learner.card.learner != settings.learner_settings(learner.card.features):
+    if learner.card.learner != settings.learner_settings():
         raise InputError(f"{where} is of other settings than {folder / 'config.json'}; run again elsewhere")
     data = load_data(settings, reporter)
     held = Result.read(done).data.fingerprint

@@ -25,7 +25,7 @@ from pyro_sib.inference.settings.card import LearnerCard, read_learner_card
 from pyro_sib.inference.settings.shipped_learners import named_learner
 from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
-from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
+from pyro_sib.objective import KL_WEIGHT, KL_WEIGHT_OF, ObjectiveWeights
 from pyro_sib.on_demand import Registry
 
 Value = TypeVar("Value")
@@ -68,6 +68,7 @@ class RunSettings(
         iterations = said(self.iterations, 1500 if self.source == "synthetic" else 60_000)
         LEARNERS.require("guide", self.guide)
         short = iterations < 20_000
+        prior = said(self.prior, "mixture" if self.joint else "diagonal")
         card = None if self.network is None or self.learner is not None else self._card(self.network)
         filled = {
             "backbone": self.backbone if card is None else card.backbone,
@@ -81,12 +82,12 @@ class RunSettings(
             "learning_rate": said(self.learning_rate, 3e-3 if short and not self.joint else 1e-3),
             "schedule": said(self.schedule, "cosine" if short else "step"),
             "synthetic_gradient": said(self.synthetic_gradient, GuideSettings.synthetic_gradient),
-            "prior": said(self.prior, "mixture" if self.joint else "diagonal"),
+            "prior": prior,
             "steps": said(LEARNERS.declared(self.guide, "fixed_steps"), self.steps),
             "initializer": LEARNERS.declared(self.guide, "fixed_initializer") or self.initializer,
             "train_query_balance": said(self.train_query_balance, self.query_balance),
             "train_ways": None if self.train_ways == self.ways else self.train_ways,
-            "kl_weight": said(self.kl_weight, KL_WEIGHT),
+            "kl_weight": said(self.kl_weight, KL_WEIGHT_OF.get(prior, KL_WEIGHT)),
             "coordinates": said(self.coordinates, 40) if LEARNERS.declared(self.guide, "coordinates") else None,
         }
         return Job(**vars(self) | filled | {"out": said(self.out, Path("runs") / self._name(filled))})
@@ -173,7 +174,7 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
             raise InputError(f"{asked} with --train-only, which measures nothing; leave one out")
         check_device(self.device)
         self.check_tasks()
-        self.guide_settings(features=1), self.weights()
+        self.guide_settings(), self.weights()
 
     @property
     def outside(self) -> str | None:
@@ -198,14 +199,14 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
         with renamed(kl="kl_weight"):
             return ObjectiveWeights(self.kl_weight, self.psi_from_base, self.iterations * self.batch_size)
 
-    def learner_settings(self, features: int) -> LearnerSettings:
-        """Of the program, for features of that many dimensions."""
+    def learner_settings(self) -> LearnerSettings:
+        """Of the program."""
         return LearnerSettings(
             guide=self.guide,
             prior=self.prior,
             ways=self.trained_ways,
             joint=self.joint,
-            inside=self.guide_settings(features),
+            inside=self.guide_settings(),
             predictor_scale=self.predictor_scale,
             coordinates=self.coordinates or 0,
             weights=self.weights(),

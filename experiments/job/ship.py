@@ -20,11 +20,12 @@ from pyro_sib.experiments.job.settings import Job, RunSettings
 from pyro_sib.experiments.job.tasks import make_sources
 from pyro_sib.experiments.ship import ShipSettings
 from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.features import network_card
 from pyro_sib.features.network_card import read_card
 from pyro_sib.features.outside import OUTSIDE
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.learner_file import TrainedLearner, load_learner, save_learner
-from pyro_sib.inference.settings.card import LearnerCard, Measured
+from pyro_sib.inference.settings.card import LearnerCard, Measured, PictureSettings, ShippedNetwork
 from pyro_sib.torch_state import plain_torch
 
 OWN = "held-out images of its base classes"
@@ -46,6 +47,7 @@ def ship(settings: ShipSettings, reporter: Reporter | None = None) -> LearnerCar
     card = replace(
         learner.card,
         name=settings.name,
+        pictures=named_in(learner.card.pictures, trained.network),
         measured=(),
         made=_made(settings, trained, result),
         licence=settings.licence or _licence(trained, result, learner.card),
@@ -103,6 +105,13 @@ def measure(
             scores = evaluate(learner.program.guide, source, count, learner.card.draws, on_tasks=advance)[0]
         found += [Measured(f"{n}, {where}", m.mean, m.ci95, count) for n, m in metrics_of(scores).items()]
     return tuple(found)
+
+
+def named_in(pictures: PictureSettings | None, network: str | None) -> PictureSettings | None:
+    """A network that comes with the project is named, in place of a copy of its weights."""
+    if pictures is None or network is None or network not in network_card.SHIPPED:
+        return pictures
+    return replace(pictures, shipped=ShippedNetwork(network, network_card.SHIPPED[network]))
 
 
 def evaluation_of(name: str, like: RunSettings) -> Job:

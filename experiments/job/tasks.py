@@ -29,7 +29,7 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
     Raises:
         InputError: a missing split, or one too small for these tasks.
     """
-    with_base = wants_base_ids(settings.learner_settings(1))
+    with_base = wants_base_ids(settings.learner_settings())
 
     def source(purpose: str, novel: str, base: str, seed: int, shape: EpisodeShape) -> TaskSource:
         key = task_key(data.fingerprint, seed, purpose)

@@ -62,7 +62,7 @@ def train(
     features = ground.bank.split(BASE_TRAIN).x.shape[1]
     pretrained = {} if ground.network is None else ground.network.backbone.state_dict()
     identity = digest(ground.bank.fingerprint, digest_state(pretrained))
-    program = build_program(settings.learner_settings(features), features, ground.base_weights, device)
+    program = build_program(settings.learner_settings(), features, ground.base_weights, device)
     modules, model, guide = program.modules(), program.model, program.guide
     train_source = sources["train"]
     backbone = ground.network.backbone if ground.network and settings.tune_features else None

@@ -10,7 +10,6 @@ from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.names import explained, listed
 from pyro_sib.inference import BASELINES, GUIDES, LEARNERS, GuideSettings
 from pyro_sib.inference.initializers import INITIALIZERS
-from pyro_sib.inference.settings import first_scale
 from pyro_sib.inference.settings.card import SHIPPED
 from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
@@ -54,8 +53,9 @@ class StepOptions:
     support_gradient: bool = False
     """Let sib's steps descend the labeled examples' loss too, with a learned weight."""
     kl_weight: float | None = None
-    """Weight of the KL per number of w (of which a task has N D) against a query's mean log likelihood; 0.1, unless
-    given. With 0 q is a point, and the prior learns nothing but the base classes' weights, in lwof."""
+    """Weight of the KL per number of w (of which a task has N D) against a query's mean log likelihood; 0.1, or
+    0.032 with the mixture prior, unless given. With 0 q is a point, and the prior learns nothing but the base
+    classes' weights, in lwof."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +71,8 @@ class LearnerOptions(StepOptions, GuideOptions):
     """Draws of w inside a step; 0 takes the gradient at q's mean."""
     fit_steps: int = 200
     """Adam steps by which the mean-field guides fit each task."""
-    initial_scale: float | None = None
-    """First standard deviation of q; 0.01, or D^-1/2, the first width of a mixture's components, under that prior
-    with its KL counted, unless given."""
+    initial_scale: float = 0.01
+    """First standard deviation of q."""
     coordinates: int | None = None
     """Principal coordinates of a task's own pile in which a guide that takes such tasks is given them; 40, unless
     given."""
@@ -116,8 +115,6 @@ class ResolvedLearner(LearnerOptions):
                     f"classes; choose one of {able}"
                 )
 
-    def guide_settings(self, features: int) -> GuideSettings:
-        """Inside phi, for features of that many dimensions."""
-        if self.initial_scale is not None:
-            return alike(GuideSettings, self)
-        return first_scale(alike(GuideSettings, self, "initial_scale"), self.prior, self.kl_weight, features)
+    def guide_settings(self) -> GuideSettings:
+        """Inside phi."""
+        return alike(GuideSettings, self)

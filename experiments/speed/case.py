@@ -60,7 +60,7 @@ class TaskCase:
         """The Pyro program of such a run, its parameters fresh."""
         generator = torch.Generator().manual_seed(0)
         base_weights = unit(torch.randn(BASE_CLASSES, self.features, generator=generator))
-        return build_program(self.settings().learner_settings(self.features), self.features, base_weights, device)
+        return build_program(self.settings().learner_settings(), self.features, base_weights, device)
 
     def episode(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Episode:
         """A batch of standard training tasks: Gaussian clusters."""

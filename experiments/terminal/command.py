@@ -48,10 +48,7 @@ def run_command(
             do: Callable[[Settings], object] = imported(command) if isinstance(command, str) else command
             do(settings)
     except BrokenPipeError:
-        # Whoever read the output has gone; nothing more can be said to them.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return nobody_reads()
     except (InputError, OSError) as error:
         known = storage_error(error, doing="used") if isinstance(error, OSError) else error
         print(f"error: {one_line(known.said_with(options_of(settings)))}", file=sys.stderr)
@@ -63,3 +60,10 @@ def run_command(
         print(f"terminated; the same command {again}", file=sys.stderr)
         return 143
     return 0
+
+
+def nobody_reads() -> int:
+    """Say nothing more to whoever read the output and has gone; returns the exit code."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141

@@ -14,6 +14,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
+from pyro_sib.experiments.terminal.command import nobody_reads
+
 Settings = TypeVar("Settings")
 WIDTH = 120
 """Columns that help takes, at most; given more, tyro would put subjects side by side."""
@@ -43,8 +45,11 @@ def from_command_line(kind: type[Settings], command: str) -> Settings:
         # Without a help of its own, tyro would search the sources for one.
         top.append((f"part{number}_", Annotated[part, tyro.conf.arg(name=title, help="")], field()))
     whole = make_dataclass("Whole", top, kw_only=True)
-    with _narrow():
-        given: Any = tyro.cli(whole, prog=f"python -m experiments.{command}", description=inspect.getdoc(kind))
+    try:
+        with _narrow():
+            given: Any = tyro.cli(whole, prog=f"python -m experiments.{command}", description=inspect.getdoc(kind))
+    except BrokenPipeError:
+        sys.exit(nobody_reads())
     found = {**vars(given)}
     for number in range(len(parts)):
         found |= vars(found.pop(f"part{number}_"))

@@ -1,6 +1,6 @@
 """The choices inside a guide, and the form of the tasks that it is built for."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pyro_sib.errors import InputError, argument
@@ -85,22 +85,6 @@ class GuideSettings:
             )
         if self.fit_steps < 1:
             raise InputError(f"{argument('fit_steps')} {self.fit_steps}: 1 or more is needed")
-
-
-def first_scale(settings: GuideSettings, prior: str, kl_weight: float, features: int) -> GuideSettings:
-    """The settings with the first standard deviation of q that suits the prior.
-
-    Under a mixture whose KL counts it is D^-1/2, a component's first width; a narrower q would pay for the
-    difference in every dimension.
-
-    Args:
-        settings: the choices inside the guide.
-        prior: by name.
-        kl_weight: of the KL.
-        features: D.
-    """
-    wide = prior == "mixture" and kl_weight != 0
-    return replace(settings, initial_scale=features**-0.5) if wide else settings
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,19 @@ _FOLDER = WEIGHTS / "learners"
 
 
 @dataclass(frozen=True)
+class ShippedNetwork:
+    """A feature network that comes with the project.
+
+    Attributes:
+        name: of it, one of `pyro_sib.features.network_card.SHIPPED`.
+        sha256: of its file.
+    """
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class PictureSettings:
     """How pictures become features.
 
@@ -41,8 +54,8 @@ class PictureSettings:
         flips: whether each picture's features are averaged with those of its mirror image.
         pixels: mean and standard deviation by which pixels are normalized.
         fit: how pictures of another shape become squares, squashed whole or cropped at the centre.
-        outside: the network that others trained, of which the file holds no weights; None for one whose weights
-            it holds.
+        outside: the network that others trained, of which the file holds no weights.
+        shipped: the network of the project's, of which it holds none either. With neither it holds the weights.
     """
 
     backbone: str
@@ -51,6 +64,12 @@ class PictureSettings:
     pixels: PixelStatistics = MINI_IMAGENET_PIXELS
     fit: Fit = field(default="squash", metadata=LATER)
     outside: OutsideNetwork | None = field(default=None, metadata=LATER)
+    shipped: ShippedNetwork | None = field(default=None, metadata=LATER)
+
+    @property
+    def holds_network(self) -> bool:
+        """Whether the learner's file holds the network's weights."""
+        return self.outside is None and self.shipped is None
 
 
 @dataclass(frozen=True)

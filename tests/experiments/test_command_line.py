@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import re
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import MISSING, dataclass, fields, replace
@@ -37,7 +38,8 @@ from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
 from pyro_sib.on_demand import Registry
 
-COMMANDS = sorted(p.stem for p in (Path(__file__).parents[2] / "experiments").glob("*.py") if p.stem != "__init__")
+ROOT = Path(__file__).parents[2]
+COMMANDS = sorted(p.stem for p in (ROOT / "experiments").glob("*.py") if p.stem != "__init__")
 
 
 @cache
@@ -95,6 +97,14 @@ def test_an_empty_command_line_is_the_defaults(command, monkeypatch):
     kind = kind_of(command)
     if all(one.default is not MISSING for one in fields(kind)):
         assert given(monkeypatch, kind) == kind()
+
+
+def test_help_that_nobody_reads_to_its_end_is_no_error():
+    command = [sys.executable, "-m", "experiments.ablate", "--help"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        run.stdout.close()
+        assert run.stderr.read() == b""
+        assert run.wait() == 141
 
 
 def test_subjects_have_titles_of_their_own():

@@ -180,11 +180,11 @@ def test_the_gradients_cosine_is_logged_along_training(small):
 
 
 def test_the_options_of_a_guide_reach_it(small):
-    ours = replace(small, fit_steps=7, step_samples=2, initializer="both").resolved().guide_settings(12)
+    ours = replace(small, fit_steps=7, step_samples=2, initializer="both").resolved().guide_settings()
     assert (ours.fit_steps, ours.step_samples, ours.initializer) == (7, 2, "both")
     shared = {f.name for f in fields(GuideSettings)} & {f.name for f in fields(RunSettings)}
     assert {f.name for f in fields(GuideSettings)} - shared == {"psi_through_steps"}
-    defaults = replace(small, setting="standard").resolved().guide_settings(12)
+    defaults = replace(small, setting="standard").resolved().guide_settings()
     assert all(getattr(defaults, name) == getattr(GuideSettings(), name) for name in shared)
 
 
@@ -272,6 +272,18 @@ def test_a_posterior_that_collapsed_is_named(small, capsys):
     collapsed = replace(small, setting="standard", guide="neural-process", kl_weight=1e4, select_tasks=200)
     run(replace(collapsed, iterations=150))
     assert "where chance is 33.3%: q tells the classes" in capsys.readouterr().out
+
+
+def test_the_mixture_has_a_weight_of_its_own_unless_one_is_given():
+    chosen = {
+        ("standard", None, None): 0.1,
+        ("standard", "mixture", None): 0.032,
+        ("lwof", None, None): 0.032,
+        ("lwof", "diagonal", None): 0.1,
+        ("lwof", None, 0.0): 0.0,
+    }
+    jobs = {given: RunSettings(*given[:1], prior=given[1], kl_weight=given[2]).resolved() for given in chosen}
+    assert {given: job.weights().kl for given, job in jobs.items()} == chosen
 
 
 def test_only_short_standard_runs_learn_faster_than_the_paper():

@@ -9,10 +9,12 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job.config import read_settings
 from pyro_sib.experiments.job.run import run
-from pyro_sib.experiments.job.ship import OWN, command_of, ship
+from pyro_sib.experiments.job.ship import OWN, command_of, named_in, ship
 from pyro_sib.experiments.ship import ShipSettings
 from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.features.network_card import SHIPPED
 from pyro_sib.inference.learner_file import load_learner
+from pyro_sib.inference.settings.card import PictureSettings, ShippedNetwork
 from pyro_sib.tensor_files import read_tensors
 from tests.experiments.test_run import small_settings, write_features
 
@@ -76,6 +78,14 @@ def test_in_sixteen_bits_it_is_smaller_and_its_card_has_the_figures_of_the_round
     assert saved == 2 * sum(tensors[name].numel() for name in half) > 0
     both = {m.what: m.accuracy for m in card.measured}["both, val"]
     assert both == pytest.approx(result.metrics["both"].mean, abs=1)
+
+
+def test_a_network_that_comes_with_the_project_is_named_in_place_of_its_weights():
+    pictures = PictureSettings("c64f", 84)
+    name = "mini-imagenet-c64f"
+    assert named_in(pictures, name).shipped == ShippedNetwork(name, SHIPPED[name])
+    assert not named_in(pictures, name).holds_network
+    assert named_in(pictures, "mine.safetensors") == named_in(pictures, None) == pictures
 
 
 def test_the_command_in_a_card_is_the_runs(tmp_path, monkeypatch):

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from pyro_sib import FewShotClassifier, InputError
+from pyro_sib.features.network_card import SHIPPED
 from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import GuideSettings
 from pyro_sib.inference.fit_learner import FitSettings
+from pyro_sib.inference.learner_file import load_learner, save_learner
+from pyro_sib.inference.settings.card import ShippedNetwork
 from pyro_sib.inference.settings.training import TrainSettings
 from tests.worlds import clusters
 
@@ -41,6 +44,7 @@ def test_a_learner_of_features(tmp_path, joint):
     learner = fitted[0]
     assert learner.card.base_classes == tuple(sorted(set(names)))
     assert learner.card.learner.prior == ("mixture" if joint else "diagonal")
+    assert learner.card.learner.weights.kl == (0.032 if joint else 0.1)
     assert all(0 <= m.accuracy <= 100 for m in learner.card.measured)
     learner.save(tmp_path / "mine.safetensors")
     back = FewShotClassifier.load(tmp_path / "mine.safetensors")
@@ -116,3 +120,28 @@ def test_a_network_that_comes_with_the_project_is_taken(tmp_path):
     learner = FewShotClassifier.fit(pixels, np.arange(16) % 4, replace(SMALL, network="mini-imagenet-c64f"))
     assert (learner.card.pictures.backbone, learner.card.pictures.image_size) == ("c64f", 84)
     assert learner.predict({"p": pixels[:1], "q": pixels[1:3]}, pixels[3:6]).probabilities.shape == (3, 2)
+
+
+def test_a_file_may_name_a_network_that_comes_with_the_project_in_place_of_holding_it(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 20, 20, 3), dtype=np.uint8)
+    name = "mini-imagenet-c64f"
+    fitted = FewShotClassifier.fit(pixels, np.arange(16) % 4, replace(SMALL, network=name))
+    fitted.save(tmp_path / "whole.safetensors")
+    learner = load_learner(tmp_path / "whole.safetensors")
+
+    def save(digest):
+        pictures = replace(learner.card.pictures, shipped=ShippedNetwork(name, digest))
+        save_learner(
+            tmp_path / "named.safetensors", replace(learner, card=replace(learner.card, pictures=pictures))
+        )
+
+    save(SHIPPED[name])
+    whole, named = (tmp_path / f"{kind}.safetensors" for kind in ("whole", "named"))
+    weights = sum(one.numel() * one.element_size() for one in learner.backbone.state_dict().values())
+    assert whole.stat().st_size - named.stat().st_size > 0.9 * weights
+    task = {"p": pixels[:1], "q": pixels[1:3]}, pixels[3:6]
+    again = FewShotClassifier.load(named).predict(*task)
+    assert np.array_equal(again.probabilities, fitted.predict(*task).probabilities)
+    save("0" * 64)
+    with pytest.raises(InputError, match="its feature network mini-imagenet-c64f, SHA-256 000000000000, does not"):
+        load_learner(named)
