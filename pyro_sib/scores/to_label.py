@@ -15,6 +15,15 @@ def doubt(probabilities: Tensor) -> Tensor:
     return 1 - (first - second)
 
 
+def evened(x: Tensor) -> Tensor:
+    """(n, d) centred coordinates, each divided by the square root of its standard deviation.
+
+    Otherwise a few coordinates of large spread decide alone what is like what; divided by all of it, noise would.
+    """
+    spread = x.square().mean(0).sqrt()
+    return x * torch.where(spread > 0, spread.rsqrt(), torch.zeros_like(spread))
+
+
 def most_telling(
     uncertain: Tensor, x: Tensor, labeled: Tensor, most: int, allowed: Tensor | None = None
 ) -> list[int]:
@@ -32,7 +41,7 @@ def most_telling(
 
     Args:
         uncertain: (n,) u, 0 or more, such as `doubt`.
-        x: (n, d) coordinates in which the directions matter.
+        x: (n, d) coordinates in which the directions matter, such as `evened` principal ones.
         labeled: (m, d).
         most: rows to choose; fewer where none of the others counts for anything.
         allowed: (n,) whether a row may be chosen; all may unless given. The others count as what is to be

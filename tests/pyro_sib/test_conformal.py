@@ -5,7 +5,7 @@ import torch
 
 from pyro_sib.cosine import unit
 from pyro_sib.scores.conformal import cross_conformal, fewest_examples, prediction_sets
-from pyro_sib.scores.to_label import doubt, most_telling
+from pyro_sib.scores.to_label import doubt, evened, most_telling
 
 
 def strangeness(x, y, queries, classes):
@@ -118,6 +118,11 @@ def test_a_label_says_nothing_of_what_lies_opposite():
     x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.01]])
     assert most_telling(torch.ones(3), x, x[:1], 2)[0] in (1, 2)
     assert sorted(most_telling(torch.ones(2), x[:2], x[:0], 2)) == [0, 1], "both are chosen"
+
+
+def test_coordinates_are_evened_by_half():
+    x = torch.tensor([[4.0, 1.0, 0.0], [-4.0, 1.0, 0.0], [4.0, -1.0, 0.0]])
+    assert evened(x).tolist() == [[2.0, 1.0, 0.0], [-2.0, 1.0, 0.0], [2.0, -1.0, 0.0]]
 
 
 def test_doubt_is_one_where_two_classes_are_as_likely():
