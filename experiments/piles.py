@@ -55,6 +55,8 @@ class PilesSettings(MachineOptions):
     """Of these, those whose prediction sets are made: each labeled picture is left out of each in turn."""
     curve_tasks: int = 20
     """For the curve of each domain; 0 leaves it out."""
+    curve_alone: bool = False
+    """Leave the cells out; the same command without it goes on with them."""
     coverage: float = 0.9
     """Of the prediction sets."""
     draws: int = 20
@@ -63,6 +65,11 @@ class PilesSettings(MachineOptions):
     """Of the tasks."""
     out: Path = Path("runs/piles")
     """For piles.json and piles.md."""
+
+    @property
+    def measures_open(self) -> bool:
+        """Whether there are cells part of whose pile belongs to no class."""
+        return bool(self.unknown_share) and not self.curve_alone
 
     def check(self) -> list[PileForm]:
         """What can be known before any file of features or pictures is read; returns the cells of each domain.
@@ -78,12 +85,14 @@ class PilesSettings(MachineOptions):
         check_methods(self.methods)
         if not read_learner_card(self.learner).learner.coordinates:
             raise InputError(f"--learner {self.learner} serves tasks of one size; name one of any size, as lite0")
+        if self.curve_alone and not self.curve_tasks:
+            raise InputError("--curve-alone with --curve-tasks 0 leaves nothing to measure; leave one of them out")
         if self.unknown is not None and not self.unknown.is_file():
             raise InputError(f"--unknown {self.unknown} is no file; give the unknown.json that train_unknown wrote")
         if self.domains:
             read_card(self.network)
         lists = self.shots, self.balances, self.piles
-        opened = pile_forms(self.open_ways, *lists, self.unknown_share) if self.unknown_share else []
+        opened = pile_forms(self.open_ways, *lists, self.unknown_share) if self.measures_open else []
         return pile_forms(self.ways, *lists) + opened
 
 

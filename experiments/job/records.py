@@ -1,15 +1,22 @@
 """JSON and tasks.csv that experiments leave, read with every entry checked before it is used."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.files import opened, read_json
 from pyro_sib.typed_json import TypedReader
 
+
+class _Measurements(Protocol):
+    @property
+    def of(self) -> dict[str, Any]: ...
+
+
+_Record = TypeVar("_Record", bound=_Measurements)
 Scalar = str | int | float | bool | None
 """What JSON holds besides lists and objects."""
 AGAIN = "delete it and run that experiment again"
@@ -30,6 +37,29 @@ def read_object(path: Path) -> dict[str, Any]:
 def reader_of_results(path: Path) -> TypedReader:
     """Reads what a file of results holds."""
     return TypedReader(str(path), AGAIN)
+
+
+def read_resumed(kind: type[_Record], path: Path, version: int, of: Mapping[str, Any]) -> _Record | None:
+    """What a file holds of measurements that are to be gone on with; None where it is not there.
+
+    Args:
+        kind: dataclass of the file, whose `of` holds what determines the numbers.
+        path: of the file.
+        version: that it should be of.
+        of: what determines the numbers of these measurements, as JSON has it.
+
+    Raises:
+        InputError: the file is damaged, of another version, or of other measurements.
+    """
+    if not path.exists():
+        return None
+    raw, mend = read_object(path), f"choose another {argument('out')} or delete the folder"
+    if raw.get("version") != version:
+        raise InputError(f"{path} is of another version; {mend}")
+    record: _Record = reader_of_results(path).read(kind, raw)
+    if differing := sorted(name for name in of.keys() | record.of.keys() if of.get(name) != record.of.get(name)):
+        raise InputError(f"{path} is of other measurements ({', '.join(differing)} differ); {mend}")
+    return record
 
 
 @contextmanager

@@ -9,17 +9,11 @@ import torch
 from pyro_sib.experiments.domains import DomainsSettings
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.results import commit, versions
-from pyro_sib.experiments.other_domains.domain import (
-    Domain,
-    check_folders,
-    domain_of_pictures,
-    domains_of_features,
-)
+from pyro_sib.experiments.other_domains.domain import Domain
 from pyro_sib.experiments.other_domains.entrants import Entrant, open_learners, simple_methods
-from pyro_sib.experiments.other_domains.folders import find_domains
 from pyro_sib.experiments.other_domains.grid import Form
 from pyro_sib.experiments.other_domains.measure import measure_cell
-from pyro_sib.experiments.other_domains.network import open_network
+from pyro_sib.experiments.other_domains.opening import open_domains
 from pyro_sib.experiments.other_domains.record import DomainsRecord, resumed
 from pyro_sib.experiments.other_domains.summary import markdown, summarize
 from pyro_sib.experiments.other_domains.tasks import TaskDrawer
@@ -60,20 +54,12 @@ def _opened(
     settings: DomainsSettings, forms: list[Form], device: torch.device, reporter: Reporter
 ) -> tuple[list[Domain], list[Entrant]]:
     """Domains and methods; what can be refused is, before pictures are decoded."""
-    simple = simple_methods(settings.methods)
-
-    def learners(network: Any, features: int) -> list[Entrant]:
-        return open_learners(settings.learners, forms, settings.draws, network, features, device, reporter)
-
-    if settings.features:
-        found = domains_of_features(settings.features, forms, reporter)
-        return found, [*simple, *learners(None, found[0].split.x.shape[1])]
-    folders = find_domains(settings.domains)
-    network = open_network(settings.network, settings.image_size, device)
-    check_folders(folders, network, forms)
-    entrants = [*simple, *learners(network, network.features)]
-    cache = settings.cache_dir
-    return [domain_of_pictures(one, network, forms, cache, device, reporter) for one in folders], entrants
+    simple, cache = simple_methods(settings.methods), settings.cache_dir
+    of_features = settings.features, settings.network, settings.image_size
+    opened = open_domains(settings.domains, *of_features, forms, cache, device, reporter)
+    network = opened.network, opened.features
+    learners = open_learners(settings.learners, forms, settings.draws, *network, device, reporter)
+    return opened.read(), [*simple, *learners]
 
 
 def _determines(

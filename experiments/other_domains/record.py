@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pyro_sib.errors import InputError, argument
-from pyro_sib.experiments.job.records import read_object, reader_of_results
+from pyro_sib.experiments.job.records import read_resumed
 from pyro_sib.files import write_json
 from pyro_sib.scores.summary import MeanInterval
 
@@ -147,15 +146,8 @@ def resumed(path: Path, of: dict[str, Any], made: dict[str, Any]) -> DomainsReco
     Raises:
         InputError: the file is damaged, of another version, or of other measurements.
     """
-    if not path.exists():
-        record = DomainsRecord(VERSION, of, made)
-        write_json(path, record.to_json())
+    if (record := read_resumed(DomainsRecord, path, VERSION, of)) is not None:
         return record
-    raw, mend = read_object(path), f"choose another {argument('out')} or delete the folder"
-    if raw.get("version") != VERSION:
-        raise InputError(f"{path} is of another version; {mend}")
-    record = reader_of_results(path).read(DomainsRecord, raw)
-    differing = sorted(name for name in of.keys() | record.of.keys() if of.get(name) != record.of.get(name))
-    if differing:
-        raise InputError(f"{path} is of other measurements ({', '.join(differing)} differ); {mend}")
+    record = DomainsRecord(VERSION, of, made)
+    write_json(path, record.to_json())
     return record

@@ -11,7 +11,7 @@ from pyro_sib.experiments.own_pictures.judge import Judged
 from pyro_sib.experiments.own_pictures.left_out import Checked
 from pyro_sib.experiments.own_pictures.rows import Row, stacked
 from pyro_sib.experiments.terminal.tables import csv_table
-from pyro_sib.scores.to_label import doubt, most_telling
+from pyro_sib.scores.to_label import doubt, evened, most_telling
 from pyro_sib.tasks.coordinates import TaskCoordinates
 
 ASK, NONE = "ask a person", "none of these"
@@ -72,7 +72,7 @@ def strange_ones(judged: Judged, none_above: float) -> Tensor:
 
 def what_next(judged: Judged, labeled: list[Row], pile: list[Row], most: int) -> list[int]:
     """Rows to label next, in the principal coordinates of all; one that seems to belong to no class tells less."""
-    x = _COORDINATES.of(torch.cat([stacked(labeled), stacked(pile)])[None])[0, :, :-1]
+    x = evened(_COORDINATES.of(torch.cat([stacked(labeled), stacked(pile)])[None])[0, :, :-1])
     uncertain = doubt(judged.probabilities)
     uncertain = uncertain if judged.none is None else uncertain * (1 - judged.none)
     return most_telling(uncertain, x[len(labeled) :], x[: len(labeled)], most)

@@ -11,7 +11,7 @@ from pyro_sib.experiments.piles_grid.record import Curve
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.scores.calibration import entropy
 from pyro_sib.scores.metrics import mean_interval
-from pyro_sib.scores.to_label import doubt, most_telling
+from pyro_sib.scores.to_label import doubt, evened, most_telling
 from pyro_sib.tasks.coordinates import TaskCoordinates
 
 OURS, RANDOM, UNCERTAINTY = "most telling", "random", "entropy"
@@ -59,7 +59,9 @@ def measure_curve(
     means = {name: [one.mean for one in each] for name, each in accuracy.items()}
     asked = [needed(means[OURS], labels, goal) for goal in means[RANDOM][1:]]
     share = tuple(None if n is None else 100 * n / of for n, of in zip(asked, labels[1:], strict=True))
-    return Curve(domain, tasks, labels, accuracy, share)
+    paired = torch.tensor(found[OURS]) - torch.tensor(found[RANDOM])
+    gain = tuple(mean_interval(paired[:, step]) for step in range(_STEPS + 1))
+    return Curve(domain, tasks, labels, accuracy, share, gain)
 
 
 def needed(accuracy: list[float], labels: tuple[int, ...], goal: float) -> float | None:
@@ -99,7 +101,7 @@ def _one(
     generator: torch.Generator,
 ) -> list[float]:
     """Percent right of the pictures judged, after each step of asking."""
-    coordinates, accuracy = _COORDINATES.of(x[None])[0, :, :-1], []
+    coordinates, accuracy = evened(_COORDINATES.of(x[None])[0, :, :-1]), []
     for step in range(_STEPS + 1):
         known = torch.zeros(len(y), dtype=torch.bool)
         known[labeled] = True

@@ -9,15 +9,9 @@ from typing import Any
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.results import commit, versions
-from pyro_sib.experiments.other_domains.domain import (
-    Domain,
-    check_folders,
-    domain_of_pictures,
-    domains_of_features,
-)
-from pyro_sib.experiments.other_domains.folders import find_domains
+from pyro_sib.experiments.other_domains.domain import Domain
 from pyro_sib.experiments.other_domains.grid import Form
-from pyro_sib.experiments.other_domains.network import open_network
+from pyro_sib.experiments.other_domains.opening import open_domains
 from pyro_sib.experiments.piles import PilesSettings
 from pyro_sib.experiments.piles_grid.curve import measure_curve
 from pyro_sib.experiments.piles_grid.measure import measure_cell
@@ -50,7 +44,7 @@ def measure_piles(settings: PilesSettings, reporter: Reporter | None = None) -> 
     classifier = FewShotClassifier(load_learner(settings.learner, device), device, numbers)
     domains = _domains(settings, forms, device, reporter)
     for domain in domains:
-        if settings.unknown_share and len(domain.split.class_names) <= settings.open_ways:
+        if settings.measures_open and len(domain.split.class_names) <= settings.open_ways:
             raise InputError(
                 f"--open-ways {settings.open_ways}: {domain.name} has {len(domain.split.class_names)} classes, so "
                 f"none is left to be of no class; lower it, or give --unknown-share 0"
@@ -59,7 +53,7 @@ def measure_piles(settings: PilesSettings, reporter: Reporter | None = None) -> 
     record = resumed(path, _determines(settings, domains, numbers), {"commit": commit(), "versions": versions()})
     others = make_methods(settings.methods)
     for domain in domains:
-        for form in forms:
+        for form in [] if settings.curve_alone else forms:
             own = form.form
             place = (domain.name, own.ways, own.shots, own.balance, form.pile, form.unknown)
             if place in {cell.place for cell in record.cells}:
@@ -100,13 +94,8 @@ def read_numbers(path: Path) -> dict[str, float]:
 
 def _domains(settings: PilesSettings, forms: list[PileForm], device: Any, reporter: Reporter) -> list[Domain]:
     plain: list[Form] = list(dict.fromkeys(form.form for form in forms))
-    if settings.features:
-        return domains_of_features(settings.features, plain, reporter)
-    folders = find_domains(settings.domains)
-    network = open_network(settings.network, None, device)
-    check_folders(folders, network, plain)
-    cache = settings.cache_dir
-    return [domain_of_pictures(one, network, plain, cache, device, reporter) for one in folders]
+    of_features = settings.features, settings.network, None
+    return open_domains(settings.domains, *of_features, plain, settings.cache_dir, device, reporter).read()
 
 
 def _determines(settings: PilesSettings, domains: list[Domain], numbers: Mapping[str, float]) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.records import read_object, reader_of_results
+from pyro_sib.experiments.job.records import read_resumed
 from pyro_sib.files import write_json
 from pyro_sib.scores.summary import MeanInterval
 
@@ -98,6 +97,8 @@ class Curve:
         accuracy: percent by way of asking, one for each number of labels.
         share: percent of random choice's labels that the learner's choice needs for the accuracy of the former, for
             each number of labels but 0; None where it never gets there.
+        gain: accuracy by the learner's choice less that by random choice, paired by task, for each number of
+            labels.
     """
 
     domain: str
@@ -105,6 +106,7 @@ class Curve:
     labels: tuple[int, ...]
     accuracy: dict[str, tuple[MeanInterval, ...]]
     share: tuple[float | None, ...]
+    gain: tuple[MeanInterval, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,4 @@ def resumed(path: Path, of: dict[str, Any], made: dict[str, Any]) -> PilesRecord
     Raises:
         InputError: the file is damaged, of another version, or of other measurements.
     """
-    if not path.exists():
-        return PilesRecord(VERSION, of, made)
-    raw, mend = read_object(path), "choose another --out or delete the folder"
-    if raw.get("version") != VERSION:
-        raise InputError(f"{path} is of another version; {mend}")
-    record: PilesRecord = reader_of_results(path).read(PilesRecord, raw)
-    if differing := sorted(name for name in of.keys() | record.of.keys() if of.get(name) != record.of.get(name)):
-        raise InputError(f"{path} is of other measurements ({', '.join(differing)} differ); {mend}")
-    return record
+    return read_resumed(PilesRecord, path, VERSION, of) or PilesRecord(VERSION, of, made)

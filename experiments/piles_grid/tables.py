@@ -11,7 +11,8 @@ from pyro_sib.experiments.terminal.tables import markdown_table
 def markdown(record: PilesRecord) -> str:
     """All tables."""
     parts = []
-    for domain in dict.fromkeys(cell.domain for cell in record.cells):
+    of_cells, of_curves = (cell.domain for cell in record.cells), (curve.domain for curve in record.curves)
+    for domain in dict.fromkeys((*of_cells, *of_curves)):
         cells = [cell for cell in record.cells if cell.domain == domain]
         closed, opened = ([one for one in cells if bool(one.unknown) is kind] for kind in (False, True))
         if closed:
@@ -22,7 +23,7 @@ def markdown(record: PilesRecord) -> str:
         if opened:
             parts += [f"Part of the pile of no class, {len(opened)} cells", _methods(opened), _detected(opened)]
         parts += [_curve(curve) for curve in record.curves if curve.domain == domain]
-    return "\n\n".join(parts) + "\n" if parts else "No cell is finished.\n"
+    return "\n\n".join(parts) + "\n" if parts else "Nothing is finished.\n"
 
 
 def _methods(cells: Sequence[PileCell]) -> str:
@@ -85,6 +86,8 @@ def _detected(cells: Sequence[PileCell]) -> str:
 
 def _curve(curve: Curve) -> str:
     lines = [[name, *(f"{one.mean:.1f}" for one in each)] for name, each in curve.accuracy.items()]
+    if curve.gain:
+        lines.append(["most telling less random", *(f"{one.mean:+.1f} ± {one.ci95:.1f}" for one in curve.gain)])
     lines.append(
         [
             "labels needed, % of random's",

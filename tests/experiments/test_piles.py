@@ -97,6 +97,9 @@ def test_cells_and_a_curve_are_measured_and_told(measured):
     assert all(len(each) == len(curve.labels) == 7 for each in curve.accuracy.values())
     starts = {each[0].mean for each in curve.accuracy.values()}
     assert len(starts) == 1, "before any is asked for, all are one"
+    of = {name: [one.mean for one in each] for name, each in curve.accuracy.items()}
+    gained = [ours - theirs for ours, theirs in zip(of["most telling"], of["random"], strict=True)]
+    assert [one.mean for one in curve.gain] == pytest.approx(gained, abs=1e-4)
     text = (settings.out / "piles.md").read_text()
     assert all(word in text for word in ("coverage", "AUROC", "labels asked for", "Flagged"))
 
@@ -112,6 +115,16 @@ def test_what_is_measured_is_not_measured_again(measured, monkeypatch):
     assert resumed(settings.out / "piles.json", raw["of"], {}) == record
 
 
+def test_the_curve_alone_is_what_the_whole_goes_on_from(measured, tmp_path, monkeypatch):
+    settings, record = measured
+    with monkeypatch.context() as patched:
+        patched.setattr("pyro_sib.experiments.piles_grid.piles.measure_cell", None)
+        alone = measure_piles(replace(settings, out=tmp_path, curve_alone=True, open_ways=6))
+    assert alone.cells == ()
+    assert alone.curves == record.curves
+    assert "labels asked for" in (tmp_path / "piles.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -120,6 +133,7 @@ def test_what_is_measured_is_not_measured_again(measured, monkeypatch):
         ({"learner": "mini-imagenet-c128f-1shot"}, "serves tasks of one size"),
         ({"open_ways": 6}, "--open-ways 6: made has 6 classes, so none is left"),
         ({"tasks": 0}, "--tasks 0"),
+        ({"curve_alone": True, "curve_tasks": 0}, "--curve-alone with --curve-tasks 0 leaves nothing"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(measured, tmp_path, change, says):

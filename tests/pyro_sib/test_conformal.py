@@ -5,7 +5,7 @@ import torch
 
 from pyro_sib.cosine import unit
 from pyro_sib.scores.conformal import cross_conformal, fewest_examples, prediction_sets
-from pyro_sib.scores.to_label import doubt, most_telling
+from pyro_sib.scores.to_label import doubt, evened, most_telling
 
 
 def strangeness(x, y, queries, classes):
@@ -75,24 +75,25 @@ def test_few_examples_of_a_class_are_compared_with_folds_that_lost_one_of_it_too
 
 def greedy(u, x, labeled, most):
     """`most_telling`, written out with loops."""
-    cosine2 = torch.nn.functional.cosine_similarity(x[:, None], x[None], dim=-1).square()
-    known = torch.nn.functional.cosine_similarity(x[:, None], labeled[None], dim=-1).square()
+    cosine = torch.nn.functional.cosine_similarity
+    alike = [[max(0.0, float(cosine(one, other, dim=0))) ** 2 for other in x] for one in x]
+    known = [[max(0.0, float(cosine(one, other, dim=0))) ** 2 for other in labeled] for one in x]
     left = [float(u[j]) for j in range(len(u))]
     for j in range(len(u)):
         for k in range(len(labeled)):
-            left[j] *= 1 - float(known[j, k])
-    own, chosen = u.tolist(), []
+            left[j] *= 1 - known[j][k]
+    own, chosen = [1.0] * len(u), []
     for _ in range(most):
-        worth = [own[i] * sum(left[j] * float(cosine2[i, j]) for j in range(len(u))) for i in range(len(u))]
+        worth = [own[i] * sum(left[j] * alike[i][j] for j in range(len(u))) for i in range(len(u))]
         best = max(range(len(u)), key=worth.__getitem__)
         chosen.append(best)
         for j in range(len(u)):
-            left[j] *= 0.0 if j == best else 1 - float(cosine2[best, j])
-            own[j] *= 0.0 if j == best else 1 - float(cosine2[best, j])
+            left[j] *= 0.0 if j == best else 1 - alike[best][j]
+            own[j] *= 0.0 if j == best else 1 - alike[best][j]
     return chosen
 
 
-def test_what_to_label_next_is_what_explains_most_of_the_rest():
+def test_what_to_label_next_is_what_explains_most_of_the_rest(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     x, labeled = (torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (12, 3))
     u = torch.rand(12, generator=generator, dtype=torch.float64)
@@ -100,6 +101,8 @@ def test_what_to_label_next_is_what_explains_most_of_the_rest():
     assert most_telling(u, 7 * x, labeled, 5) == greedy(u, x, labeled, 5)
     assert set(most_telling(u, x, labeled, 99, u > 0.5)) == set((u > 0.5).nonzero()[:, 0].tolist())
     assert most_telling(torch.zeros(12), x, labeled, 3) == []
+    monkeypatch.setattr("pyro_sib.scores.to_label._AT_ONCE", 2)
+    assert most_telling(u, x, labeled, 12) == greedy(u, x, labeled, 12), "a few at a time, as all at once"
 
 
 def test_neither_copies_nor_what_is_labeled_is_to_be_labeled_next():
@@ -109,6 +112,17 @@ def test_neither_copies_nor_what_is_labeled_is_to_be_labeled_next():
     crowd = torch.cat([unit(x[:1] + 0.05 * torch.randn(20, 5, generator=generator)), x[1:]])
     assert most_telling(torch.ones(28), crowd, x[:0], 1)[0] < 20, "one for many"
     assert most_telling(torch.ones(28), crowd, x[:1], 1)[0] >= 20, "its kind is labeled already"
+
+
+def test_a_label_says_nothing_of_what_lies_opposite():
+    x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.01]])
+    assert most_telling(torch.ones(3), x, x[:1], 2)[0] in (1, 2)
+    assert sorted(most_telling(torch.ones(2), x[:2], x[:0], 2)) == [0, 1], "both are chosen"
+
+
+def test_coordinates_are_evened_by_half():
+    x = torch.tensor([[4.0, 1.0, 0.0], [-4.0, 1.0, 0.0], [4.0, -1.0, 0.0]])
+    assert evened(x).tolist() == [[2.0, 1.0, 0.0], [-2.0, 1.0, 0.0], [2.0, -1.0, 0.0]]
 
 
 def test_doubt_is_one_where_two_classes_are_as_likely():
