@@ -57,7 +57,6 @@ PIECES: dict[str, Callable[[GaussianMixtureGuide], None]] = {
     "no temperature": _untempered,
     "queries weigh as labeled ones": partial(_number, discount=-_NONE, trust=0.0),
     "no pull of the means": partial(_number, pull=_NONE),
-    "shrinkage as for one example": partial(_number, shrinkage_fall=0.0),
     "no width of q": partial(_number, width=_NONE),
 }
 """Each changes the guide in place. Nothing is trained again, so that a piece shows what the whole makes of it."""

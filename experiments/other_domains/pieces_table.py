@@ -18,13 +18,10 @@ def pieces_table(cells: Sequence[Cell]) -> str:
     """A line for each whole learner, and for each of it without a piece; its accuracies or differences, and ECE."""
     domains = list(dict.fromkeys(cell.domain for cell in cells))
     wholes = {row.whole for cell in cells for row in cell.rows}
-    shown = dict.fromkeys(
-        (row.method, row.told) for row in cells[0].rows if row.whole or (row.method in wholes and not row.simple)
-    )
+    shown = [row for row in cells[0].rows if row.whole or (row.method in wholes and not row.simple)]
     header = [part for domain in domains for part in (domain, "worst", "ECE", "largest")]
     lines = [
-        [row_name(*key), *(part for domain in domains for part in _parts(_rows(cells, domain, key)))]
-        for key in shown
+        [_name(row), *(part for domain in domains for part in _parts(_rows(cells, domain, row)))] for row in shown
     ]
     return (
         "Pieces taken out of the learner, in percent: the accuracy of the whole one, and the difference that each "
@@ -33,8 +30,13 @@ def pieces_table(cells: Sequence[Cell]) -> str:
     )
 
 
-def _rows(cells: Sequence[Cell], domain: str, key: tuple[str, bool]) -> list[Row]:
-    return [row for cell in cells if cell.domain == domain for row in cell.rows if (row.method, row.told) == key]
+def _name(row: Row) -> str:
+    """The piece alone, below the whole one's name."""
+    return row_name(row.method.removeprefix(f"{row.whole}: "), row.told)
+
+
+def _rows(cells: Sequence[Cell], domain: str, like: Row) -> list[Row]:
+    return [row for cell in cells if cell.domain == domain for row in cell.rows if row.name == like.name]
 
 
 def _parts(rows: Sequence[Row]) -> list[str]:

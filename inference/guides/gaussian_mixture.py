@@ -18,8 +18,7 @@ from pyro_sib.types import Evidence, GaussianParameters
 class _Hypothesis(NamedTuple):
     """First values of what EM learns under a hypothesis, on the scales on which they are learned."""
 
-    shrinkage: float = 1.2
-    shrinkage_fall: float = 0.9
+    shrinkage: float = 0.2
     concentration: float = 0.66
 
 
@@ -27,8 +26,8 @@ HYPOTHESES: dict[str, _Hypothesis] = {
     "learned": _Hypothesis(),
     "even": _Hypothesis(concentration=log(EXACT)),
     "uneven": _Hypothesis(concentration=log(0.5)),
-    "round": _Hypothesis(shrinkage=5.0, shrinkage_fall=0.0),
-    "round, even": _Hypothesis(shrinkage=5.0, shrinkage_fall=0.0, concentration=log(EXACT)),
+    "round": _Hypothesis(shrinkage=5.0),
+    "round, even": _Hypothesis(shrinkage=5.0, concentration=log(EXACT)),
 }
 """That are followed side by side: the proportions' prior as learned, even queries, very uneven ones, classes that
 are round, and these with even queries, as soft k-means has them."""
@@ -44,8 +43,7 @@ class GaussianMixtureGuide(Guide):
     rising with what is known of the proportions, and then has (M-step), with n_c = sum of weights,
 
         mean_c = sum of weights . x / (n_c + pull)                      under the prior N(0, Sigma / pull)
-        Sigma  = (1 - shrinkage) scatter within classes + shrinkage * its mean variance * I,
-                 shrinkage falling with the labeled examples of a class
+        Sigma  = (1 - shrinkage) scatter within classes + shrinkage * its mean variance * I
         pi     ~ sum of p + concentration                              under a Dirichlet prior
         w_c    = temper * (Sigma^-1 mean_c, -1/2 mean_c . Sigma^-1 mean_c) + (0, log pi_c).
 
