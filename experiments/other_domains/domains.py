@@ -58,9 +58,7 @@ def _opened(
     of_features = settings.features, settings.network, settings.image_size
     opened = open_domains(settings.domains, *of_features, forms, cache, device, reporter)
     network = opened.network, opened.features
-    learners = open_learners(
-        settings.learners, forms, settings.draws, *network, device, reporter, settings.ablate
-    )
+    learners = open_learners(settings.learners, forms, settings.draws, *network, device, reporter, settings.ablate)
     return opened.read(), [*simple, *learners]
 
 
