@@ -12,7 +12,7 @@ from pyro_sib.experiments.job.limits import check_numbers
 from pyro_sib.experiments.options.machine import MachineOptions, check_device
 from pyro_sib.experiments.options.names import listed
 from pyro_sib.experiments.other_domains.grid import forms
-from pyro_sib.experiments.other_domains.methods import METHODS, check_methods
+from pyro_sib.experiments.other_domains.methods import METHODS, check_methods, check_pieces
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.features.network_card import read_card
@@ -61,6 +61,9 @@ class DomainsSettings(MachineOptions):
     """Of the tasks."""
     told: bool = False
     """Add rows in which methods are told that the queries are even, or the concentration of their Dirichlet."""
+    ablate: bool = False
+    """Also measure each learner without each of its pieces, as one hypothesis alone or no temperature, paired
+    against the whole; for learners of the guide gaussian-mixture, as lite0 is."""
     out: Path = Path("runs/domains")
     """For domains.json, domains.md and domains.png."""
 
@@ -89,6 +92,8 @@ class DomainsSettings(MachineOptions):
                 )
         for learner in self.learners:
             read_learner_card(learner)
+        if self.ablate:
+            check_pieces(self.learners)
         if self.domains:
             read_card(self.network)
         return found

@@ -4,35 +4,22 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.limits import check_numbers
-from pyro_sib.experiments.options.machine import MachineOptions, check_device
+from pyro_sib.experiments.options.training_pictures import TrainingPictures
 from pyro_sib.experiments.terminal.command import FROM_LAST_EPOCH, run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
-from pyro_sib.features.network_card import read_card
 from pyro_sib.objective import KL_WEIGHT
 
 
 @dataclass(frozen=True)
-class TrainAnySettings(MachineOptions):
+class TrainAnySettings(TrainingPictures):
     """Train a learner for tasks of any number of classes, examples and queries, on pictures of several domains.
 
     Tasks of the domains are taken in turn. An interrupted command goes on from its last finished epoch.
     `experiments.domains` measures what it writes.
     """
 
-    domains: tuple[Path, ...] = ()
-    """Folders of class folders, each a domain that the feature network does not know; a folder that holds several
-    such folders is several domains."""
-    known: Path | None = None
-    """Images that the feature network was trained on, base classes with csv lists or class folders: their tasks are
-    made harder, by mixing images."""
-    known_images: int = 100
-    """Images of each known class."""
     made_up: bool = True
     """Also train on domains made of the known images' features: noisy, of few numbers, of merged classes."""
-    network: str = "lite0"
-    """Feature network, one that comes with the project or a file."""
     image_size: int | None = None
     """Pixels a side; those of the network's training, unless given."""
     steps: int = 6
@@ -53,23 +40,6 @@ class TrainAnySettings(MachineOptions):
     """Of the tasks and draws."""
     out: Path = Path("runs/train-any")
     """For learner.safetensors and the training's state."""
-
-    def check(self) -> None:
-        """Whatever can be known before a picture is read.
-
-        Raises:
-            InputError: what is wrong, what would be right.
-        """
-        check_numbers(self)
-        check_device(self.device)
-        if not self.domains and self.known is None:
-            raise InputError("--domains and --known are both missing; name folders of pictures to train on")
-        for option, folder in (("--known", self.known), *(("--domains", folder) for folder in self.domains)):
-            if folder is not None and not folder.is_dir():
-                raise InputError(
-                    f"{option} {folder} is no folder; give one with a folder of pictures for each class"
-                )
-        read_card(self.network)
 
 
 def main() -> int:

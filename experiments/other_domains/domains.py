@@ -58,7 +58,7 @@ def _opened(
     of_features = settings.features, settings.network, settings.image_size
     opened = open_domains(settings.domains, *of_features, forms, cache, device, reporter)
     network = opened.network, opened.features
-    learners = open_learners(settings.learners, forms, settings.draws, *network, device, reporter)
+    learners = open_learners(settings.learners, forms, settings.draws, *network, device, reporter, settings.ablate)
     return opened.read(), [*simple, *learners]
 
 
@@ -72,6 +72,7 @@ def _determines(
         "learners": [[one.name, one.digest] for one in entrants if not one.simple],
         "cells": [[form.ways, form.shots, form.balance] for form in forms],
         **{name: getattr(settings, name) for name in ("queries", "tasks", "seed", "draws", "told")},
+        **({"ablate": True} if settings.ablate else {}),
         "told_learners": settings.told and all(one.can_be_told for one in entrants),
     }
 

@@ -11,6 +11,7 @@ from pyro_sib.errors import InputError, argument
 from pyro_sib.experiments.other_domains.grid import Form
 from pyro_sib.experiments.other_domains.methods import METHODS
 from pyro_sib.experiments.other_domains.network import Network
+from pyro_sib.experiments.other_domains.pieces import PIECES, without
 from pyro_sib.experiments.other_domains.shares import with_shares
 from pyro_sib.experiments.other_domains.tasks import Known
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -33,6 +34,7 @@ class Entrant:
         predict: the queries' probabilities.
         digest: SHA-256 of the learner's file; empty for a simple method.
         can_be_told: whether it makes use of the proportions.
+        whole: name of the learner that this one is, but for a piece; empty for a method of its own.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Entrant:
     predict: Predict
     digest: str = ""
     can_be_told: bool = True
+    whole: str = ""
 
 
 def simple_methods(names: Sequence[str]) -> list[Entrant]:
@@ -66,6 +69,7 @@ def open_learners(
     features: int,
     device: torch.device,
     reporter: Reporter,
+    ablate: bool = False,
 ) -> list[Entrant]:
     """Load learners and see that they serve these tasks.
 
@@ -77,11 +81,13 @@ def open_learners(
         features: D.
         device: where they compute.
         reporter: told of pictures seen otherwise than in training.
+        ablate: whether each is followed by itself without each of `PIECES`.
 
     Raises:
         InputError: an unknown learner, one of other features, or one that does not serve such tasks.
     """
     found: list[Entrant] = []
+    pieces: dict[str, list[Entrant]] = {}
     for name in names:
         classifier = FewShotClassifier(load_learner(name, device), device)
         _check(name, classifier, network, features, reporter)
@@ -96,9 +102,18 @@ def open_learners(
         for ways in sorted({form.ways for form in forms}):
             _serves(name, entrant, ways, features)
         found.append(replace(entrant, name=_apart(entrant.name, name, [other.name for other in found])))
+        pieces[found[-1].name] = _without_pieces(found[-1], classifier, draws) if ablate else []
     if len({entrant.digest for entrant in found}) < len(found):
         raise InputError(f"{argument('learners')} names one learner twice; name each once")
-    return found
+    return [one for whole in found for one in (whole, *pieces[whole.name])]
+
+
+def _without_pieces(whole: Entrant, classifier: FewShotClassifier, draws: int | None) -> list[Entrant]:
+    def entrant(piece: str) -> Entrant:
+        less = FewShotClassifier(without(classifier.trained, piece), classifier.device)
+        return replace(whole, name=f"{whole.name}: {piece}", predict=_learned(less, draws), whole=whole.name)
+
+    return [entrant(piece) for piece in PIECES]
 
 
 def _apart(own: str, given: str, others: Sequence[str]) -> str:

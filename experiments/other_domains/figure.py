@@ -18,7 +18,7 @@ def gains_figure(cells: Sequence[Cell]) -> Figure:
     Args:
         cells: one or more, all with the same rows.
     """
-    learners = [row for row in cells[0].rows if not row.simple] or list(cells[0].rows)
+    learners = [row for row in cells[0].rows if not (row.simple or row.whole)] or list(cells[0].rows)
     keys = [(row.method, row.told) for row in learners]
     figure = Figure(figsize=(10.5, 2.0 + 0.24 * len(cells) * max(1.0, len(keys) / 3)), layout="constrained")
     gains, errors = figure.subplots(1, 2, sharey=True, width_ratios=[3, 2])

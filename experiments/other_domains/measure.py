@@ -1,6 +1,6 @@
 """One cell: all methods on the same tasks, and what is made of their scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -59,23 +59,28 @@ def measure_cell(
             scored[one.name, is_told].append(score(found[None], labels[None], 0))
         advance(index + 1, tasks)
     form, simple = drawer.form, {one.name for one in entrants if one.simple}
-    made = rows_of(scored, simple)
+    made = rows_of(scored, simple, {one.name: one.whole for one in entrants if one.whole})
     return Cell(domain.name, form.ways, form.shots, form.balance, tasks, queries / tasks, made)
 
 
-def rows_of(scored: Scored, simple: set[str]) -> tuple[Row, ...]:
+def rows_of(scored: Scored, simple: set[str], wholes: Mapping[str, str]) -> tuple[Row, ...]:
     """The rows of a cell.
 
     Args:
         scored: of each method.
         simple: names of the simple ones.
+        wholes: of those that lack a piece, the names of the whole ones.
     """
     accuracy = {key: torch.cat([one.novel for one in each]).double() for key, each in scored.items()}
-    return tuple(_row(key, scored[key], accuracy, simple) for key in scored)
+    return tuple(_row(key, scored[key], accuracy, simple, wholes.get(key[0], "")) for key in scored)
 
 
 def _row(
-    key: tuple[str, bool], scored: list[TaskScores], accuracy: dict[tuple[str, bool], Tensor], simple: set[str]
+    key: tuple[str, bool],
+    scored: list[TaskScores],
+    accuracy: dict[tuple[str, bool], Tensor],
+    simple: set[str],
+    whole: str,
 ) -> Row:
     method, told = key
     rivals = [other for other in accuracy if other[0] in simple and (told or not other[1])]
@@ -92,4 +97,6 @@ def _row(
         best[0] + ", told" * best[1],
         mean_interval(accuracy[key] - accuracy[best]),
         None if logistic is None else mean_interval(accuracy[key] - logistic),
+        whole,
+        mean_interval(accuracy[key] - accuracy[whole, told]) if whole else None,
     )

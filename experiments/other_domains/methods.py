@@ -1,13 +1,16 @@
-"""The simple methods that learners are measured beside, by name."""
+"""The simple methods that learners are measured beside, by name, and which learners can be taken to pieces."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 from pyro_sib.errors import InputError, argument
+from pyro_sib.inference.settings.card import read_learner_card
 from pyro_sib.on_demand import Registry
 
 LOGISTIC = "logistic-regression"
+GUIDE = "gaussian-mixture"
+"""Of the learners whose pieces can be taken out."""
 METHODS: Registry[Any] = Registry(
     {
         "class-means": "simple:ClassMeans",
@@ -38,3 +41,19 @@ def check_methods(names: Sequence[str]) -> None:
             f"{' and '.join(needing)} need scikit-learn, which is not installed; install pyro-sib[scikit-learn], "
             f"or name other {argument('methods')}"
         )
+
+
+def check_pieces(learners: Sequence[str]) -> None:
+    """Refuse to take pieces out of learners that have no such pieces.
+
+    Raises:
+        InputError: no learner, or one of another guide.
+    """
+    if not learners:
+        raise InputError(f"{argument('ablate')} takes pieces out of learners; name one by {argument('learners')}")
+    for name in learners:
+        if (found := read_learner_card(name).learner.guide) != GUIDE:
+            raise InputError(
+                f"{argument('ablate')}: the learner {name} has the guide {found}, whose pieces are not known; "
+                f"name one of {GUIDE}, as lite0 is"
+            )

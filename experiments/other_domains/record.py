@@ -26,6 +26,8 @@ class Row:
         best: name of the simple method, among rows told no more than this one, with the highest mean accuracy.
         gain: accuracy less that method's, paired by task.
         over_logistic: accuracy less that of logistic regression, told as much as this row; None without it.
+        whole: of a learner without one of its pieces, the name of the whole one; else empty.
+        over_whole: accuracy less that of the whole one, told as much, paired by task; None without one.
     """
 
     method: str
@@ -37,6 +39,8 @@ class Row:
     best: str
     gain: MeanInterval
     over_logistic: MeanInterval | None
+    whole: str = ""
+    over_whole: MeanInterval | None = None
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from pyro_sib.experiments.other_domains.grid import Form
+from pyro_sib.experiments.other_domains.pieces_table import pieces_of, pieces_table
 from pyro_sib.experiments.other_domains.record import Cell, MethodSummary, Row, row_name
 from pyro_sib.experiments.terminal.tables import markdown_table
 
@@ -46,6 +47,8 @@ def markdown(cells: Sequence[Cell], summary: Sequence[MethodSummary]) -> str:
     """The summary, then accuracies, gains and calibration cell by cell."""
     if not cells:
         return "No cell is finished.\n"
+    pieces = pieces_of(cells)
+    summary = [line for line in summary if (line.method, line.told) not in pieces]
     named = [(line.method, line.told) for line in summary]
     learners = [(line.method, line.told) for line in summary if not line.simple]
     parts = [
@@ -60,6 +63,8 @@ def markdown(cells: Sequence[Cell], summary: Sequence[MethodSummary]) -> str:
     if any(row.over_logistic for cell in cells for row in cell.rows) and learners:
         parts.append(_by_cell("gain over logistic regression", cells, learners, _over_logistic))
     parts.append(_by_cell("ECE / NLL", cells, named, lambda row: f"{row.ece:.1f} / {row.nll.mean:.3f}"))
+    if pieces:
+        parts.insert(2, pieces_table(cells))
     return "\n\n".join(parts) + "\n"
 
 

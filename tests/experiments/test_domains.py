@@ -188,7 +188,7 @@ def test_a_row_is_compared_with_the_best_that_was_told_no_more():
         ("logistic-regression", True): scores([2, 2, 2, 1]),
         ("ours", True): scores([2, 2, 2, 2]),
     }
-    found = {row.name: row for row in rows_of(scored, {"class-means", "logistic-regression"})}
+    found = {row.name: row for row in rows_of(scored, {"class-means", "logistic-regression"}, {})}
     assert found["ours"].accuracy.mean == 87.5
     assert found["ours"].best == "class-means"
     assert found["ours"].gain.mean == 25
