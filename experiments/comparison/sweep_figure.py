@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from math import ceil, log10
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -75,6 +76,9 @@ def _panel(axes: Axes, rows: list[Weighed], value: Callable[[Scores], float], wi
     # Linear below the least weight, so that 0 has a place.
     axes.set_xscale("symlog", linthresh=least)
     axes.set_xlim(left=-0.15 * least)
+    most = max(row.result.kl_weight or 0.0 for row in rows)
+    # A decade below the least weight would stand on 0.
+    axes.set_xticks([0.0, *(10.0**n for n in range(ceil(log10(least)), ceil(log10(max(most, least))) + 1))])
     axes.set_xlabel("kl_weight")
     axes.grid(alpha=0.3)
     plain(axes)

@@ -22,6 +22,12 @@ FORMAT = 2
 
 SHIPPED: dict[str, str] = {
     "lite0": "7ed26d2030ebac673c2984c0c522ecb58104ae8b25fae6f83b4851dfdda7a6aa",
+    "mini-imagenet-resnet12-1shot": "92f014d68dbc19f2dbf5af73095b98db47f18d4a611fa9014fb3bc18e17dd06e",
+    "mini-imagenet-resnet12-5shot": "1d8094e817dc2e991ddd2d2b0ee18da254e39818f390b2f412368a2f94abc3af",
+    "mini-imagenet-resnet12-1shot-mlp": "ec5c74bdf76fa9c4a2c20f8e589580e69f1a675d7c52ddc13ff9a385c7af171c",
+    "mini-imagenet-resnet12-5shot-mlp": "552f36352619c796f752fc5336bc7afed35ab9cc50d1cea7aa772fd6c4cffaa1",
+    "mini-imagenet-resnet12-1shot-lwof-mlp": "80df708bab83ef29af4948fe2606b3a2513f261751a6a3bc27a51cc11e09f20d",
+    "mini-imagenet-resnet12-5shot-lwof-mlp": "4857b8819cdc377c44c9293985464298d25415c59847a25fe04d6d7b671bba9f",
     "mini-imagenet-c128f-1shot": "fd526f235efb59685617738559584f3eb7d858634202de089d538fed395b71a3",
     "mini-imagenet-c128f-5shot": "2c365f0da8e7e4af17d3e748e9899dcfa00fe76a052884cb5d2fb73ce79e45ce",
 }
