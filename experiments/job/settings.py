@@ -65,7 +65,7 @@ class RunSettings(
         return job
 
     def _filled(self) -> "Job":
-        iterations = said(self.iterations, 1500 if self.source == "synthetic" else 60_000)
+        iterations = said(self.iterations, 1000 if self.source == "synthetic" else 60_000)
         LEARNERS.require("guide", self.guide)
         short = iterations < 20_000
         prior = said(self.prior, "mixture" if self.joint else "diagonal")

@@ -19,7 +19,7 @@ class BudgetOptions:
 
     group: ClassVar[str] = "training"
     iterations: int | None = None
-    """SVI steps; the paper's 60000, or 1500 on the synthetic world, unless given."""
+    """SVI steps; the paper's 60000, or 1000 on the synthetic world, unless given."""
     batch_size: int = 8
     """Tasks a step."""
     learning_rate: float | None = None
