@@ -30,7 +30,7 @@ from pyro_sib.inference.settings import GuideSettings, LearnerSettings
 from pyro_sib.inference.settings.card import LearnerCard, Measured, PictureSettings, TaskSettings
 from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.inference.training import Trainer
-from pyro_sib.objective import KL_WEIGHT, KL_WEIGHT_OF, ObjectiveWeights
+from pyro_sib.objective import ObjectiveWeights, usual_kl_weight
 from pyro_sib.tasks.episodes import EpisodeSampler, task_key
 from pyro_sib.tasks.shape import EpisodeShape
 from pyro_sib.tasks.source import TaskSource
@@ -152,7 +152,7 @@ def _check(settings: FitSettings) -> None:
 def _learner(settings: FitSettings) -> LearnerSettings:
     """What builds the program."""
     prior, training = settings.prior or ("mixture" if settings.joint else "diagonal"), settings.training
-    kl_weight = KL_WEIGHT_OF.get(prior, KL_WEIGHT) if settings.kl_weight is None else settings.kl_weight
+    kl_weight = usual_kl_weight(prior) if settings.kl_weight is None else settings.kl_weight
     return LearnerSettings(
         guide=settings.guide,
         prior=prior,

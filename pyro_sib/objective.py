@@ -14,8 +14,17 @@ if TYPE_CHECKING:
 
 KL_WEIGHT = 0.1
 """Weight of the KL where nobody chooses another (docs/results.md)."""
-KL_WEIGHT_OF = {"mixture": 0.032}
+_KL_WEIGHTS = {"mixture": 0.032}
 """The same under priors that are best with another."""
+
+
+def usual_kl_weight(prior: str) -> float:
+    """The weight of the KL where nobody chooses one.
+
+    Args:
+        prior: by name.
+    """
+    return _KL_WEIGHTS.get(prior, KL_WEIGHT)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from pyro_sib.inference.settings.card import LearnerCard, read_learner_card
 from pyro_sib.inference.settings.shipped_learners import named_learner
 from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
-from pyro_sib.objective import KL_WEIGHT, KL_WEIGHT_OF, ObjectiveWeights
+from pyro_sib.objective import ObjectiveWeights, usual_kl_weight
 from pyro_sib.on_demand import Registry
 
 Value = TypeVar("Value")
@@ -87,7 +87,7 @@ class RunSettings(
             "initializer": LEARNERS.declared(self.guide, "fixed_initializer") or self.initializer,
             "train_query_balance": said(self.train_query_balance, self.query_balance),
             "train_ways": None if self.train_ways == self.ways else self.train_ways,
-            "kl_weight": said(self.kl_weight, KL_WEIGHT_OF.get(prior, KL_WEIGHT)),
+            "kl_weight": said(self.kl_weight, usual_kl_weight(prior)),
             "coordinates": said(self.coordinates, 40) if LEARNERS.declared(self.guide, "coordinates") else None,
         }
         return Job(**vars(self) | filled | {"out": said(self.out, Path("runs") / self._name(filled))})
