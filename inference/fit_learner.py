@@ -28,7 +28,7 @@ from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.program import build_program
 from pyro_sib.inference.settings import GuideSettings, LearnerSettings
 from pyro_sib.inference.settings.card import LearnerCard, Measured, PictureSettings, TaskSettings
-from pyro_sib.inference.settings.training import TrainSettings
+from pyro_sib.inference.settings.training import LIKELIHOOD, TrainSettings
 from pyro_sib.inference.training import Trainer
 from pyro_sib.objective import ObjectiveWeights, usual_kl_weight
 from pyro_sib.tasks.episodes import EpisodeSampler, task_key
@@ -238,8 +238,13 @@ def _trained(
     )
     metric = "both" if settings.joint else "novel"
 
+    log_likelihood = float("nan")
+
     def validate() -> float:
-        return evaluate(program.guide, select, settings.select_tasks)[0].metrics()[metric].mean
+        nonlocal log_likelihood
+        found = evaluate(program.guide, select, settings.select_tasks)[0]
+        log_likelihood = -float(found.nll.mean())
+        return found.metrics()[metric].mean
 
     with TemporaryDirectory() as temporary:
         checkpoint = (checkpoints or Path(temporary)) / "learner-training.safetensors"
@@ -249,6 +254,7 @@ def _trained(
             lambda iteration: train.batch(iteration, training.batch_size),
             validate,
             lambda done, total: on_progress("learner", done, total),
+            measure=lambda: {LIKELIHOOD: [log_likelihood]},
         )
     for module in (*program.modules().values(), *([] if backbone is None else [backbone])):
         module.eval().requires_grad_(False)

@@ -113,7 +113,8 @@ class Trainer:
 
         Args:
             batch: iteration -> a batch of training episodes.
-            validate: what the best epoch has most of: accuracy in percent, or minus an error.
+            validate: accuracy in percent, or minus an error: what the best epoch has most of, unless the settings
+                name something else that `measure` measures.
             on_iteration: told (iterations done, iterations in all).
             on_epoch: told each epoch's record.
             measure: what else to record of an epoch, by name; called after `validate`.
@@ -140,10 +141,7 @@ class Trainer:
             for epoch in range(len(self.log), self.settings.epochs):
                 record = self._epoch(svi, epoch, batch, validate, on_iteration, measure)
                 self.log.append(record)
-                # No comparison with NaN is true.
-                if not any(r.accuracy > record.accuracy for r in self.log) and (
-                    record.accuracy == record.accuracy or not self.best
-                ):
+                if self._is_best(record):
                     self.best = self.state()
                 self._save()
                 on_epoch(record)
@@ -152,6 +150,15 @@ class Trainer:
         # of products with it: with memory of their own they give what they will give once they are saved and read.
         for _, parameter in self._named_parameters():
             parameter.data = parameter.data.clone()
+
+    def _is_best(self, record: EpochRecord) -> bool:
+        """Whether no epoch in the log has more of what is asked for; no comparison with NaN is true."""
+        own = self._score(record)
+        return not any(self._score(r) > own for r in self.log) and (own == own or not self.best)
+
+    def _score(self, record: EpochRecord) -> float:
+        by = self.settings.select_by
+        return record.accuracy if by == "accuracy" else record.extra[by][0]
 
     def _epoch(
         self,

@@ -50,6 +50,8 @@ from pyro_sib.inference.evaluation import evaluate, evidence_bound
 from pyro_sib.inference.learner_file import load_learner
 from pyro_sib.inference.novel_share import NovelShareLearner
 from pyro_sib.inference.program import Program
+from pyro_sib.inference.settings.training import LIKELIHOOD
+from pyro_sib.inference.training import EpochRecord
 from pyro_sib.scores.metrics import TaskScores, mean_interval
 from pyro_sib.scores.summary import ElboParts
 from pyro_sib.tasks.source import TaskSource
@@ -210,7 +212,7 @@ def _finish(
         elbo_parts=bound,
         scales=_scales(program, source),
         pretrain_log=tuple(ground.network.log) if ground.network else (),
-        train_log=tuple({k: v for k, v in asdict(r).items() if k != "extra"} for r in trained.log),
+        train_log=tuple(_epoch_of(r) for r in trained.log),
         gradient_cosine=tuple(
             Cosines(r.iteration, tuple(r.extra["gradient_cosine"]))
             for r in trained.log
@@ -243,6 +245,12 @@ def _sharing(learner: Guide | Baseline, source: TaskSource, strength: float, tas
     novel = shape.ways * shape.queries
     share = novel / (novel + shape.base_queries)
     return evaluate(NovelShareLearner(learner, share, strength), source, tasks, draws)[0]
+
+
+def _epoch_of(record: EpochRecord) -> dict[str, float]:
+    """A line of result.json's log of the training."""
+    said = {name: value for name, value in asdict(record).items() if name != "extra"}
+    return said | {"log_likelihood": record.extra[LIKELIHOOD][0]}
 
 
 def _bound(learner: Guide | Baseline, source: TaskSource, tasks: int, draws: int) -> ElboParts | None:

@@ -22,6 +22,7 @@ from pyro_sib.inference import Baseline, Guide, SIBGuide
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.gradient_check import gradient_cosine
 from pyro_sib.inference.program import FeatureNetwork, Program, build_program
+from pyro_sib.inference.settings.training import LIKELIHOOD
 from pyro_sib.inference.training import EpochRecord, Trainer
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.tensor_files import digest, digest_state
@@ -75,18 +76,23 @@ def train(
     metric = "both" if settings.joint else "novel"
     selection = sources["select"]
 
+    log_likelihood = float("nan")
+
     def validate() -> float:
-        nonlocal selection
+        nonlocal selection, log_likelihood
         if backbone is not None:
             selection = _embedded(ground, backbone, settings, device)
-        return evaluate(program.guide, selection, settings.select_tasks)[0].metrics()[metric].mean
+        found = evaluate(program.guide, selection, settings.select_tasks)[0]
+        log_likelihood = -float(found.nll.mean())
+        return found.metrics()[metric].mean
 
     def measure() -> dict[str, list[float]]:
+        likelihood = {LIKELIHOOD: [round(log_likelihood, 5)]}
         if not isinstance(program.guide, SIBGuide) or not settings.steps:
-            return {}
+            return likelihood
         tasks = torch.arange(min(settings.select_tasks, _COSINE_TASKS))
         cosine = gradient_cosine(program.guide, selection.episodes(tasks))
-        return {"gradient_cosine": [round(float(c), 4) for c in cosine]}
+        return likelihood | {"gradient_cosine": [round(float(c), 4) for c in cosine]}
 
     untrained = _theta0(program.guide, selection, settings, metric)
     checkpoint = settings.out / f"{name}.safetensors"
@@ -97,9 +103,11 @@ def train(
 
         def on_epoch(record: Any) -> None:
             cosines = {f"gradient_cosine_{k}": c for k, c in enumerate(record.extra.get("gradient_cosine", []))}
-            measured = {} if settings.train_only else {"accuracy": record.accuracy}
+            likelihood = record.extra[LIKELIHOOD][0]
+            measured = {} if settings.train_only else {"accuracy": record.accuracy, "log_likelihood": likelihood}
             scalars.add(name, record.iteration, loss=record.loss, **measured, **cosines)
-            said = f"  {metric} accuracy {record.accuracy:.2f}% on {settings.select_tasks} selection tasks"
+            of = f"{metric} accuracy {record.accuracy:.2f}%, log likelihood {likelihood:.3f}"
+            said = f"  {of} on {settings.select_tasks} selection tasks"
             reporter.say(
                 f"  iteration {record.iteration}  loss {record.loss:.4f}" + ("" if settings.train_only else said)
             )

@@ -8,7 +8,7 @@ import tyro
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.options.alike import alike
 from pyro_sib.experiments.options.names import listed
-from pyro_sib.inference.settings.training import OBJECTIVES, SCHEDULES, TrainSettings
+from pyro_sib.inference.settings.training import OBJECTIVES, SCHEDULES, SELECT_BY, TrainSettings
 
 _OBJECTIVES = listed(f"{name} ({home.partition(':')[2]})" for name, home in OBJECTIVES.homes.items())
 
@@ -41,6 +41,13 @@ class TrainingOptions(BudgetOptions):
             "iterations, unless given."
         ),
     ] = None
+    select_by: Annotated[
+        str,
+        tyro.conf.arg(
+            help=f"What the best epoch has most of on the selection tasks, {listed(SELECT_BY)}; the second also "
+            "notices probabilities that are too sure or not sure enough."
+        ),
+    ] = "accuracy"
     objective: Annotated[
         str, tyro.conf.arg(help=f"{_OBJECTIVES}; the second has the KL in closed form where there is one.")
     ] = "trace"

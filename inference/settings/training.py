@@ -26,6 +26,11 @@ SCHEDULES: dict[str, Callable[[float], float]] = {"step": _step_decay, "cosine":
 a half cosine, which makes more of a short run."""
 
 
+LIKELIHOOD = "log-likelihood"
+SELECT_BY = ("accuracy", LIKELIHOOD)
+"""What the best epoch has most of on the selection tasks: accuracy, or the queries' mean log probability, nats."""
+
+
 OBJECTIVES: Registry["type[Trace_ELBO]"] = Registry(
     {"trace": "pyro.infer:Trace_ELBO", "mean-field": "pyro.infer:TraceMeanField_ELBO"}
 )
@@ -46,6 +51,7 @@ class TrainSettings:
         particles: draws of w a step.
         seed: of every draw.
         clip: norm to which longer gradients of all parameters together are shortened; 0 leaves them.
+        select_by: what the best epoch has most of, one of SELECT_BY.
     """
 
     iterations: int = 60_000
@@ -57,6 +63,7 @@ class TrainSettings:
     particles: int = 1
     seed: int = 0
     clip: float = field(default=0.0, metadata=LATER)
+    select_by: str = field(default="accuracy", metadata=LATER)
 
     def __post_init__(self) -> None:
         for name in ("iterations", "epochs", "batch_size", "particles"):
@@ -70,7 +77,7 @@ class TrainSettings:
             raise InputError(f"{argument('clip')} {self.clip}: a finite number of 0 or more is needed")
         if self.epochs > self.iterations:
             raise InputError(f"{self.epochs} epochs of {self.iterations} iterations: an epoch needs one at least")
-        for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES)):
+        for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES), ("select_by", SELECT_BY)):
             value = getattr(self, name)
             if value not in known:
                 raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")

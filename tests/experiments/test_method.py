@@ -50,6 +50,7 @@ OTHERS = {
     "objective": "mean-field",
     "particles": 2,
     "select_tasks": 7,
+    "select_by": "log-likelihood",
     "draws": 3,
     "pretrain_weight_decay": 1e-3,
     "pretrain_label_smoothing": 0.1,

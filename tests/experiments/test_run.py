@@ -17,12 +17,14 @@ from pyro_sib.experiments import run as run_command
 from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job import train as train_module
 from pyro_sib.experiments.job import train_warnings as warnings_module
+from pyro_sib.experiments.job.restore import restore
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import read_json
 from pyro_sib.inference import GuideSettings
+from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.models import PRIORS
 from pyro_sib.tensor_files import read_tensors
 
@@ -177,6 +179,15 @@ def test_the_gradients_cosine_is_logged_along_training(small):
     assert all(len(point.cosine) == 2 for point in result.gradient_cosine)
     assert all(-1 <= c <= 1 for point in result.gradient_cosine for c in point.cosine)
     assert "extra" not in result.train_log[0]
+
+
+def test_the_best_epoch_may_be_chosen_by_log_likelihood(small):
+    log = run(replace(small, select_by="log-likelihood", epochs=6, learning_rate=0.3, compare=False)).train_log
+    best = max(record["log_likelihood"] for record in log)
+    assert best > log[-1]["log_likelihood"] + 0.01  # so that the last epoch is not it
+    back = restore(small.out, Reporter(), small.cache_dir)
+    scores = evaluate(back.program.guide, back.sources["select"], small.select_tasks)[0]
+    assert -float(scores.nll.mean()) == pytest.approx(best, abs=1e-4)
 
 
 def test_the_options_of_a_guide_reach_it(small):

@@ -86,6 +86,20 @@ def test_no_epoch_counts_as_the_best_for_being_nan(tmp_path):
         assert torch.equal(value, states[1][name])
 
 
+def test_the_best_epoch_by_what_the_settings_say(tmp_path):
+    settings = replace(SETTINGS, select_by="log-likelihood")
+    world, trainer = _trainer(tmp_path / "c.safetensors", settings)
+    likelihoods, states = iter([-1.4, -1.3, -1.1, -1.2, float("nan"), -1.5]), []
+
+    def measure():
+        states.append(trainer.state())
+        return {"log-likelihood": [next(likelihoods)]}
+
+    trainer.run(lambda i: world.source.batch(i, 4), lambda: 10.0 * len(states), measure=measure)
+    for name, value in trainer.state().items():
+        assert torch.equal(value, states[2][name])
+
+
 def test_another_configuration_is_not_resumed(tmp_path):
     world, trainer = _trainer(tmp_path / "c.safetensors")
     _run(trainer, world)
@@ -226,7 +240,9 @@ def test_the_paper_schedule():
     ]
 
 
-@pytest.mark.parametrize("bad", [{"iterations": 0}, {"learning_rate": -1.0}, {"objective": "x"}, {"schedule": "x"}])
+@pytest.mark.parametrize(
+    "bad", [{"iterations": 0}, {"learning_rate": -1.0}, {"objective": "x"}, {"schedule": "x"}, {"select_by": "x"}]
+)
 def test_impossible_settings_are_refused(bad):
     with pytest.raises(InputError):
         TrainSettings(**bad)
