@@ -68,4 +68,4 @@ def most_telling(
 
 def _alike(one: Tensor, other: Tensor) -> Tensor:
     """(n, d), (m, d) unit rows -> (n, m) max(0, cosine)^2."""
-    return (one @ other.T).clamp_min(0).square()
+    return (one @ other.T).clamp_(min=0).square_()
