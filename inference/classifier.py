@@ -17,7 +17,7 @@ from pyro_sib.inference.guide import as_distribution
 from pyro_sib.inference.inputs import Examples, Given, picture_features, sort_examples
 from pyro_sib.inference.learner_file import TrainedLearner, load_learner, save_learner
 from pyro_sib.inference.networks.other_features import with_features
-from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under
+from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under_each
 from pyro_sib.inference.program import wants_base_ids
 from pyro_sib.inference.settings.card import SHIPPED, LearnerCard
 from pyro_sib.inference.settings.shipped_learners import family_of, named_learner
@@ -191,10 +191,9 @@ class FewShotClassifier:
         theta = theta.expanded()
         weights = PosteriorWeights(guide.prior, evidence, theta)
         drawn = [weights.draw(draw) for draw in range(draws)]
-        each = [probabilities_under(guide.likelihood, evidence, *w)[0] for w in drawn or [weights.means]]
         loc, scale = theta.loc[0].cpu(), theta.log_scale[0].cpu()
-        w = torch.stack([w[0].cpu() for w, _ in drawn]) if drawn else loc.new_empty(0, *loc.shape)
-        per_draw = torch.stack(each).cpu()
+        w = torch.cat([w.cpu() for w, _ in drawn]) if drawn else loc.new_empty(0, *loc.shape)
+        per_draw = probabilities_under_each(guide.likelihood, evidence, drawn or [weights.means])[:, 0].cpu()
         kept = WeightDraws(names, GaussianParameters(loc, scale), w, per_draw)
         found = Prediction.of(classes, per_draw, kept, None if none is None else none.cpu())
         return replace(

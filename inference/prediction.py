@@ -1,6 +1,6 @@
 """Posterior predictive probabilities of the queries, for whole batches of tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -39,12 +39,21 @@ def predictions(
 def probabilities_under(
     likelihood: LikelihoodLike, evidence: Evidence, w: Tensor, w_base: Tensor | None = None
 ) -> Tensor:
-    """p(y | x, w) of the queries: (T, N, D) [, (T, B', D)] -> (T, Q, [B' +] N), base classes first."""
+    """p(y | x, w) of the queries: (..., T, N, D) [, (T, B', D)] -> (..., T, Q, [B' +] N), base classes first."""
     points = likelihood.query_points(evidence)
     logits = likelihood.step_outputs(w, points)
     if w_base is not None:
         logits = torch.cat([likelihood.step_outputs(w_base, points), logits], -1)
     return _softmax(logits)
+
+
+def probabilities_under_each(
+    likelihood: LikelihoodLike, evidence: Evidence, weights: Sequence[tuple[Tensor, Tensor | None]]
+) -> Tensor:
+    """(S, T, Q, [B' +] N) of S pairs of w and w_base; small ones together, which takes a fraction of the time."""
+    if weights[0][1] is not None or weights[0][0].numel() * len(weights) > _AT_ONCE:
+        return torch.stack([probabilities_under(likelihood, evidence, *pair) for pair in weights])
+    return probabilities_under(likelihood, evidence, torch.stack([w for w, _ in weights]))
 
 
 def _softmax(logits: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class Mixture(NamedTuple):
 
     def spread(self) -> Tensor:
         """(T, H, N, d) standard deviation of `directions`."""
-        inverse = torch.linalg.inv(self.lower).square().sum(-2)  # the diagonal of Sigma^-1
+        inverse = torch.cholesky_inverse(self.lower).diagonal(dim1=-2, dim2=-1)
         return (inverse[..., None, :] * self.variance[..., None]).sqrt()
 
     def with_shares(self, known: Tensor) -> "Mixture":

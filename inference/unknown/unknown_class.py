@@ -54,6 +54,35 @@ FITTED: dict[str, float] = {
 """By `experiments.train_unknown`, on lite0's features of base classes of mini-ImageNet and of two other domains."""
 
 
+class _Pile(NamedTuple):
+    """What stays as it is from round to round."""
+
+    x: Tensor
+    """(T, P, d) labeled examples, then queries."""
+    labels: Tensor
+    """(T, M, N) ones where a labeled example is of the class."""
+    real: Tensor
+    """(T, d) whether a small task has the coordinate."""
+    both: Tensor
+    """(T, d, d) whether it has both."""
+    unit: Tensor
+    """(d, d)."""
+    whole: Tensor
+    """(T, d, d) covariance of all points."""
+
+    @staticmethod
+    def of(x: Tensor, labels: Tensor) -> "_Pile":
+        """From the points, labeled ones first."""
+        real = x.square().sum(1) > _FLOOR
+        unit = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+        whole = x.mT @ x / x.shape[1] + _FLOOR * unit
+        return _Pile(x, labels, real, real[:, :, None] & real[:, None], unit, whole)
+
+    def within(self, matrix: Tensor) -> Tensor:
+        """(T, d, d) with those of the identity in rows and columns that are not `real`."""
+        return torch.where(self.both, matrix, self.unit)
+
+
 class _Round(NamedTuple):
     """The mixture after a round."""
 
@@ -112,30 +141,30 @@ class UnknownClass(nn.Module):
         """(T, Q) log odds as the mixture has them, and (T, 1) a measure of the number of labeled examples."""
         x = torch.cat([evidence.support_x, evidence.query_x], dim=1)[..., :-1]
         labels = evidence.one_hot(x.dtype)
-        real = x.square().sum(1) > _FLOOR  # a small task has fewer coordinates
-        state = self._first(x, labels, real)
+        pile = _Pile.of(x, labels)
+        state = self._first(pile)
         for _ in range(_ROUNDS):
-            state = self._round(state, x, labels, real)
+            state = self._round(state, pile)
         shots = labels.sum(1).log().mean(1)[:, None] - 0.8
         return state.odds, shots
 
-    def _first(self, x: Tensor, labels: Tensor, real: Tensor) -> _Round:
+    def _first(self, pile: _Pile) -> _Round:
         """By the labeled examples' means and a spherical Sigma."""
+        x, labels = pile.x, pile.labels
         count = labels.sum(1)
         means = labels.mT @ x[:, : labels.shape[1]] / count[..., None]
-        sigma = _unit(x) / self.learned["sharpness"].exp()
+        sigma = (pile.unit / self.learned["sharpness"].exp()).expand(len(x), -1, -1)
         share = count.new_full((len(x), labels.shape[-1]), 1 / labels.shape[-1])
-        sigma = sigma.expand(len(x), -1, -1)
-        return self._densities(x, labels, real, means, count, sigma, share, self._rho())
+        return self._densities(pile, means, count, sigma, share, self._rho())
 
     def _rho(self, mass: Tensor | float = 0.0, queries: int = 0) -> Tensor:
         """The share of queries of no class, of which `mass` are thought to be."""
         unknown, known = self.learned["unknown"].exp(), self.learned["known"].exp()
         return (mass + unknown) / (queries + unknown + known)
 
-    def _round(self, before: _Round, x: Tensor, labels: Tensor, real: Tensor) -> _Round:
+    def _round(self, before: _Round, pile: _Pile) -> _Round:
         """E-step and M-step."""
-        own, labeled = self.learned, labels.shape[1]
+        own, x, labels = self.learned, pile.x, pile.labels
         none = before.odds.sigmoid()
         p = before.classes.softmax(-1) * (1 - none)[..., None]
         weights = torch.cat([labels, own["discount"].sigmoid() * p], dim=1)
@@ -146,57 +175,38 @@ class UnknownClass(nn.Module):
         scatter = ((x * each).mT @ x - sums.mT @ (sums / count[..., None])) / mass
         variance = (
             own["within"].sigmoid()
-            * (x.square().sum((1, 2)) / x.shape[1] / real.sum(-1).clamp_min(1))[:, None, None]
+            * (x.square().sum((1, 2)) / x.shape[1] / pile.real.sum(-1).clamp_min(1))[:, None, None]
         )
         shrinkage = own["shrinkage"].exp() / (own["shrinkage"].exp() + mass)
-        sigma = (1 - shrinkage) * scatter + (shrinkage * variance + _FLOOR) * _unit(x)
+        sigma = (1 - shrinkage) * scatter + (shrinkage * variance + _FLOOR) * pile.unit
         share = p.sum(1) + own["concentration"].exp()
-        rho = self._rho(none.sum(1, keepdim=True), x.shape[1] - labeled)
+        rho = self._rho(none.sum(1, keepdim=True), x.shape[1] - labels.shape[1])
         means = sums / (count + own["pull"].exp())[..., None]
-        return self._densities(x, labels, real, means, count, sigma, share / share.sum(-1, keepdim=True), rho)
+        return self._densities(pile, means, count, sigma, share / share.sum(-1, keepdim=True), rho)
 
     def _densities(
-        self,
-        x: Tensor,
-        labels: Tensor,
-        real: Tensor,
-        means: Tensor,
-        count: Tensor,
-        sigma: Tensor,
-        share: Tensor,
-        rho: Tensor,
+        self, pile: _Pile, means: Tensor, count: Tensor, sigma: Tensor, share: Tensor, rho: Tensor
     ) -> _Round:
         """Tempered Gaussian log densities of the queries, in the coordinates that are real."""
-        own, queries = self.learned, x[:, labels.shape[1] :]
-        lower = cholesky(_within(sigma, real))
-        z, centres = _whitened(lower, queries), _whitened(lower, means)
+        own, queries = self.learned, pile.x[:, pile.labels.shape[1] :]
+        lower = cholesky(pile.within(sigma))
+        z, centres = _whitened(lower, torch.cat([queries, means], 1)).split([queries.shape[1], means.shape[1]], 1)
         wider = 1 + 1 / (count + own["pull"].exp())
         squares = z.square().sum(-1, keepdim=True) - 2 * z @ centres.mT + centres.square().sum(-1)[:, None]
         known = (
             squares / wider[:, None]
-            + (real.sum(-1, keepdim=True) * wider.log())[:, None]
+            + (pile.real.sum(-1, keepdim=True) * wider.log())[:, None]
             + _log_det(lower)[:, None, None]
         )
-        whole = x.mT @ x / x.shape[1] + _FLOOR * _unit(x)
-        broad = cholesky(_within(whole + own["width"].exp() * sigma, real))
+        broad = cholesky(pile.within(pile.whole + own["width"].exp() * sigma))
         none = _whitened(broad, queries).square().sum(-1) + _log_det(broad)[:, None]
         half = -0.5 * own["temper"].exp()
         return _Round(half * known + (share.log() + (1 - rho).log())[:, None], half * none + rho.log())
 
 
-def _within(matrix: Tensor, real: Tensor) -> Tensor:
-    """(T, d, d) with those of the identity in rows and columns that are not `real`, (T, d)."""
-    both = real[:, :, None] & real[:, None]
-    return torch.where(both, matrix, torch.eye(real.shape[-1], dtype=matrix.dtype, device=matrix.device))
-
-
-def _unit(x: Tensor) -> Tensor:
-    return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-
-
 def _whitened(lower: Tensor, x: Tensor) -> Tensor:
     """(T, d, d), (T, P, d) -> (T, P, d)."""
-    return solve_triangular(lower, x.mT, upper=False).mT
+    return solve_triangular(lower.mT, x, upper=True, left=False)
 
 
 def _log_det(lower: Tensor) -> Tensor:

@@ -209,3 +209,12 @@ def test_the_learner_serves_features_of_any_size_and_what_it_is_told(trained, tm
         assert learner.posterior(support, queries, "even").event_shape == (5,)
     with pytest.raises(ValueError, match="queries has features of 4 numbers, but those of support"):
         learner.predict({"a": torch.randn(1, 3), "b": torch.randn(1, 3)}, torch.randn(2, 4))
+
+
+@torch.no_grad()
+def test_the_spread_is_the_inverse_covariances():
+    evidence, _ = slanted(30)
+    *_, mixture = guide(2)._rounds(_pile(evidence), evidence)
+    sigma = mixture.lower @ mixture.lower.mT
+    expected = sigma.inverse().diagonal(dim1=-2, dim2=-1)[..., None, :] * mixture.variance[..., None]
+    torch.testing.assert_close(mixture.spread(), expected.sqrt())
