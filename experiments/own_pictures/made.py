@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 from pyro_sib.data import BASE_TRAIN, Split, read_images
-from pyro_sib.data.worlds.made_pictures import PAINTED, SPOILED, Pictures, made_pictures
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.made_pictures import MadePicturesSettings
+from pyro_sib.experiments.own_pictures.made_pictures import PAINTED, SPOILED, Pictures, made_pictures
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from pyro_sib.data import Split
-from pyro_sib.data.worlds import made_pictures as made
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.made_pictures import MadePicturesSettings
+from pyro_sib.experiments.own_pictures import made_pictures as made
 from pyro_sib.experiments.own_pictures.made import make_pictures
 from tests.experiments.test_domains import pictures
 

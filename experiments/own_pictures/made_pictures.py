@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from matplotlib import get_data_path
 from numpy.random import Generator, default_rng
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
@@ -28,8 +29,6 @@ Pictures = Iterator[tuple[str, Image.Image]]
 
 def letters(random: Generator) -> Pictures:
     """Capital letters in many type faces, turned, coloured and blurred."""
-    from matplotlib import get_data_path
-
     fonts = Path(get_data_path()) / "fonts" / "ttf"
     for letter in _LETTERS:
         for _ in range(_EACH):
