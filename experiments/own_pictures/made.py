@@ -25,10 +25,11 @@ def make_pictures(settings: MadePicturesSettings, reporter: Reporter | None = No
     reporter = reporter or Reporter()
     check_writable(settings.out, "--out")
     known = None if settings.known is None else _known(settings.known, settings.cache_dir, reporter)
-    for name in (*PAINTED, *(() if known is None else SPOILED)):
-        folder = settings.out / name
+    names = (*PAINTED, *(() if known is None else SPOILED))
+    made = {settings.out / name: made_pictures(name, known, settings.seed) for name in names}
+    for folder, pictures in made.items():
         if not folder.exists():
-            _write(made_pictures(name, known, settings.seed), folder)
+            _write(pictures, folder)
         reporter.say(f"{folder}")
     return settings.out
 

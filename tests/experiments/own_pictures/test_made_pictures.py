@@ -94,5 +94,10 @@ def test_the_command_spoils_known_images(small, tmp_path):
         MadePicturesSettings(known=tmp_path / "known", out=tmp_path / "made", cache_dir=tmp_path / "cache")
     )
     assert {path.name for path in (tmp_path / "made").iterdir()} == {*made.PAINTED, *made.SPOILED}
+    pictures(tmp_path / "few" / "train", classes=5, count=9)
+    few = MadePicturesSettings(known=tmp_path / "few", out=tmp_path / "none", cache_dir=tmp_path / "cache")
+    with pytest.raises(InputError, match="is made of 6 known classes of 2 images"):
+        make_pictures(few)
+    assert not list((tmp_path / "none").glob("*")), "what is refused is refused before anything is painted"
     with pytest.raises(InputError, match=r"--known .*nowhere is no folder"):
         MadePicturesSettings(known=tmp_path / "nowhere").check()
