@@ -12,6 +12,7 @@ from pyro_sib.counter_rng import make_key
 from pyro_sib.data import BASE_TRAIN
 from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.inference.guide import Guide
+from pyro_sib.inference.guides.fit_judge import fit_judge
 from pyro_sib.inference.guides.gaussian_mixture import GaussianMixtureGuide
 from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.program import build_program
@@ -27,6 +28,8 @@ from pyro_sib.tensor_files import digest
 from pyro_sib.types import Episode
 
 _DRAWS = 20
+_JUDGED = 3
+"""Batches that the judge is fitted on to one of SVI: its numbers are many times those of EM."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def fit_any(
     """Train on tasks of any size, the domains taken in turn; the best epoch is that of the least held-out loss.
 
     The loss of selection is the mean over tasks of a query's -log p(y), averaged over draws of w: a proper score,
-    so that an epoch is chosen for its probabilities as well as for its accuracy.
+    so that an epoch is chosen for its probabilities as well as for its accuracy. A judge is fitted again afterwards
+    (`fit_judge`), on the training tasks.
 
     Args:
         domains: by name; the first names the features' D.
@@ -119,6 +123,9 @@ def fit_any(
         on_progress,
         on_epoch,
     )
+    if isinstance(guide, GaussianMixtureGuide):
+        again = (train.batch(i, training.batch_size).to(device) for i in range(_JUDGED * training.iterations))
+        fit_judge(guide, again, training.seed)
     for module in program.modules().values():
         module.eval().requires_grad_(False)
     card = LearnerCard(

@@ -26,18 +26,12 @@ def _constant(layer: nn.Linear) -> None:
 
 
 def _alike(guide: GaussianMixtureGuide) -> None:
-    _constant(_last_of(guide))
-
-
-def _last_of(guide: GaussianMixtureGuide) -> nn.Linear:
-    last = guide.judge.weights[-1]
-    assert isinstance(last, nn.Linear)
-    return last
+    _constant(guide.judge.weights)
 
 
 def _alone(place: int, guide: GaussianMixtureGuide) -> None:
     _alike(guide)
-    _last_of(guide).bias[place] = _SURE
+    guide.judge.weights.bias[place] = _SURE
 
 
 def _untempered(guide: GaussianMixtureGuide) -> None:

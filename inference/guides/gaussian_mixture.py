@@ -18,7 +18,8 @@ from pyro_sib.types import Evidence, GaussianParameters
 class _Hypothesis(NamedTuple):
     """First values of what EM learns under a hypothesis, on the scales on which they are learned."""
 
-    shrinkage: float = 0.2
+    shrinkage: float = 1.2
+    shrinkage_fall: float = 0.9
     concentration: float = 0.66
 
 
@@ -26,8 +27,8 @@ HYPOTHESES: dict[str, _Hypothesis] = {
     "learned": _Hypothesis(),
     "even": _Hypothesis(concentration=log(EXACT)),
     "uneven": _Hypothesis(concentration=log(0.5)),
-    "round": _Hypothesis(shrinkage=5.0),
-    "round, even": _Hypothesis(shrinkage=5.0, concentration=log(EXACT)),
+    "round": _Hypothesis(shrinkage=5.0, shrinkage_fall=0.0),
+    "round, even": _Hypothesis(shrinkage=5.0, shrinkage_fall=0.0, concentration=log(EXACT)),
 }
 """That are followed side by side: the proportions' prior as learned, even queries, very uneven ones, classes that
 are round, and these with even queries, as soft k-means has them."""
@@ -43,7 +44,8 @@ class GaussianMixtureGuide(Guide):
     rising with what is known of the proportions, and then has (M-step), with n_c = sum of weights,
 
         mean_c = sum of weights . x / (n_c + pull)                      under the prior N(0, Sigma / pull)
-        Sigma  = (1 - shrinkage) scatter within classes + shrinkage * its mean variance * I
+        Sigma  = (1 - shrinkage) scatter within classes + shrinkage * its mean variance * I,
+                 shrinkage falling with the labeled examples of a class
         pi     ~ sum of p + concentration                              under a Dirichlet prior
         w_c    = temper * (Sigma^-1 mean_c, -1/2 mean_c . Sigma^-1 mean_c) + (0, log pi_c).
 
@@ -83,12 +85,13 @@ class GaussianMixtureGuide(Guide):
     @torch.no_grad()
     def standardize(self, tasks: Iterable[Evidence]) -> None:
         """Take the units of the judge's inputs from training tasks."""
-        found = []
-        for evidence in tasks:
-            pile = _pile(evidence)
-            *_, mixture = self._rounds(pile, evidence)
-            found.append(self._numbers(mixture, pile, evidence))
-        self.judge.standardize(torch.cat(found))
+        self.judge.standardize(torch.cat([self.weighable(evidence)[0] for evidence in tasks]))
+
+    def weighable(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """What the judge reads, (T, inputs), and the queries' logits under each hypothesis, (T, H, Q, N)."""
+        pile = _pile(evidence)
+        *_, mixture = self._rounds(pile, evidence)
+        return self._numbers(mixture, pile, evidence), pile.unlabeled(mixture.logits(pile.x))
 
     def _last(self, evidence: Evidence) -> tuple[GaussianParameters, Tensor]:
         pile = _pile(evidence)
@@ -122,9 +125,9 @@ class GaussianMixtureGuide(Guide):
 
     def _numbers(self, mixture: Mixture, pile: Pile, evidence: Evidence) -> Tensor:
         tempers = self.learned["temper"].exp()
-        told, names = evidence.proportions is not None, list(HYPOTHESES)
+        names = list(HYPOTHESES)
         places = names.index("learned"), names.index("even")
-        return numbers_of(mixture, pile, tempers, self.learned["sharpness"], told, *places)
+        return numbers_of(mixture, pile, tempers, self.learned["sharpness"], evidence.proportions, *places)
 
 
 def _pile(evidence: Evidence) -> Pile:

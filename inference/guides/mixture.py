@@ -75,6 +75,7 @@ class Numbers(NamedTuple):
 
     sharpness: Tensor
     shrinkage: Tensor
+    shrinkage_fall: Tensor
     discount: Tensor
     trust: Tensor
     pull: Tensor
@@ -103,12 +104,13 @@ def em_round(mixture: Mixture, pile: Pile, own: Numbers, known: Tensor) -> Mixtu
     weights = torch.cat([labels, _discount(p, known, own) * p], dim=2)
     count, temper = weights.sum(-2), own.temper.exp()[:, None]
     sums, mass = weights.mT @ x, count + own.pull.exp()[:, None]
-    means, lower = sums / mass[..., None], cholesky(_covariance(x, weights, sums, own))
+    shrinkage = _shrinkage(pile, own)
+    means, lower = sums / mass[..., None], cholesky(_covariance(x, weights, sums, shrinkage))
     whitened = solve_triangular(lower, means.mT, upper=False)
     directions = temper[..., None] * solve_triangular(lower.mT, whitened, upper=True).mT
     shares = log_shares(p.sum(-2) + known)
     biases = shares - 0.5 * temper * whitened.square().sum(-2)
-    share = (1 - own.shrinkage.sigmoid()) / count.sum(-1)
+    share = (1 - shrinkage) / count.sum(-1)
     return Mixture(directions, biases, lower, temper.square() / mass, shares, means, mass, share)
 
 
@@ -123,17 +125,32 @@ def _discount(p: Tensor, known: Tensor, own: Numbers) -> Tensor:
     Where they are unknown, a class of few queries is drawn into the crowd of another; where they are known, it
     is not.
     """
-    certain = known.sum(-1) / (known.sum(-1) + p.shape[-2])
+    certain = certainty(known, p.shape[-2])
     return (own.discount + own.trust * certain).sigmoid()[..., None, None]
 
 
-def _covariance(x: Tensor, weights: Tensor, sums: Tensor, own: Numbers) -> Tensor:
+def certainty(known: Tensor, queries: int) -> Tensor:
+    """(..., N) concentrations -> (...) what they weigh in the proportions, from 0 to 1, against the queries."""
+    whole = known.sum(-1)
+    return whole / (whole + queries)
+
+
+def _shrinkage(pile: Pile, own: Numbers) -> Tensor:
+    """(T, H) the share of the round covariance: the more labeled examples a class has, the smaller.
+
+    With one of each, which directions tell the classes apart is known from the queries alone, who may mislead.
+    """
+    shots = pile.labels.sum(-2).log().mean(-1)
+    return (own.shrinkage - own.shrinkage_fall * shots).sigmoid()
+
+
+def _covariance(x: Tensor, weights: Tensor, sums: Tensor, shrinkage: Tensor) -> Tensor:
     """(T, H, d, d): the scatter within classes, shrunk."""
     count, each = weights.sum(-2), weights.sum(-1, keepdim=True)
     scatter = (x * each).mT @ x - sums.mT @ (sums / count[..., None])
     scatter = scatter / each.sum(-2, keepdim=True)
     variance = scatter.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None] / max(x.shape[-1], 1)
-    shrinkage = own.shrinkage.sigmoid()[:, None, None]
+    shrinkage = shrinkage[..., None, None]
     unit = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     return (1 - shrinkage) * scatter + (shrinkage * variance + FLOOR) * unit
 

@@ -7,13 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.linalg import solve_triangular
 
-from pyro_sib.inference.guides.mixture import FLOOR, Mixture, Pile
+from pyro_sib.inference.guides.mixture import FLOOR, Mixture, Pile, certainty
 
-COMMON, OWN = 13, 11
+COMMON, OWN = 14, 11
 """Numbers of a task, and of a hypothesis in it."""
-_SIZES = (0, 1, 2, 3, 5, 8)
+_SIZES = (0, 1, 2, 3, 5, 8, 13)
 """Of a task's numbers, those that tell its size, and what is known of it."""
-_HIDDEN = 16
+_TESTED = 5
+"""Of a task's numbers, the one that tells whether a labeled example can be left out; where none can, those of
+`_ALONE` mean something else."""
+_ALONE = (0, 2, 3, 13)
+_LEFT_OUT = 3
+"""Of a hypothesis's numbers, the last ones, of labeled examples left out."""
 _PRIOR = 0.8
 """Standard deviation of the logarithm of a temperature, before the labeled examples say anything of it."""
 _LIMIT = 3.0
@@ -23,8 +28,9 @@ _LIMIT = 3.0
 class Judge(nn.Module):
     """Weights of the hypotheses, and the temperature of their mean, from the numbers of a task.
 
-    The temperature reads sizes and how labeled examples fare that are left out, alone, and is linear: what else it
-    could read means other things in other domains.
+    Both are linear, so that they go wrong no further than the numbers do in a domain unlike those of training. The
+    temperature reads sizes, what is known of the proportions, and how labeled examples fare that are left out,
+    under the hypotheses as they are weighed: what else it could read means other things in other domains.
 
     Args:
         hypotheses: H.
@@ -36,16 +42,20 @@ class Judge(nn.Module):
     def __init__(self, hypotheses: int):
         super().__init__()
         inputs = COMMON + OWN * hypotheses
-        last = nn.Linear(_HIDDEN, hypotheses)
-        self.weights = nn.Sequential(nn.Linear(inputs, _HIDDEN), nn.Tanh(), last)
-        of_fits = [COMMON + OWN * h + k for h in range(hypotheses) for k in range(OWN - 3, OWN)]
-        self.read = (*_SIZES, *of_fits)
-        self.temperature = nn.Linear(len(self.read), 1)
-        for layer in (last, self.temperature):
+        self.weights = nn.Linear(inputs, hypotheses)
+        self.temperature = nn.Linear(len(_SIZES) + len(_ALONE) + _LEFT_OUT, 1)
+        for layer in (self.weights, self.temperature):
             nn.init.normal_(layer.weight, std=1e-3)
             nn.init.zeros_(layer.bias)
         self.register_buffer("centre", torch.zeros(inputs))
         self.register_buffer("scale", torch.ones(inputs))
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Let all hypotheses weigh alike, at a temperature of one."""
+        for layer in (self.weights, self.temperature):
+            layer.weight.zero_()
+            layer.bias.zero_()
 
     def standardize(self, numbers: Tensor) -> None:
         """Let the mean and spread over (n, inputs) be the units of the inputs."""
@@ -55,7 +65,11 @@ class Judge(nn.Module):
     def forward(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """(T, inputs) -> (T, H) weights that add up to one, and (T,) the factor of the logits."""
         z = ((numbers - self.centre) / self.scale).clamp(-_LIMIT, _LIMIT)
-        return self.weights(z).softmax(-1), self.temperature(z[:, self.read]).exp()[:, 0]
+        weights = self.weights(z).softmax(-1)
+        left_out = z[:, COMMON:].unflatten(-1, (-1, OWN))[..., -_LEFT_OUT:]
+        left_out = (weights.detach()[..., None] * left_out).sum(1)
+        alone = (1 - numbers[:, _TESTED : _TESTED + 1]) * z[:, _ALONE]
+        return weights, self.temperature(torch.cat([z[:, _SIZES], alone, left_out], -1)).exp()[:, 0]
 
 
 class Fit(NamedTuple):
@@ -72,7 +86,13 @@ class Fit(NamedTuple):
 
 
 def numbers_of(
-    mixture: Mixture, pile: Pile, tempers: Tensor, sharpness: Tensor, told: bool, plain: int, even: int
+    mixture: Mixture,
+    pile: Pile,
+    tempers: Tensor,
+    sharpness: Tensor,
+    told: Tensor | None,
+    plain: int,
+    even: int,
 ) -> Tensor:
     """(T, COMMON + OWN * H).
 
@@ -81,7 +101,7 @@ def numbers_of(
         pile: of the task.
         tempers: (H,) of each hypothesis's log densities.
         sharpness: of the start.
-        told: whether the proportions were.
+        told: (T, N) concentrations of the proportions that the task was told, or None.
         plain: place of the hypothesis that the others are compared with.
         even: place of the one that holds the queries to be even.
     """
@@ -152,8 +172,8 @@ def _labels_fit(mixture: Mixture, pile: Pile) -> Tensor:
     return (logits.log_softmax(-1) * pile.labels).sum((-2, -1)) / pile.labels.sum((-2, -1))
 
 
-def _of_task(pile: Pile, fit: Fit, sharpness: Tensor, told: bool, plain: int, even: int) -> Tensor:
-    """(T, 13): sizes, how well labeled examples hold together, the pile's spectrum, how far EM went."""
+def _of_task(pile: Pile, fit: Fit, sharpness: Tensor, told: Tensor | None, plain: int, even: int) -> Tensor:
+    """(T, 14): sizes, how labeled examples hold together, the pile's spectrum, how far EM went, what is told."""
     counts = pile.labels[:, 0].sum(1)
     tasks, classes = counts.shape
     queries = fit.p.shape[-2]
@@ -171,11 +191,12 @@ def _of_task(pile: Pile, fit: Fit, sharpness: Tensor, told: bool, plain: int, ev
         tested,
         energy[:, :classes].sum(-1) / total,
         far.amin(-1).mean(1),
-        counts.new_full((tasks,), float(told)),
+        counts.new_full((tasks,), float(told is not None)),
         _agreement(fit.p[:, even], fit.p[:, plain]),
         _agreement(start, fit.p.mean(1)),
         (total.square() / energy.square().sum(-1).clamp_min(FLOOR**2)).log(),
         fit.logits.std(-1, correction=min(1, classes - 1)).mean((1, 2)).clamp_min(FLOOR).log(),
+        counts.new_zeros(tasks) if told is None else certainty(told.to(counts.dtype), queries),
     ]
     return torch.stack(columns, -1)
 

@@ -9,7 +9,7 @@ from pyro_sib.inference import GuideSettings, TaskForm
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.inference.fit_any import AnySettings, fit_any
 from pyro_sib.inference.guides.gaussian_mixture import HYPOTHESES, GaussianMixtureGuide, _pile
-from pyro_sib.inference.guides.mixture_evidence import COMMON, OWN
+from pyro_sib.inference.guides.mixture_evidence import COMMON, OWN, Judge
 from pyro_sib.inference.learner_file import load_learner, save_learner
 from pyro_sib.inference.settings.training import TrainSettings
 from pyro_sib.models import DiagonalPrior, LinearCategorical
@@ -81,32 +81,35 @@ def test_rounds_come_to_rest():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("shots", [1, 4])
 @pytest.mark.parametrize("place", range(len(HYPOTHESES)))
-def test_one_round_is_the_formula(place):
+def test_one_round_is_the_formula(place, shots):
     """The M-step of one round from theta^0, written out for one task with plain loops."""
-    evidence, _ = slanted(9)
+    evidence, _ = slanted(9, shots=shots)
+    labeled = torch.eye(3, dtype=D64)[evidence.support_y[0]]
+    m = len(labeled)
     g = guide(1)
     own = {name: float(p[place] if p.ndim else p) for name, p in g.learned.items()}
     x = torch.cat([evidence.support_x, evidence.query_x], 1)[0, :, :-1]
-    means = [x[i] for i in range(3)]
-    p = torch.stack([-math.exp(own["sharpness"]) * (x[3:] - m).square().sum(-1) for m in means], -1).softmax(-1)
+    means = [x[:m][labeled[:, c] > 0].mean(0) for c in range(3)]
+    p = torch.stack([-math.exp(own["sharpness"]) * (x[m:] - one).square().sum(-1) for one in means], -1).softmax(-1)
     known = 3 * math.exp(own["concentration"])
     discount = own["discount"] + own["trust"] * known / (known + 9)
-    r = torch.cat([torch.eye(3, dtype=D64), p / (1 + math.exp(-discount))])
+    r = torch.cat([labeled, p / (1 + math.exp(-discount))])
     scatter = torch.zeros(8, 8, dtype=D64)
     for c in range(3):
         centre = (r[:, c, None] * x).sum(0) / r[:, c].sum()
         for i in range(len(x)):
             scatter += r[i, c] * torch.outer(x[i] - centre, x[i] - centre)
     scatter /= r.sum()
-    s = 1 / (1 + math.exp(-own["shrinkage"]))
+    s = 1 / (1 + math.exp(own["shrinkage_fall"] * math.log(shots) - own["shrinkage"]))
     sigma = (1 - s) * scatter + (s * scatter.diagonal().mean() + 1e-5) * torch.eye(8, dtype=D64)
     logits, t = [], math.exp(own["temper"])
     shares = p.sum(0) + math.exp(own["concentration"])
     for c in range(3):
         mean = (r[:, c, None] * x).sum(0) / (r[:, c].sum() + math.exp(own["pull"]))
         v = torch.linalg.solve(sigma, mean)
-        logits.append(t * (x[3:] @ v - 0.5 * mean @ v) + (shares[c] / shares.sum()).log())
+        logits.append(t * (x[m:] @ v - 0.5 * mean @ v) + (shares[c] / shares.sum()).log())
     *_, mixture = g._rounds(_pile(evidence), evidence)
     found = mixture.logits(evidence.query_x[:, None, :, :-1])[0, place]
     torch.testing.assert_close(found, torch.stack(logits, -1))
@@ -116,7 +119,7 @@ def test_one_round_is_the_formula(place):
 def test_q_is_about_the_weighted_mean_of_the_hypotheses():
     evidence, _ = slanted()
     g = guide(4)
-    torch.nn.init.normal_(g.judge.weights[-1].bias)
+    torch.nn.init.normal_(g.judge.weights.bias)
     theta, weights = g.judged(evidence)
     *_, mixture = g._rounds(_pile(evidence), evidence)
     assert tuple(weights[0]) == tuple(HYPOTHESES)
@@ -209,6 +212,44 @@ def test_the_learner_serves_features_of_any_size_and_what_it_is_told(trained, tm
         assert learner.posterior(support, queries, "even").event_shape == (5,)
     with pytest.raises(ValueError, match="queries has features of 4 numbers, but those of support"):
         learner.predict({"a": torch.randn(1, 3), "b": torch.randn(1, 3)}, torch.randn(2, 4))
+
+
+@torch.no_grad()
+def test_the_judge_is_told_how_sure_the_proportions_are():
+    """Of even ones it is surer than of a Dirichlet's draw; where nothing is told it is not sure at all."""
+    told = {"even": 1000.0, "dirichlet": 0.5}
+    found = {"unknown": slanted(60)[0]}
+    found |= {name: slanted(60, proportions=torch.full((1, 3), k, dtype=D64))[0] for name, k in told.items()}
+    g = guide(2)
+    sure = {
+        name: float(g._numbers(list(g._rounds(_pile(e), e))[-1], _pile(e), e)[0, 13]) for name, e in found.items()
+    }
+    assert sure == pytest.approx({"unknown": 0, "even": 3000 / 3060, "dirichlet": 1.5 / 61.5})
+
+
+@torch.no_grad()
+def test_the_temperature_reads_labeled_examples_left_out_under_the_hypotheses_that_weigh():
+    judge = Judge(2).double()
+    for layer in (judge.weights, judge.temperature):
+        layer.weight.zero_()
+    judge.temperature.weight[0, -3] = 1.0
+    numbers = torch.rand(4, COMMON + 2 * OWN, dtype=D64)
+    own = numbers[:, COMMON:].view(4, 2, OWN)[..., OWN - 3]
+    for place in range(2):
+        judge.weights.bias.copy_(50.0 * torch.eye(2)[place])
+        torch.testing.assert_close(judge(numbers)[1].log(), own[:, place])
+    judge.weights.bias.zero_()
+    torch.testing.assert_close(judge(numbers)[1].log(), own.mean(1))
+
+
+@torch.no_grad()
+def test_without_an_example_to_leave_out_sizes_say_something_else_of_the_temperature():
+    judge = Judge(2).double()
+    judge.temperature.weight.zero_()
+    judge.temperature.weight[0, 7] = 1.0  # the first of sizes where none can be left out
+    numbers = torch.rand(2, COMMON + 2 * OWN, dtype=D64)
+    numbers[:, 5] = torch.tensor([0.0, 1.0])
+    torch.testing.assert_close(judge(numbers)[1].log(), torch.stack([numbers[0, 0], torch.zeros((), dtype=D64)]))
 
 
 @torch.no_grad()
