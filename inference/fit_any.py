@@ -1,6 +1,6 @@
 """Train a learner for tasks of any size on several domains: the engine of `experiments.train_any`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from pyro_sib.tensor_files import digest
 from pyro_sib.types import Episode
 
 _DRAWS = 20
-_JUDGED = 3
-"""Batches that the judge is fitted on to one of SVI: its numbers are many times those of EM."""
+_JUDGED, _MOST_JUDGED = 3, 2100
+"""Batches that the judge is fitted on to one of SVI, whose numbers are many times those of EM; and the most of
+them, since all are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def fit_any(
         checkpoint: file of the training's state, from which an interrupted one goes on.
         backbone: the feature network, or None.
         device: where it computes.
-        on_progress: told the iterations that are done, and all.
+        on_progress: told how many batches are done, and all: one for an iteration, and those of the judge.
         on_epoch: told each epoch's record.
 
     Raises:
@@ -116,16 +117,17 @@ def fit_any(
     if isinstance(guide, GaussianMixtureGuide):
         first = (train.batch(i, training.batch_size).to(device) for i in range(settings.unit_batches))
         guide.standardize(episode.evidence for episode in first)
+    judged = min(_JUDGED * training.iterations, _MOST_JUDGED) if isinstance(guide, GaussianMixtureGuide) else 0
+    everything = training.iterations + judged
     chosen_on = [select.batch(i, training.batch_size) for i in range(settings.select_batches)]
     trainer.run(
         lambda iteration: train.batch(iteration, training.batch_size).to(device),
         lambda: -sum(held_out_loss(guide, episode.to(device)) for episode in chosen_on) / len(chosen_on),
-        on_progress,
+        lambda done, _: on_progress(done, everything),
         on_epoch,
     )
     if isinstance(guide, GaussianMixtureGuide):
-        again = (train.batch(i, training.batch_size).to(device) for i in range(_JUDGED * training.iterations))
-        fit_judge(guide, again, training.seed)
+        fit_judge(guide, _again(train, training, judged, device, on_progress), training.seed)
     for module in program.modules().values():
         module.eval().requires_grad_(False)
     card = LearnerCard(
@@ -150,3 +152,16 @@ def held_out_loss(guide: Guide, episode: Episode) -> float:
     probabilities = guide.probabilities(guide.sees(episode), _DRAWS)[0]
     right = probabilities.gather(-1, episode.query_y[..., None]).clamp_min(1e-9)
     return float(-right.log().mean())
+
+
+def _again(
+    source: AnyTaskSource,
+    training: TrainSettings,
+    batches: int,
+    device: torch.device,
+    on_progress: Callable[[int, int], None],
+) -> Iterator[Episode]:
+    """Training tasks from the first one on, told of as they go."""
+    for number in range(batches):
+        yield source.batch(number, training.batch_size).to(device)
+        on_progress(training.iterations + number + 1, training.iterations + batches)
