@@ -21,9 +21,9 @@ FORMAT = 2
 
 
 SHIPPED: dict[str, str] = {
-    "lite0": "7ed26d2030ebac673c2984c0c522ecb58104ae8b25fae6f83b4851dfdda7a6aa",
-    "mini-imagenet-resnet12-1shot": "92f014d68dbc19f2dbf5af73095b98db47f18d4a611fa9014fb3bc18e17dd06e",
-    "mini-imagenet-resnet12-5shot": "1d8094e817dc2e991ddd2d2b0ee18da254e39818f390b2f412368a2f94abc3af",
+    "lite0": "8a7f83ceb8ba3432f1d25a735d1e91f3469ff795d5ed0f01d8ce1b86bdd0e483",
+    "mini-imagenet-resnet12-1shot": "7f120f820c0873a74e437f0e9a4806046f26636beb5db1f10cd30556a3a47859",
+    "mini-imagenet-resnet12-5shot": "0fca2a9d48825dc4c5df418f6e87b856937939c5a3df3debcf347f1df3560089",
     "mini-imagenet-resnet12-1shot-mlp": "ec5c74bdf76fa9c4a2c20f8e589580e69f1a675d7c52ddc13ff9a385c7af171c",
     "mini-imagenet-resnet12-5shot-mlp": "552f36352619c796f752fc5336bc7afed35ab9cc50d1cea7aa772fd6c4cffaa1",
     "mini-imagenet-resnet12-1shot-lwof-mlp": "80df708bab83ef29af4948fe2606b3a2513f261751a6a3bc27a51cc11e09f20d",
