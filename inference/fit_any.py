@@ -1,7 +1,7 @@
 """Train a learner for tasks of any size on several domains: the engine of `experiments.train_any`."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,9 @@ def fit_any(
     guide = program.guide
     assert isinstance(guide, Guide)
     identity = digest(content, asdict(learner), asdict(settings.tasks), settings.select_batches)
-    trainer = Trainer(program.model, guide, program.modules(), training, checkpoint, identity)
+    # What this training calls accuracy is the selection tasks' log likelihood.
+    by_it = replace(training, select_by="accuracy")
+    trainer = Trainer(program.model, guide, program.modules(), by_it, checkpoint, identity)
     if isinstance(guide, GaussianMixtureGuide):
         first = (train.batch(i, training.batch_size).to(device) for i in range(settings.unit_batches))
         guide.standardize(episode.evidence for episode in first)

@@ -80,4 +80,4 @@ class TrainSettings:
         for name, known in (("objective", OBJECTIVES), ("schedule", SCHEDULES), ("select_by", SELECT_BY)):
             value = getattr(self, name)
             if value not in known:
-                raise InputError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
+                raise InputError(f"unknown {argument(name)} {value!r}; choose one of {', '.join(known)}")

@@ -71,7 +71,7 @@ def test_what_is_wrong_is_said_before_anything_heavy_is_imported(tmp_path):
         "--setting is missing": ["run", *out],
         "unknown guide 'x'": ["run", "--setting", "standard", "--guide", "x", *out],
         "unknown prior 'x'": ["run", "--setting", "standard", "--prior", "x", *out],
-        "unknown schedule 'x'": ["run", "--setting", "standard", "--schedule", "x", *out],
+        "unknown --schedule 'x'": ["run", "--setting", "standard", "--schedule", "x", *out],
         "unknown query balance 'x'": ["run", "--setting", "standard", "--query-balance", "x", *out],
         "cannot serve --setting lwof": ["run", "--setting", "lwof", "--guide", "matching", *out],
         "global serves one number": [

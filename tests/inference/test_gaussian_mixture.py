@@ -1,6 +1,7 @@
 """The mixture guide: EM's own properties, and how it reads and serves tasks of any size."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from pyro_sib.inference import GuideSettings, TaskForm
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.inference.fit_any import AnySettings, fit_any
+from pyro_sib.inference.guides.fit_judge import fit_judge
 from pyro_sib.inference.guides.gaussian_mixture import HYPOTHESES, GaussianMixtureGuide, _pile
 from pyro_sib.inference.guides.mixture_evidence import COMMON, OWN, Judge
 from pyro_sib.inference.learner_file import load_learner, save_learner
@@ -17,7 +19,7 @@ from pyro_sib.objective import ObjectiveWeights
 from pyro_sib.tasks.any_task import Domain
 from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.tasks.shape import TaskDistribution
-from pyro_sib.types import Evidence
+from pyro_sib.types import Episode, Evidence
 from tests.worlds import clusters
 
 TINY = AnySettings(
@@ -194,6 +196,31 @@ def test_training_resumes_to_the_same_bits(trained, tmp_path):
     again = fit_any(domains, TINY, None, checkpoint)
     for name, value in learner.program.guide.state_dict().items():
         assert torch.equal(value, again.program.guide.state_dict()[name]), name
+
+
+def test_a_training_tells_of_all_that_it_does_and_chooses_by_likelihood_anyway(trained, tmp_path):
+    told = []
+    settings = replace(TINY, training=replace(TINY.training, select_by="log-likelihood"))
+    again = fit_any(
+        trained[0], settings, None, tmp_path / "c.safetensors", on_progress=lambda *done: told.append(done)
+    )
+    assert told == [(done + 1, 48) for done in range(48)], "12 iterations, and three batches of the judge for each"
+    for name, value in trained[1].program.guide.state_dict().items():
+        assert torch.equal(value, again.program.guide.state_dict()[name]), name
+
+
+def test_the_judge_fitted_again_is_better_than_equal_weights():
+    tasks = [slanted(60, seed=s, shares=((1, 1, 1), (5, 1, 0))[s % 2]) for s in range(100)]
+    g = guide(4)
+
+    def loss():
+        p = [g.probabilities(evidence, 0)[0].gather(-1, y[..., None]).log().mean() for evidence, y in tasks]
+        return -float(torch.stack(p).mean())
+
+    g.judge.reset()
+    before = loss()
+    fit_judge(g, (Episode.trusted(evidence, y) for evidence, y in tasks), 0)
+    assert loss() < before - 0.02, (loss(), before)
 
 
 def test_the_learner_serves_features_of_any_size_and_what_it_is_told(trained, tmp_path):
