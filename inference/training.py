@@ -54,6 +54,21 @@ def _not_finite(loss: float, iteration: int) -> str:
     )
 
 
+def best_of(log: Sequence[EpochRecord], select_by: str) -> EpochRecord:
+    """The epoch whose parameters are kept: the last one of those that have most, and none for being NaN.
+
+    Args:
+        log: of the epochs, one at least.
+        select_by: one of SELECT_BY; what is not the accuracy is in each record's `extra`.
+    """
+
+    def rank(record: EpochRecord) -> tuple[bool, float, int]:
+        score = record.accuracy if select_by == "accuracy" else record.extra[select_by][0]
+        return (True, score, record.epoch) if score == score else (False, 0.0, -record.epoch)
+
+    return max(log, key=rank)
+
+
 def has_diverged(log: Sequence[EpochRecord]) -> bool:
     """Whether the loss ended far above its first epoch's, by a nat and by as much again."""
     first, last = log[0].loss, log[-1].loss
@@ -141,7 +156,7 @@ class Trainer:
             for epoch in range(len(self.log), self.settings.epochs):
                 record = self._epoch(svi, epoch, batch, validate, on_iteration, measure)
                 self.log.append(record)
-                if self._is_best(record):
+                if best_of(self.log, self.settings.select_by) is record:
                     self.best = self.state()
                 self._save()
                 on_epoch(record)
@@ -150,15 +165,6 @@ class Trainer:
         # of products with it: with memory of their own they give what they will give once they are saved and read.
         for _, parameter in self._named_parameters():
             parameter.data = parameter.data.clone()
-
-    def _is_best(self, record: EpochRecord) -> bool:
-        """Whether no epoch in the log has more of what is asked for; no comparison with NaN is true."""
-        own = self._score(record)
-        return not any(self._score(r) > own for r in self.log) and (own == own or not self.best)
-
-    def _score(self, record: EpochRecord) -> float:
-        by = self.settings.select_by
-        return record.accuracy if by == "accuracy" else record.extra[by][0]
 
     def _epoch(
         self,

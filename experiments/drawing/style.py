@@ -108,7 +108,11 @@ def accuracy_against_steps(
 
 
 def training_curve(
-    iterations: Sequence[float], losses: Sequence[float], accuracies: Sequence[float], title: str
+    iterations: Sequence[float],
+    losses: Sequence[float],
+    accuracies: Sequence[float],
+    title: str,
+    chosen_by: Sequence[float] | None = None,
 ) -> Figure:
     """Loss and selection accuracy by epoch, the chosen epoch marked (the last of equally good ones).
 
@@ -117,6 +121,7 @@ def training_curve(
         losses: mean loss of each epoch, nats.
         accuracies: percent on the selection tasks after each epoch.
         title: of the whole.
+        chosen_by: what the chosen epoch has most of; the accuracies, unless given.
     """
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")
     figure.suptitle(title, fontsize=10)
@@ -130,7 +135,8 @@ def training_curve(
     _tidy(left)
     right.spines["top"].set_visible(False)
     if len(accuracies):
-        best = max(range(len(accuracies)), key=lambda i: (accuracies[i], i))
+        most = accuracies if chosen_by is None else chosen_by
+        best = max(range(len(most)), key=lambda i: (most[i], i))
         label = f"best epoch: {best + 1}, {accuracies[best]:.2f} %"
         left.axvline(iterations[best], color="0.5", lw=1, ls=":")
         (star,) = right.plot(

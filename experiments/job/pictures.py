@@ -43,7 +43,7 @@ def draw_pictures(
     what = _words(settings, one_line(result.data.name), split)
     pictures = {"accuracy_against_K": lambda: _accuracy(settings, result, what)}
     if result.train_log:
-        pictures["training"] = lambda: _training(result, what)
+        pictures["training"] = lambda: _training(settings, result, what)
     if images is not None or isinstance(guide, Guide):
         pictures["task"] = lambda: _task(settings, images, source, guide, split, what)
     for name, draw in pictures.items():
@@ -63,13 +63,14 @@ def _accuracy(settings: Job, result: Result, what: str) -> Any:
     return figures.accuracy_against_steps(curves, bands, title, beside)
 
 
-def _training(result: Result, what: str) -> Any:
+def _training(settings: Job, result: Result, what: str) -> Any:
     from pyro_sib.experiments.drawing import style as figures
 
-    iterations, losses, accuracies = (
-        [r[key] for r in result.train_log] for key in ("iteration", "loss", "accuracy")
+    iterations, losses, accuracies, chosen_by = (
+        [r[key] for r in result.train_log]
+        for key in ("iteration", "loss", "accuracy", settings.select_by.replace("-", "_"))
     )
-    return figures.training_curve(iterations, losses, accuracies, what)
+    return figures.training_curve(iterations, losses, accuracies, what, chosen_by)
 
 
 def _words(settings: Job, data: str, split: str) -> str:

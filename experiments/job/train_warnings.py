@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pyro_sib.experiments.job.result import Course
 from pyro_sib.experiments.job.settings import Job
-from pyro_sib.inference.training import EpochRecord, has_diverged
+from pyro_sib.inference.training import EpochRecord, best_of, has_diverged
 from pyro_sib.scores.metrics import mean_interval
 from pyro_sib.scores.summary import MeanInterval
 
@@ -69,7 +69,7 @@ def course_of(
         untrained=None if untrained is None else round(untrained.accuracy, 3),
         theta0=None if start is None else round(start.accuracy, 3),
         early=round(early.accuracy, 3),
-        best=round(max(record.accuracy for record in log), 3),
+        best=round(best_of(log, settings.select_by).accuracy, 3),
         last=round(last.accuracy, 3),
         below_early=not last.accuracy >= early.accuracy - noise,
         below_theta0=any(zero.lost for zero in zeros),
@@ -85,7 +85,7 @@ def training_warnings(
     log: Sequence[EpochRecord], settings: Job, start: Start | None, untrained: Start | None = None
 ) -> list[str]:
     """What is to be said of a training; the arguments are those of `course_of`."""
-    found, best, last = [], max(record.accuracy for record in log), log[-1]
+    found, best, last = [], best_of(log, settings.select_by).accuracy, log[-1]
     if has_diverged(log):
         found.append(
             f"training diverged, the loss went from {log[0].loss:.3g} to {last.loss:.3g}; what is kept is the best "

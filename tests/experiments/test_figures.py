@@ -90,6 +90,12 @@ def test_training_curve_marks_the_epoch_that_the_trainer_chose():
     assert figure.legends[0].texts[0].get_text() == "best epoch: 3, 56.00 %"
 
 
+def test_training_curve_marks_the_epoch_that_has_most_of_what_was_asked_for():
+    figure = training_curve([10, 20, 30], [2.0, 1.5, 1.2], [50.0, 56.0, 55.0], "run", [-1.2, -1.4, -1.3])
+    star = figure.axes[1].lines[1]
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (10, 50.0)
+
+
 def test_training_curve_of_no_epoch():
     assert not training_curve([], [], [], "run").legends
 

@@ -182,8 +182,11 @@ def test_the_gradients_cosine_is_logged_along_training(small):
 
 
 def test_the_best_epoch_may_be_chosen_by_log_likelihood(small):
-    log = run(replace(small, select_by="log-likelihood", epochs=6, learning_rate=0.3, compare=False)).train_log
+    result = run(replace(small, select_by="log-likelihood", epochs=6, learning_rate=0.3, compare=False))
+    log = result.train_log
     best = max(record["log_likelihood"] for record in log)
+    kept = next(record for record in log if record["log_likelihood"] == best)
+    assert result.course.best == pytest.approx(kept["accuracy"], abs=1e-3)
     assert best > log[-1]["log_likelihood"] + 0.01  # so that the last epoch is not it
     back = restore(small.out, Reporter(), small.cache_dir)
     scores = evaluate(back.program.guide, back.sources["select"], small.select_tasks)[0]

@@ -47,6 +47,15 @@ def test_each_fault_is_named_with_its_likely_mend(accuracies, steps, words):
         assert re.search(pattern, text), text
 
 
+def test_the_course_speaks_of_the_epoch_that_is_kept():
+    records = [
+        replace(record, extra={"log-likelihood": [likelihood]})
+        for record, likelihood in zip(log(50, 60, 55), (-1.3, -1.2, -1.1), strict=True)
+    ]
+    assert course_of(records, SETTINGS, None).best == 60
+    assert course_of(records, replace(SETTINGS, select_by="log-likelihood"), None).best == 55
+
+
 def test_the_kl_is_not_blamed_where_there_is_none():
     zero = replace(SETTINGS, kl_weight=0.0)
     found = training_warnings(log(20, 20), zero, None) + training_warnings(
