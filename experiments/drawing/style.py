@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 from weakref import WeakSet
 
@@ -24,6 +25,8 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#B
 GREY = "#8C8C8C"
 METRIC_STYLES = {"novel": (PALETTE[0], "o"), "base": (PALETTE[1], "s"), "both": (PALETTE[2], "^")}
 LOSS, SELECTION = PALETTE[3], PALETTE[0]
+_LETTER = 0.085
+"""Inches of a title's letter, on the mean."""
 TILE = 64
 """Least side of a drawn image in pixels; smaller ones are repeated."""
 
@@ -83,7 +86,7 @@ def accuracy_against_steps(
         beside: what `trained_zero` is of.
     """
     figure = Figure(figsize=(1.0 + 3.1 * max(len(curves), 1.5), 3.8), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     panels = figure.subplots(1, len(curves), squeeze=False)[0]
     for axes, (name, curve) in zip(panels, curves.items(), strict=True):
         colour, marker = METRIC_STYLES.get(name, (PALETTE[4], "D"))
@@ -124,7 +127,7 @@ def training_curve(
         chosen_by: what the chosen epoch has most of; the accuracies, unless given.
     """
     figure = Figure(figsize=(7.2, 3.8), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     left = figure.subplots()
     right = left.twinx()
     left.plot(iterations, losses, color=LOSS, marker="o", ms=4, lw=1.6)
@@ -186,7 +189,7 @@ def task_picture(
     size = 0.46 if starts[-1] <= 24 else 11 / starts[-1]
     width, height = 1.6 + size * (wide + 2 * columns + 1.0), 1.0 + size * starts[-1]
     figure = Figure(figsize=(max(width, 6.0), height + 0.3), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     panels = figure.subplots(1, 3, width_ratios=[wide, columns, columns])
 
     tiles = [(support[c, s], starts[c] + s // wide, s % wide, c) for c in range(classes) for s in range(shots)]
@@ -241,7 +244,7 @@ def task_scatter(
     colours = np.array([*class_colours(classes), GREY])
     owners = np.arange(len(support_2d)) * classes // max(len(support_2d), 1)
     figure = Figure(figsize=(9.6, 5.0), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     for axes, guess, name in ((panels[0], before, "before the steps"), (panels[1], after, "after the steps")):
         right = guess == labels
@@ -274,6 +277,12 @@ def task_scatter(
 
 def _heading(name: str, right: Array) -> str:
     return f"{name}\n{right.sum()} of {len(right)} right"
+
+
+def headline(figure: Figure, title: str) -> None:
+    """The title of a whole figure, on as many lines as its width asks for."""
+    most = max(int(figure.get_figwidth() / _LETTER), 1)
+    figure.suptitle("\n".join(fill(line, most, break_long_words=False) for line in title.split("\n")), fontsize=10)
 
 
 def _tidy(axes: Axes) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pyro_sib.experiments.drawing.marks import CLASSES, interval, plain
-from pyro_sib.experiments.drawing.style import PALETTE
+from pyro_sib.experiments.drawing.style import PALETTE, headline
 from pyro_sib.experiments.posterior.checks import PredictiveChecks, QueryScores
 from pyro_sib.experiments.posterior.khat import SPACE_NAMES, SPACES, THRESHOLD, KHat
 
@@ -23,7 +23,7 @@ def checks_figure(checks: PredictiveChecks, task: int, names: Sequence[str], tit
     """Surprise of the labels beside that of replicated ones, and one task's class counts."""
     names = names[:CLASSES]
     figure = Figure(figsize=(10.4, 4.0), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     first, second, third = figure.subplots(1, 3, width_ratios=(1.5, 1, 1.1))
     order = np.argsort(checks.observed.mean(1))
     for place, t in enumerate(order):
@@ -59,7 +59,7 @@ def khat_figure(found: Sequence[KHat], title: str) -> Figure:
     rows = list(dict.fromkeys((f.target, f.space) for f in found))
     rows.sort(key=lambda row: (list(dict.fromkeys(f.target for f in found)).index(row[0]), SPACES.index(row[1])))
     figure = Figure(figsize=(8.2, 1.4 + 0.33 * len(rows)), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     axes, place, ticks, previous = figure.subplots(), 0.0, [], None
     for target, space in rows:
         if previous not in (None, target):
@@ -89,7 +89,7 @@ def khat_figure(found: Sequence[KHat], title: str) -> Figure:
 def loo_figure(scores: QueryScores, title: str) -> Figure:
     """K-hat of leaving out each query, and what leaving it out takes off its score."""
     figure = Figure(figsize=(8.4, 3.8), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     left, right = figure.subplots(1, 2)
     k = np.clip(scores.k[~np.isnan(scores.k)], None, MOST)
     left.hist(k, bins=40, color=PALETTE[0], alpha=0.85)
@@ -120,7 +120,7 @@ def steps_figure(table: Sequence[dict[str, Any]], title: str) -> Figure:
         ("accuracy_at_mean", "accuracy at the mean (%)", 0),
     )
     figure = Figure(figsize=(11.2, 3.3), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     for axes, (name, label, first), colour in zip(figure.subplots(1, 4), panels, PALETTE, strict=False):
         rows = table[first:] or table
         axes.plot([r["k"] for r in rows], [r[name] for r in rows], "o-", color=colour, lw=1.8)

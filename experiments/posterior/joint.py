@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pyro_sib.cosine import unit
-from pyro_sib.experiments.drawing.style import GREY, PALETTE
+from pyro_sib.experiments.drawing.style import GREY, PALETTE, headline
 from pyro_sib.experiments.job.result import Scores
 from pyro_sib.experiments.posterior.arviz_versions import Posterior
 from pyro_sib.experiments.posterior.joint_tables import joint_tables
@@ -77,7 +77,7 @@ def joint_figure(scores: TaskScores, weights: dict[str, Any], title: str) -> Fig
     joint = scores.joint
     assert joint is not None
     figure = Figure(figsize=(11.4, 3.8), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     first, second, third = figure.subplots(1, 3)
     for kind, name, color in ((joint.is_novel, "novel", PALETTE[0]), (~joint.is_novel, "base", PALETTE[3])):
         first.hist(

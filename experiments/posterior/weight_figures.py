@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pyro_sib.experiments.drawing.marks import CLASSES, density, interval, plain
-from pyro_sib.experiments.drawing.style import GREY, PALETTE, class_colours
+from pyro_sib.experiments.drawing.style import GREY, PALETTE, class_colours, headline
 from pyro_sib.experiments.posterior.checks import ChosenWeights, Directions
 from pyro_sib.experiments.terminal.escape import in_legend
 
@@ -17,7 +17,7 @@ def weights_forest(chosen: ChosenWeights, names: Sequence[str], title: str) -> F
     names, colours = names[:CLASSES], class_colours(len(names[:CLASSES]))
     rows = len(names) + 1
     figure = Figure(figsize=(7.2, 1.4 + 0.24 * (rows + 1) * len(chosen.features)), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     axes = figure.subplots()
     ticks, labels = [], []
     for f, feature in enumerate(chosen.features):
@@ -45,7 +45,7 @@ def weights_density(chosen: ChosenWeights, names: Sequence[str], title: str) -> 
     columns = min(count, 2)
     height = -(-count // columns)
     figure = Figure(figsize=(4.0 * columns, 1.2 + 2.3 * height), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     panels = figure.subplots(height, columns, squeeze=False).ravel()
     for f, axes in enumerate(panels):
         if f >= count:
@@ -71,7 +71,7 @@ def weights_pair(chosen: ChosenWeights, names: Sequence[str], title: str) -> Fig
     count = min(len(chosen.features), 4)
     side = max(count - 1, 1)
     figure = Figure(figsize=(2.5 * side + 0.6, 2.5 * side + 0.9), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     grid = figure.subplots(side, side, squeeze=False, sharex="col", sharey="row")
     for row in range(side):
         for column in range(side):
@@ -103,7 +103,7 @@ def direction_figure(directions: Directions, task: int, names: Sequence[str], ti
         ("prior draw, class's queries", directions.prior_with_truth, GREY),
     )
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     left, right = figure.subplots(1, 2, sharex=True, width_ratios=(1, 1.1))
     for n in range(len(names)):
         for i, (_, values, colour) in enumerate(parts):

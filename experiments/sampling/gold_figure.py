@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyro_sib.experiments.drawing.style import GREY, PALETTE
+from pyro_sib.experiments.drawing.style import GREY, PALETTE, headline
 
 Row = dict[str, Any]
 
@@ -22,7 +22,7 @@ def gold_figure(tasks: list[Row], title: str) -> Figure:
     """
     names = list(tasks[0]["parts"])
     figure = Figure(figsize=(5.0 + 1.6 * max(3, len(names)), 6.4), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     panels = figure.subplots(2, 3)
     for axes, score, label in zip(panels[0], ("accuracy", "nll"), ("accuracy (%)", "NLL (nats)"), strict=False):
         _strips(axes, tasks, names, itemgetter(score))

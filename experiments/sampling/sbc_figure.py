@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from pyro_sib.experiments.drawing.style import GREY, PALETTE
+from pyro_sib.experiments.drawing.style import GREY, PALETTE, headline
 from pyro_sib.scores.uniformity import Array, ecdf_band, histogram_band
 
 BINS = 12
@@ -20,7 +20,7 @@ def sbc_figure(places: dict[str, dict[str, Array]], worst: dict[str, str], title
         title: of the whole.
     """
     figure = Figure(figsize=(1.0 + 3.4 * max(len(places), 1.4), 5.6), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     panels = figure.subplots(2, len(places), squeeze=False, sharey="row", sharex=True)
     for (above, below), (method, numbers) in zip(panels.T, places.items(), strict=True):
         _histogram(above, numbers[worst[method]])

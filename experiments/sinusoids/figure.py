@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pyro_sib.experiments.drawing.style import PALETTE, Array
+from pyro_sib.experiments.drawing.style import PALETTE, Array, headline
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def regression_figure(
     """
     tasks = len(truth)
     figure = Figure(figsize=(2.6 * tasks + 0.6, 1.9 * len(beliefs) + 1.0), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     panels = figure.subplots(len(beliefs), tasks, sharex=True, sharey="col", squeeze=False)
     for row, (name, belief) in zip(panels, beliefs.items(), strict=True):
         for t, axes in enumerate(row):

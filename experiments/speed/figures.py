@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pyro_sib.experiments.drawing.style import GREY, PALETTE
+from pyro_sib.experiments.drawing.style import GREY, PALETTE, headline
 from pyro_sib.experiments.speed.row import Row
 
 _SIZES = {"D": "features D", "K": "steps K", "N": "ways N", "Q": "queries Q", "tasks": "tasks in a batch"}
@@ -39,7 +39,7 @@ def growth(rows: list[Row], title: str) -> Figure | None:
     columns = min(len(panels), 4)
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(1.0 + 3.2 * columns, 1.2 + 2.9 * lines), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     grid = figure.subplots(lines, columns, squeeze=False).flatten()
     for axes, (stage, size, curves) in zip(grid, panels, strict=False):
         _draw(axes, curves, f"{_KINDS[stage]}: {_SIZES[size] if stage == 'svi_step' else size}")

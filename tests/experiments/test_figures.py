@@ -96,6 +96,18 @@ def test_training_curve_marks_the_epoch_that_has_most_of_what_was_asked_for():
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (10, 50.0)
 
 
+@pytest.mark.parametrize("panels", [1, 3])
+def test_a_long_title_stays_inside_the_figure(panels):
+    title = "5-way 1-shot, mini-imagenet val, standard, propagation 0.3, queries mixed:2.5, 2000 tasks, at q mean"
+    curves = {name: [(50.0, 1.0), (60.0, 1.0)] for name in ("novel", "base", "both")[:panels]}
+    figure = accuracy_against_steps(curves, None, title)
+    FigureCanvasAgg(figure).draw()
+    assert figure.get_suptitle().replace("\n", " ") == title
+    drawn, whole = figure._suptitle.get_window_extent(), figure.bbox
+    assert whole.x0 <= drawn.x0
+    assert drawn.x1 <= whole.x1
+
+
 def test_training_curve_of_no_epoch():
     assert not training_curve([], [], [], "run").legends
 
