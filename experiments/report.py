@@ -24,7 +24,7 @@ from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.tables import markdown_table
 
 SHOTS = (5, 1)
-NOTED = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
+NOTED = ("guide", "prior", "kl_weight", "train_images", "iterations", "tasks", "queries")
 """What the notes below a table repeat, and what comes first in a row's name."""
 TABLES = {"val": "Table 1", "test": "Table 2"}
 XI = "synthetic_gradient"

@@ -15,7 +15,7 @@ from pyro_sib.experiments.options.learner import XiOptions
 from pyro_sib.experiments.options.machine import MachineOptions
 from pyro_sib.experiments.options.names import explained
 from pyro_sib.experiments.options.network import BackboneOptions
-from pyro_sib.experiments.options.tasks import Setting
+from pyro_sib.experiments.options.tasks import Setting, TrainImages
 from pyro_sib.experiments.terminal.command import FROM_LAST_EPOCH, run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.inference.initializers import INITIALIZERS
@@ -62,6 +62,9 @@ class ReproduceSettings(MachineOptions, XiOptions, BackboneOptions, ImageOptions
     """Tasks to evaluate a row on; 2000 on val and 600 on test, unless given."""
     second_balance: str | None = None
     """Evaluate every row on tasks of this query balance as well."""
+    train_images: TrainImages = "seen"
+    """Images of every row's training tasks: those of stage 1, or (held-out) of base classes' images that f has not
+    seen."""
     split: Literal["val", "test"] | None = None
     """Classes to evaluate on; those of the table, or val."""
     steps: tuple[int, ...] = (0, 1, 3, 5)
