@@ -13,7 +13,7 @@ from pyro_sib.experiments.terminal.command_line import from_command_line
 
 @dataclass(frozen=True)
 class MadePicturesSettings(CacheOptions):
-    """Paint letters and objects, and spoil known images, as domains for `experiments.train_any --domains OUT`.
+    """Paint letters and objects, and spoil known images, as domains for `experiments.train_any --made OUT`.
 
     Letters, painted objects, and of known images their edges, coarse copies and shuffled tiles: a folder of class
     folders each. One that is there is left as it is.

@@ -1,6 +1,6 @@
 """Train a learner for tasks of any size on several domains: the engine of `experiments.train_any`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ _DRAWS = 20
 _JUDGED, _MOST_JUDGED = 3, 2100
 """Batches that the judge is fitted on to one of SVI, whose numbers are many times those of EM; and the most of
 them, since all are held in memory."""
+_TURNS = 3
+"""Of a domain that is like a user's, in the fit of the judge, to one of another: where what it may trust differs,
+photographs decide."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def fit_any(
 
     The loss of selection is the mean over tasks of a query's -log p(y), averaged over draws of w: a proper score,
     so that an epoch is chosen for its probabilities as well as for its accuracy. A judge is fitted again afterwards
-    (`fit_judge`), on the training tasks.
+    (`fit_judge`), on further tasks, three times as many of a domain like a user's as of another.
 
     Args:
         domains: by name; the first names the features' D.
@@ -103,16 +106,17 @@ def fit_any(
     content = {name: fingerprint({BASE_TRAIN: domain.rows}) for name, domain in domains.items()}
     coordinates = TaskCoordinates(settings.coordinates)
 
-    def source(purpose: str) -> AnyTaskSource:
+    def source(purpose: str, turns: Sequence[Domain] = tuple(domains.values())) -> AnyTaskSource:
         key = make_key("any task", purpose, digest(content), training.seed)
-        return AnyTaskSource(tuple(domains.values()), settings.tasks, coordinates, key)
+        return AnyTaskSource(turns, settings.tasks, coordinates, key)
 
     train, select, learner = source("train"), source("select"), settings.learner()
     features = next(iter(domains.values())).rows.x.shape[1]
     program = build_program(learner, features, None, device)
     guide = program.guide
     assert isinstance(guide, Guide)
-    identity = digest(content, asdict(learner), asdict(settings.tasks), settings.select_batches)
+    yours = [name for name, domain in domains.items() if domain.like_yours]
+    identity = digest(content, yours, asdict(learner), asdict(settings.tasks), settings.select_batches)
     # What this training calls accuracy is the selection tasks' log likelihood.
     by_it = replace(training, select_by="accuracy")
     trainer = Trainer(program.model, guide, program.modules(), by_it, checkpoint, identity)
@@ -129,7 +133,8 @@ def fit_any(
         on_epoch,
     )
     if isinstance(guide, GaussianMixtureGuide):
-        fit_judge(guide, _again(train, training, judged, device, on_progress), training.seed)
+        judging = source("judge", judged_turns(tuple(domains.values())))
+        fit_judge(guide, _told_of(judging, training, judged, device, on_progress), training.seed)
     for module in program.modules().values():
         module.eval().requires_grad_(False)
     card = LearnerCard(
@@ -156,14 +161,20 @@ def held_out_loss(guide: Guide, episode: Episode) -> float:
     return float(-right.log().mean())
 
 
-def _again(
+def judged_turns(domains: Sequence[Domain]) -> list[Domain]:
+    """The domains in the order in which the judge's tasks are drawn from them, over and over."""
+    yours = [domain for domain in domains if domain.like_yours]
+    return [*domains, *yours * (_TURNS - 1)]
+
+
+def _told_of(
     source: AnyTaskSource,
     training: TrainSettings,
     batches: int,
     device: torch.device,
     on_progress: Callable[[int, int], None],
 ) -> Iterator[Episode]:
-    """Training tasks from the first one on, told of as they go."""
+    """The judge's tasks, told of as they go."""
     for number in range(batches):
         yield source.batch(number, training.batch_size).to(device)
         on_progress(training.iterations + number + 1, training.iterations + batches)

@@ -16,6 +16,9 @@ class TrainingPictures(MachineOptions):
     domains: tuple[Path, ...] = ()
     """Folders of class folders, each a domain that the feature network does not know; a folder that holds several
     such folders is several domains."""
+    made: tuple[Path, ...] = ()
+    """Folders as those of --domains, of pictures that are made (`experiments.made_pictures`) and not photographed;
+    how far a task may be trusted is learned from three times as many tasks of a domain of photographs."""
     known: Path | None = None
     """Images that the feature network was trained on, base classes with csv lists or class folders: their tasks are
     made harder, by mixing images."""
@@ -32,9 +35,10 @@ class TrainingPictures(MachineOptions):
         """
         check_numbers(self)
         check_device(self.device)
-        if not self.domains and self.known is None:
+        if not (self.domains or self.made) and self.known is None:
             raise InputError("--domains and --known are both missing; name folders of pictures to train on")
-        for option, folder in (("--known", self.known), *(("--domains", folder) for folder in self.domains)):
+        folders = [("--domains", folder) for folder in self.domains] + [("--made", folder) for folder in self.made]
+        for option, folder in (("--known", self.known), *folders):
             if folder is not None and not folder.is_dir():
                 raise InputError(
                     f"{option} {folder} is no folder; give one with a folder of pictures for each class"

@@ -58,7 +58,7 @@ def _with_made(domains: dict[str, Domain]) -> dict[str, Domain]:
     if KNOWN not in domains:
         return domains
     rows = domains[KNOWN].rows
-    made = {f"{KNOWN}-{name}": Domain(make_domain(name, rows)) for name in MADE}
+    made = {f"{KNOWN}-{name}": Domain(make_domain(name, rows), made=True) for name in MADE}
     return {KNOWN: domains[KNOWN]} | made | domains
 
 

@@ -61,12 +61,14 @@ def open_pictures(
     check_writable(out, "--out")
     device = choose_device(settings.device)
     network = open_network(settings.network, image_size, device)
-    folders = find_domains(settings.domains) if settings.domains else []
+    folders = find_domains((*settings.domains, *settings.made))
+    photographed = len(find_domains(settings.domains))
     domains: dict[str, Domain] = {}
     if settings.known is not None:
         domains[KNOWN] = Domain(_known_split(settings, network, device, reporter), known=True)
-    for folder in folders:
-        domains[folder.name] = Domain(features_of(folder, network, settings.cache_dir, device, reporter))
+    for place, folder in enumerate(folders):
+        rows = features_of(folder, network, settings.cache_dir, device, reporter)
+        domains[folder.name] = Domain(rows, made=place >= photographed)
     return OpenedPictures(network, device, domains)
 
 

@@ -23,10 +23,17 @@ class Domain:
     Attributes:
         rows: (n, D) features with their classes.
         known: whether the feature network was trained on these classes, so that its tasks are made harder.
+        made: whether the images or their features were made, and are not as they were photographed.
     """
 
     rows: Split
     known: bool = False
+    made: bool = False
+
+    @property
+    def like_yours(self) -> bool:
+        """Whether these are what users have: photographs of classes that the feature network does not know."""
+        return not (self.known or self.made)
 
 
 class AnyTaskSource:

@@ -1,5 +1,6 @@
 """The command that trains a learner for tasks of any size, from pictures to its file, and what measures it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.domains import DomainsSettings
 from pyro_sib.experiments.other_domains.domains import measure_domains
 from pyro_sib.experiments.other_domains.train_any import command, train_any
+from pyro_sib.experiments.other_domains.training_pictures import open_pictures
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.experiments.train_any import TrainAnySettings
 from pyro_sib.inference.classifier import FewShotClassifier
 from tests.experiments.test_domains import pictures
@@ -23,7 +26,8 @@ def folders(tmp_path_factory):
 
 def test_from_pictures_to_a_learner_that_is_measured_and_told(folders, tmp_path):
     settings = TrainAnySettings(
-        domains=(folders,),
+        domains=(folders / "near",),
+        made=(folders / "far",),
         network="mini-imagenet-c64f",
         iterations=4,
         epochs=2,
@@ -35,7 +39,7 @@ def test_from_pictures_to_a_learner_that_is_measured_and_told(folders, tmp_path)
     before = path.read_bytes()
     learner = FewShotClassifier.load(path)
     assert learner.card.learner.guide == "gaussian-mixture"
-    assert "experiments.train_any --domains " in learner.card.made["command"]
+    assert "experiments.train_any --domains near --made far " in learner.card.made["command"]
     assert "--network mini-imagenet-c64f" in learner.card.made["command"]
     assert str(folders) not in str(learner.card), "no path of a machine in a file that is passed on"
     assert learner.card.pictures.image_size == 84
@@ -61,11 +65,23 @@ def test_from_pictures_to_a_learner_that_is_measured_and_told(folders, tmp_path)
     assert [name.endswith("told") for name in names] == [False, False, True, True]
 
 
+def test_domains_that_are_made_are_told_from_photographs(folders, tmp_path):
+    settings = TrainAnySettings(
+        **{"domains": (folders / "near",), "made": (folders / "far",), "network": "mini-imagenet-c64f"},
+        cache_dir=tmp_path / "cache",
+    )
+    found = open_pictures(settings, tmp_path / "out", None, Reporter()).domains
+    assert {name: domain.like_yours for name, domain in found.items()} == {"near": True, "far": False}
+    with pytest.raises(InputError, match="twice"):
+        open_pictures(replace(settings, made=settings.domains), tmp_path / "out", None, Reporter())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"domains": ()}, "--domains and --known are both missing"),
         ({"known": "nowhere"}, "--known .*nowhere is no folder"),
+        ({"made": ("nowhere",)}, "--made .*nowhere is no folder"),
         ({"network": "none"}, "no feature network none"),
         ({"iterations": 0}, "--iterations 0"),
         ({"difficulty": 1.0}, "--difficulty 1"),
@@ -75,6 +91,7 @@ def test_what_cannot_be_trained_is_one_line(folders, tmp_path, changes, message)
     given = {"domains": (folders,)} | changes
     if "known" in given:
         given["known"] = tmp_path / given["known"]
+    given["made"] = tuple(tmp_path / name for name in given.get("made", ()))
     with pytest.raises(InputError, match=message):
         TrainAnySettings(**given).check()
 

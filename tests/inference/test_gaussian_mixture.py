@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pyro_sib.errors import InputError
 from pyro_sib.inference import GuideSettings, TaskForm
 from pyro_sib.inference.classifier import FewShotClassifier
-from pyro_sib.inference.fit_any import AnySettings, fit_any
+from pyro_sib.inference.fit_any import AnySettings, fit_any, judged_turns
 from pyro_sib.inference.guides.fit_judge import fit_judge
 from pyro_sib.inference.guides.gaussian_mixture import HYPOTHESES, GaussianMixtureGuide, _pile
 from pyro_sib.inference.guides.mixture_evidence import COMMON, OWN, Judge
@@ -221,6 +222,20 @@ def test_the_judge_fitted_again_is_better_than_equal_weights():
     before = loss()
     fit_judge(g, (Episode.trusted(evidence, y) for evidence, y in tasks), 0)
     assert loss() < before - 0.02, (loss(), before)
+
+
+def test_the_judge_sees_photographs_of_unknown_classes_three_times_as_often(trained):
+    rows = trained[0]["second"].rows
+    known, made, yours = Domain(rows, known=True), Domain(rows, made=True), Domain(rows)
+    turns = judged_turns([known, made, yours])
+    assert [sum(turn is domain for turn in turns) for domain in (known, made, yours)] == [1, 1, 3]
+
+
+def test_a_training_of_other_kinds_of_domains_is_another(trained):
+    domains, _, folder = trained
+    other = domains | {"second": replace(domains["second"], made=True)}
+    with pytest.raises(InputError, match="was trained on other data, features or settings"):
+        fit_any(other, TINY, None, folder / "training.safetensors")
 
 
 def test_the_learner_serves_features_of_any_size_and_what_it_is_told(trained, tmp_path):
