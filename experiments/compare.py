@@ -19,7 +19,7 @@ from pyro_sib.experiments.options.network import Stage1Options
 from pyro_sib.experiments.options.tasks import EvaluationTasks, OneSizeTasks
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
-from pyro_sib.inference.settings.card import SHIPPED
+from pyro_sib.inference.settings.card import SHIPPED, read_learner_card
 from pyro_sib.inference.settings.shipped_learners import named_learner
 
 
@@ -51,7 +51,8 @@ class CompareSettings(MachineOptions, Stage1Options, DataOptions, EvaluationTask
         tyro.conf.arg(
             help=f"Learners to evaluate on the same tasks: files, or ones that come with the project "
             f"({listed(SHIPPED)}; of mini-imagenet-c128f, those for these --shots). The features are theirs, "
-            f"unless --network gives them. A table of their paired margins over the comparators is written."
+            f"unless --network gives them; one for tasks of any size, as lite0, then takes these too. "
+            f"A table of their paired margins over the comparators is written."
         ),
     ] = ()
     beside: tuple[Path, ...] = ()
@@ -87,7 +88,8 @@ class CompareSettings(MachineOptions, Stage1Options, DataOptions, EvaluationTask
                 called = full if full in SHIPPED else f"{where.parent.name}-{where.stem}"
                 out = self._folder(shots) / f"learner-{called}"
                 own = {"setting": "standard", "learner": full, "shots": shots, "out": out}
-                found.append(alike(RunSettings, self, *own, "network", "propagation", **own))
+                theirs = () if read_learner_card(full).any_features else ("network",)
+                found.append(alike(RunSettings, self, *own, *theirs, "propagation", **own))
         return found
 
     def _features_of(self, shots: int) -> str | None:

@@ -25,8 +25,7 @@ from pyro_sib.experiments.job.features import (
     ground_of_learner,
     load_data,
     prepare,
-    refuse_known,
-    refuse_seen,
+    refuse_learner,
 )
 from pyro_sib.experiments.job.result import Chosen, Result, Second
 from pyro_sib.experiments.job.results import provenance, write_tasks
@@ -102,8 +101,7 @@ def _ground(data: DataSet, like: Job, split: str, device: torch.device, reporter
     if like.learner is None:
         return prepare(data, like, split, device, reporter)
     learner = load_learner(like.learner, device)
-    refuse_known(f"--learners {like.learner}", learner.card.base_classes, data, split)
-    refuse_seen(f"the feature network of --learners {like.learner}", like, data, split)
+    refuse_learner("--learners", learner.card, like, data, split)
     return ground_of_learner(learner, data, like, device, reporter)
 
 

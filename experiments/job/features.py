@@ -19,13 +19,14 @@ from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
 from pyro_sib.features.bank import build_bank, fit_base_classifier
-from pyro_sib.features.network_card import pixels_of
+from pyro_sib.features.network_card import NetworkCard, pixels_of, read_card
 from pyro_sib.features.network_file import load_network
 from pyro_sib.features.outside import OUTSIDE, known_to
 from pyro_sib.features.pretrain import Pretrained, base_accuracy, checkpoint_name, choose_precision, pretrain
 from pyro_sib.files import check_writable
 from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.program import wants_base_ids
+from pyro_sib.inference.settings.card import LearnerCard
 from pyro_sib.tensor_files import digest_state, read_tensors
 
 _OWN_SIZES = {MINI_IMAGENET: 84, "synthetic": 32}
@@ -138,8 +139,7 @@ def prepare(
     else:
         network, card = load_network(settings.network)
         if measures:
-            refuse_known(f"--network {card.name}", card.classes, data, split)
-            refuse_seen(f"--network {card.name}", settings, data, split)
+            _refuse_network(card, settings, data, split)
         check_writable(settings.cache_dir / "banks", "--cache-dir")
         network.backbone.to(device)
         network.classifier.to(device)
@@ -167,13 +167,15 @@ def prepare(
 def ground_of_learner(
     learner: TrainedLearner, data: DataSet, settings: Job, device: torch.device, reporter: Reporter
 ) -> Ground:
-    """The data under a trained learner's feature network.
+    """The data under a trained learner's feature network, or under the one that is named in its place.
 
     Raises:
         InputError: images for a learner of features or the other way round, features of another number, or, where
             tasks name base classes, other base classes than the learner's.
     """
     card = learner.card
+    if card.any_features and (settings.network is not None or not data.is_images):
+        return _features_given(learner, data, settings, device, reporter)
     if data.is_images != (card.pictures is not None):
         kinds = ("features", "images")
         raise InputError(
@@ -205,6 +207,53 @@ def ground_of_learner(
     if width != card.features:
         raise InputError(f"the learner takes features of {card.features} numbers, but the data's have {width}")
     return Ground(data if data.is_images else None, bank, None, learner.base_weights, None, known_as)
+
+
+def _features_given(
+    learner: TrainedLearner, data: DataSet, settings: Job, device: torch.device, reporter: Reporter
+) -> Ground:
+    """Under a learner that serves any features: the data's own, or those of the network that is named."""
+    if settings.network is None:
+        return Ground(None, data, None, learner.base_weights, None)
+    backbone = load_network(settings.network)[0].backbone.to(device)
+    check_writable(settings.cache_dir / "banks", "--cache-dir")
+    with reporter.stage("bank", "feature bank") as advance:
+        bank = build_bank(
+            data,
+            backbone,
+            device,
+            settings.cache_dir / "banks",
+            flips=settings.flip_features,
+            pixels=pixels_of(settings.network),
+            size=settings.image_size,
+            on_rows=advance,
+        )
+    return Ground(data, bank, None, learner.base_weights, None, digest_state(backbone.state_dict()))
+
+
+def refuse_learner(option: str, card: LearnerCard, settings: Job, data: DataSet, split: str) -> None:
+    """Refuse to measure a learner on classes that it was trained on, or the feature network that serves it.
+
+    Args:
+        option: that names the learner.
+        card: of the learner.
+        settings: of its evaluation.
+        data: with the split.
+        split: to evaluate on.
+
+    Raises:
+        InputError: some of the classes were.
+    """
+    refuse_known(f"{option} {settings.learner}", card.base_classes, data, split)
+    if settings.network is None:
+        refuse_seen(f"the feature network of {option} {settings.learner}", settings, data, split)
+    else:
+        _refuse_network(read_card(settings.network), settings, data, split)
+
+
+def _refuse_network(card: NetworkCard, settings: Job, data: DataSet, split: str) -> None:
+    refuse_known(f"--network {card.name}", card.classes, data, split)
+    refuse_seen(f"--network {card.name}", settings, data, split)
 
 
 def refuse_known(what: str, classes: Iterable[str], data: DataSet, split: str) -> None:

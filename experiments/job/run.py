@@ -18,8 +18,7 @@ from pyro_sib.experiments.job.features import (
     ground_of_learner,
     load_data,
     prepare,
-    refuse_known,
-    refuse_seen,
+    refuse_learner,
 )
 from pyro_sib.experiments.job.learner import LEARNER, learner_of, write_learner
 from pyro_sib.experiments.job.pictures import draw_pictures
@@ -115,8 +114,7 @@ def _evaluate_learner(
     """What is left to do where nothing is to be trained."""
     reporter.say(f"learner: {name}")
     learner = load_learner(name, device)
-    refuse_known(f"--learner {name}", learner.card.base_classes, data, split)
-    refuse_seen(f"the feature network of --learner {name}", settings, data, split)
+    refuse_learner("--learner", learner.card, settings, data, split)
     ground = ground_of_learner(learner, data, settings, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
     return _finish(settings, ground, split, sources, Trained(learner.program, [], [], None), None, reporter)

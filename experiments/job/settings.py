@@ -69,7 +69,7 @@ class RunSettings(
         LEARNERS.require("guide", self.guide)
         short = iterations < 20_000
         prior = said(self.prior, "mixture" if self.joint else "diagonal")
-        card = None if self.network is None or self.learner is not None else self._card(self.network)
+        card = None if self.network is None else self._card(self.network)
         filled = {
             "backbone": self.backbone if card is None else card.backbone,
             "image_size": said(
@@ -114,7 +114,7 @@ class RunSettings(
 
     def _check_kind(self, card: LearnerCard) -> None:
         """Refuse images for a learner of features, and the other way round."""
-        if (self.features is None) != (card.pictures is not None):
+        if (self.features is None) != (card.pictures is not None) and not card.any_features:
             kinds = ("features; give --features", "images; leave --features out")
             raise InputError(f"--learner {self.learner} takes {kinds[card.pictures is not None]}")
 
@@ -180,8 +180,10 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
     @property
     def outside(self) -> str | None:
         """Name of the feature network where it is one that others trained."""
-        if self.learner is None:
+        if self.learner is None or self.network is not None:
             return self.network if self.network in OUTSIDE else None
+        if self.features is not None:
+            return None
         pictures = read_learner_card(self.learner).pictures
         return None if pictures is None or pictures.outside is None else pictures.outside.name
 

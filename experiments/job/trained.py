@@ -4,7 +4,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from pyro_sib.errors import InputError
-from pyro_sib.inference.settings.card import LearnerCard
+from pyro_sib.inference.settings.card import LearnerCard, PictureSettings
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -21,7 +21,8 @@ def decided(settings: "DataclassInstance", name: str, card: LearnerCard) -> dict
     Raises:
         InputError: an option that says otherwise, or that is for training.
     """
-    own, defaults = _of(card), {f.name: f.default for f in fields(settings)}
+    given = card.any_features and any(getattr(settings, field) is not None for field in ("network", "features"))
+    own, defaults = _of(card, None if given else card.pictures), {f.name: f.default for f in fields(settings)}
     for field, value in own.items():
         if getattr(settings, field) not in (defaults[field], value):
             raise InputError(
@@ -29,15 +30,15 @@ def decided(settings: "DataclassInstance", name: str, card: LearnerCard) -> dict
                 f"leave it out"
             )
     for field in ("network", "tune_features", "train_only"):
-        if getattr(settings, field) != defaults[field]:
+        if getattr(settings, field) != defaults[field] and not (field == "network" and card.any_features):
             option = f"--{field.replace('_', '-')}"
             raise InputError(f"{option} is for training, and --learner trains nothing; leave it out")
     return own
 
 
-def _of(card: LearnerCard) -> dict[str, Any]:
-    """All that the card says, under the names of a run's settings."""
-    learner, pictures = card.learner, card.pictures
+def _of(card: LearnerCard, pictures: PictureSettings | None) -> dict[str, Any]:
+    """All that the card says, under the names of a run's settings, and how pictures become features."""
+    learner = card.learner
     inside = {name: value for name, value in asdict(learner.inside).items() if name != "psi_through_steps"}
     found = {
         **inside,

@@ -112,7 +112,11 @@ def evaluate_standard(bench: Bench, progress: Progress) -> Iterator[Row]:
     tasks = 200 if bench.quick else 2000
     case = TaskCase(tasks=tasks)
     beside = [case] if bench.quick else [case, replace(case, features=640)]
-    alone = [replace(case, tasks=2 * tasks)] if bench.quick else [replace(case, tasks=t) for t in (500, 1000, 4000)]
+    alone = [replace(case, tasks=2 * tasks)]
+    if not bench.quick:
+        alone = [replace(case, tasks=t) for t in (500, 1000, 4000)] + [
+            replace(case, features=d) for d in (1600, 3200)
+        ]
     yield from _evaluations("evaluate", bench, progress, beside, alone)
 
 

@@ -155,6 +155,11 @@ class LearnerCard:
             raise ValueError(f"features should be 1 or more but is {self.features}")
         check_strength(self.propagation)
 
+    @property
+    def any_features(self) -> bool:
+        """Whether it serves features of any network and any D, as each task has coordinates of its own."""
+        return self.learner.coordinates > 0
+
 
 def read_learner_card(name: str | Path) -> LearnerCard:
     """What a learner's file says of it, without reading the weights.

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pyro_sib.data import read_images
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.features import load_data
+from pyro_sib.experiments.job.features import load_data, prepare
 from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -78,6 +79,35 @@ def test_accuracies_on_classes_that_it_has_seen_are_refused(settings, tmp_path):
     own = replace(asked, network=None, image_size=None, learner=learner, iterations=None, epochs=None)
     with pytest.raises(InputError, match=r"--learner .* was trained on ImageNet.*evaluate on other data$"):
         run(replace(own, out=tmp_path / "other"))
+
+
+def test_a_learner_for_any_task_takes_the_features_of_another_network(settings, tmp_path):
+    plain = dict.fromkeys(("setting", "image_size", "iterations", "epochs"))
+    own = replace(settings, **plain | {"select_tasks": 500}, learner="lite0")
+    other = replace(own, network="mini-imagenet-c64f", out=tmp_path / "other")
+    result = run(other)
+    assert (result.backbone, result.data.image_size) == ("c64f", 84)
+    bank = prepare_bank(replace(settings, image_size=None, network="mini-imagenet-c64f"))
+    np.savez(tmp_path / "bank.npz", **bank)
+    given = replace(own, network=None, data_root=None, data="synthetic", features=tmp_path / "bank.npz")
+    features = run(replace(given, out=tmp_path / "given"))
+    assert features.backbone is None
+    assert features.metrics["novel"].mean > 50
+    classes = replace(other, data_root=_folders(tmp_path / "seen", ("n01532829", "n01704323", "tern")))
+    with pytest.raises(InputError, match="--network mini-imagenet-c64f was trained on 2 of the val classes"):
+        run(replace(classes, out=tmp_path / "seen-out"))
+    with pytest.raises(InputError, match="--network is for training, and --learner trains nothing"):
+        replace(other, learner="mini-imagenet-resnet12-1shot-mlp").resolved()
+    with pytest.raises(InputError, match="takes images; leave --features out"):
+        replace(given, learner="mini-imagenet-resnet12-1shot-mlp").resolved()
+
+
+def prepare_bank(settings):
+    """The arrays of a file of features, those of the settings' network."""
+    job = settings.resolved()
+    bank = prepare(load_data(job, Reporter()), job, "val", torch.device("cpu"), Reporter()).bank
+    parts = {"train": "base_train", "val": "val"}
+    return {f"{n}_{k}": getattr(bank.split(split), k).numpy() for n, split in parts.items() for k in "xy"}
 
 
 def test_a_learner_may_be_trained_on_what_it_has_seen_and_nothing_is_measured(settings, tmp_path, capsys):
