@@ -289,7 +289,7 @@ class FewShotClassifier:
         found = {name: rows.features for name, rows in given.items() if rows.features is not None}
         pictured = {name: rows for name, rows in given.items() if rows.features is None}
         size, whose = self.card.features, "this learner's"
-        if self.card.learner.coordinates and found and not pictured:  # serves features of any D, all of one
+        if self.card.any_features and found and not pictured:  # all of one D
             first = next(iter(found))
             size, whose = found[first].shape[1], f"those of {first}"
         for name, rows in found.items():

@@ -28,7 +28,8 @@ class GuideOptions:
         tyro.conf.arg(
             help=f"A trained learner to evaluate, the learner.safetensors of a run{_SHIPPED}; nothing is trained "
             "then. Of one that comes with the project some words of the name do, as mini-imagenet-c128f; --shots, "
-            "--setting, --synthetic-gradient and --steps choose among several."
+            "--setting, --synthetic-gradient and --steps choose among several. One for any task, as lite0, "
+            "takes the features of --network or --features in place of its own network's."
         ),
     ] = None
     guide: Annotated[str, explained("q(w), or a baseline without a posterior.", GUIDES, BASELINES)] = "sib"

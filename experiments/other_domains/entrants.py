@@ -97,7 +97,7 @@ def open_learners(
             False,
             _learned(classifier, draws),
             digest,
-            bool(classifier.card.learner.coordinates),
+            classifier.card.any_features,
         )
         for ways in sorted({form.ways for form in forms}):
             _serves(name, entrant, ways, features)
@@ -134,7 +134,7 @@ def _check(
     name: str, classifier: FewShotClassifier, network: Network | None, features: int, reporter: Reporter
 ) -> None:
     card = classifier.card
-    if card.features != features and not card.learner.coordinates:
+    if card.features != features and not card.any_features:
         raise InputError(
             f"the learner {name} takes features of {card.features} numbers, but these have {features}; "
             f"name one that was trained on such features, or another {argument('network')}"
@@ -145,6 +145,8 @@ def _check(
     if network is None or how is None:
         return
     if (how.backbone, how.outside) != (network.architecture, network.outside):
+        if card.any_features:
+            return
         raise InputError(
             f"the learner {name} takes features of {how.outside.name if how.outside else how.backbone}, not of "
             f"{argument('network')} {network.name}; name that network"

@@ -45,24 +45,25 @@ def test_from_pictures_to_a_learner_that_is_measured_and_told(folders, tmp_path)
     assert learner.card.pictures.image_size == 84
     train_any(settings)
     assert path.read_bytes() == before
-    record = measure_domains(
-        DomainsSettings(
-            domains=(folders / "near",),
-            network="mini-imagenet-c64f",
-            learners=(str(path),),
-            methods=("class-means",),
-            ways=(3,),
-            shots=("2",),
-            balances=("dirichlet:2",),
-            queries=3,
-            tasks=2,
-            told=True,
-            cache_dir=tmp_path / "cache",
-            out=tmp_path / "measured",
-        )
+    asked = DomainsSettings(
+        domains=(folders / "near",),
+        network="mini-imagenet-c64f",
+        learners=(str(path),),
+        methods=("class-means",),
+        ways=(3,),
+        shots=("2",),
+        balances=("dirichlet:2",),
+        queries=3,
+        tasks=2,
+        told=True,
+        cache_dir=tmp_path / "cache",
+        out=tmp_path / "measured",
     )
+    record = measure_domains(asked)
     names = [row.name for row in record.cells[0].rows]
     assert [name.endswith("told") for name in names] == [False, False, True, True]
+    other = replace(asked, network="mini-imagenet-c128f", told=False, out=tmp_path / "other")
+    assert len(measure_domains(other).cells[0].rows) == 2, "it serves the features of any network"
 
 
 def test_domains_that_are_made_are_told_from_photographs(folders, tmp_path):
