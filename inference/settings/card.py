@@ -21,7 +21,7 @@ FORMAT = 2
 
 
 SHIPPED: dict[str, str] = {
-    "lite0": "8a7f83ceb8ba3432f1d25a735d1e91f3469ff795d5ed0f01d8ce1b86bdd0e483",
+    "lite0": "732f3e158e5b7a3d76bb83f63821ad45cffc30c8d4deca5c01b4eab2a59821c4",
     "mini-imagenet-resnet12-1shot": "7f120f820c0873a74e437f0e9a4806046f26636beb5db1f10cd30556a3a47859",
     "mini-imagenet-resnet12-5shot": "0fca2a9d48825dc4c5df418f6e87b856937939c5a3df3debcf347f1df3560089",
     "mini-imagenet-resnet12-1shot-mlp": "ec5c74bdf76fa9c4a2c20f8e589580e69f1a675d7c52ddc13ff9a385c7af171c",
