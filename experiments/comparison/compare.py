@@ -16,7 +16,7 @@ from pyro_sib.experiments.comparison.base_classes import BaseClasses
 from pyro_sib.experiments.comparison.comparators import Comparator, choose
 from pyro_sib.experiments.comparison.margins import margins
 from pyro_sib.experiments.comparison.recipes import COMPARATORS, comparators_named
-from pyro_sib.experiments.job.config import claim_folder
+from pyro_sib.experiments.job.config import check_folder, claim_folder
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.features import (
     Ground,
@@ -80,12 +80,15 @@ def _compare(settings: Comparison, reporter: Reporter) -> list[Result]:
     use_threads(settings)
     device = choose_device(settings.device)
     chosen = {name: _chosen(name, settings) for name in names}
-    for name in names:
-        claim_folder(settings.out / name, replace(settings, comparators=name))
+    own = {settings.out / name: replace(settings, comparators=name) for name in names}
+    for out, its in own.items():
+        check_folder(out, its)
     data = load_data(like, reporter)
     split = choose_split(data, like)
     make_sources(data, like, split, torch.device("cpu"))  # refuses impossible sizes before long work
     choosing_tasks(data, like, torch.device("cpu"))
+    for out, its in own.items():
+        claim_folder(out, its)
     ground = _ground(data, like, split, device, reporter)
     sources = make_sources(ground.bank, like, split, device)
     sources["choose"] = choosing_tasks(ground.bank, like, device)

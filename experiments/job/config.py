@@ -41,10 +41,22 @@ def claim_folder(out: Path, settings: "DataclassInstance") -> None:
     Raises:
         InputError: it holds another configuration's run, or cannot be written.
     """
+    check_folder(out, settings)
+    if not (path := out / "config.json").exists():
+        write_json(path, config_of(settings))
+
+
+def check_folder(out: Path, settings: "DataclassInstance") -> None:
+    """See that `out` can become this configuration's folder, or is; nothing is written there.
+
+    A command claims it once it has read its data, so that a mended path of these is no other configuration.
+
+    Raises:
+        InputError: it holds another configuration's run, or cannot be written.
+    """
     config, path = config_of(settings), out / "config.json"
     if not path.exists():
         check_writable(out, "--out")
-        write_json(path, config)
         return
     written = read_json(path)
     if not isinstance(written, dict):

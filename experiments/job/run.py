@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pyro_sib.data import DataSet
 from pyro_sib.errors import InputError
-from pyro_sib.experiments.job.config import claim_folder, config_of
+from pyro_sib.experiments.job.config import check_folder, claim_folder, config_of
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.features import (
     Ground,
@@ -71,10 +71,11 @@ def run(settings: RunSettings, reporter: Reporter | None = None) -> Result | Non
     use_threads(job)
     device = choose_device(job.device)
     job = replace(job, precision=choose_precision(job.precision, device, job.image_size))
-    claim_folder(job.out, job)
+    check_folder(job.out, job)
     data = load_data(job, reporter)
     split = choose_split(data, job)
     make_sources(data, job, split, torch.device("cpu"))  # refuses impossible sizes before long work
+    claim_folder(job.out, job)
     done = job.out / "result.json"
     if job.learner is None:
         say_selection(data, reporter)

@@ -6,19 +6,24 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import field, fields, make_dataclass
 from functools import cache
+from io import StringIO
 from itertools import pairwise
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
 from pyro_sib.experiments.terminal.command import nobody_reads
+from pyro_sib.experiments.terminal.escape import one_line
+from pyro_sib.experiments.terminal.parser_error import in_one_line
 
 Settings = TypeVar("Settings")
 WIDTH = 120
 """Columns that help takes, at most; given more, tyro would put subjects side by side."""
+_NO_WRAP = 1000
+"""Columns in which no error is wrapped."""
 
 
 def from_command_line(kind: type[Settings], command: str) -> Settings:
@@ -46,7 +51,7 @@ def from_command_line(kind: type[Settings], command: str) -> Settings:
         top.append((f"part{number}_", Annotated[part, tyro.conf.arg(name=title, help="")], field()))
     whole = make_dataclass("Whole", top, kw_only=True)
     try:
-        with _narrow():
+        with _narrow(), _error_in_one_line():
             given: Any = tyro.cli(whole, prog=f"python -m experiments.{command}", description=inspect.getdoc(kind))
     except BrokenPipeError:
         sys.exit(nobody_reads())
@@ -87,9 +92,23 @@ def _bodies(module: str) -> dict[str, list[ast.stmt]]:
 
 
 @contextmanager
+def _error_in_one_line() -> Iterator[None]:
+    """In place of the box that tyro draws of it."""
+    box = StringIO()
+    try:
+        with redirect_stderr(box):
+            yield
+    except SystemExit as ended:
+        if ended.code and box.getvalue():
+            print(f"error: {one_line(in_one_line(box.getvalue()))}", file=sys.stderr)
+        raise
+
+
+@contextmanager
 def _narrow() -> Iterator[None]:
-    """Let tyro think the terminal no wider than `WIDTH`."""
-    before, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), str(min(shutil.get_terminal_size().columns, WIDTH))
+    """Let tyro think the terminal no wider than `WIDTH`, but for errors, which it is not to wrap."""
+    before, width = os.environ.get("COLUMNS"), min(shutil.get_terminal_size().columns, WIDTH)
+    os.environ["COLUMNS"] = str(width if {"-h", "--help"} & {*sys.argv} else _NO_WRAP)
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.blend import BlendSettings
-from pyro_sib.experiments.job.config import claim_folder
+from pyro_sib.experiments.job.config import check_folder, claim_folder
 from pyro_sib.experiments.job.features import eval_tasks
 from pyro_sib.experiments.job.method import DEFAULTS, method_of
 from pyro_sib.experiments.job.restore import Restored, restore
@@ -33,10 +33,11 @@ def blend(settings: BlendSettings, reporter: Reporter | None = None) -> Result:
     """
     reporter = reporter or Reporter()
     settings.check()
-    claim_folder(settings.out, settings)
+    check_folder(settings.out, settings)
     check_writable(settings.out, "--out")
     gate = _fit(settings, reporter)
     groups = _restored(settings.groups()[0], settings, reporter)
+    claim_folder(settings.out, settings)
     first = groups[0][0]
     held, tasks = first.settings, settings.tasks or eval_tasks(first.settings, first.split)
     clock, scores = Reporter(reporter.console), {}

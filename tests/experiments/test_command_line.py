@@ -131,6 +131,39 @@ def test_options_reach_their_fields(monkeypatch):
         given(monkeypatch, AblateSettings, "--image-size", "None")
 
 
+@pytest.mark.parametrize(
+    ("command", "words", "line"),
+    [
+        ("run", "--shot 3", "--shot 3: there is no such option; perhaps --shots was meant; --help lists all"),
+        ("run", "lwof", "lwof: there is no such option; --help lists all"),
+        ("run", "--setting wrong", "--setting wrong: choose lwof or standard"),
+        ("run", "--eval-tasks 1.5", "--eval-tasks 1.5: a whole number is needed"),
+        ("run", "--kl-weight x", "--kl-weight x: a number is needed"),
+        ("run", "--shots", "--shots: its value is missing; give one behind it"),
+        ("domains", "--ways 5 x", "--ways x: whole numbers are needed"),
+        ("ablate", "--guide maml", "--guide maml: there is no such option; perhaps --guides was meant; --help .*"),
+        ("classify", "--labeled here", "--unlabeled is missing; --help says what to give"),
+        ("gold", "", "PATH is missing; --help says what to give"),
+    ],
+)
+def test_what_the_parser_refuses_is_one_line(command, words, line, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        given(monkeypatch, kind_of(command), *words.split())
+    assert ended.value.code == 2
+    assert re.fullmatch(f"error: {line}\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("columns", ["30", "200"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_option_is_named_by_every_command(command, columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    with pytest.raises(SystemExit):
+        given(monkeypatch, kind_of(command), "--nosuch-option", "1")
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.match("error: (--nosuch-option 1: there is no such option|.* missing; )", said)
+
+
 @dataclass(frozen=True)
 class Pair:
     """A subject."""

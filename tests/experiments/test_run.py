@@ -14,6 +14,8 @@ from PIL import Image
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments import run as run_command
+from pyro_sib.experiments.compare import CompareSettings
+from pyro_sib.experiments.comparison.compare import compare
 from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job import train as train_module
 from pyro_sib.experiments.job import train_warnings as warnings_module
@@ -319,6 +321,24 @@ def test_a_finished_run_is_shown_again_and_another_configuration_is_refused(smal
     assert run(small) == first
     with pytest.raises(InputError, match="holds a run with other settings"):
         run(replace(small, learning_rate=0.1))
+
+
+def test_a_mended_command_is_not_taken_for_another_configuration(small):
+    """Whatever is found wrong in the data, their path or the tasks' sizes leaves the folder free."""
+    wrong = ({"features": small.features.with_name("nowhere.npz")}, {"queries": 10_000})
+    for change in wrong:
+        with pytest.raises(InputError):
+            run(replace(small, **change))
+        assert not (small.out / "config.json").exists()
+    for change in wrong:
+        with pytest.raises(InputError):
+            compare(CompareSettings(**{**vars(_compared(small)), **change}))
+    assert not list(small.out.glob("*/config.json"))
+
+
+def _compared(settings):
+    shared = ("features", "ways", "queries", "cache_dir", "out")
+    return CompareSettings(comparators="soft-k-means", **{name: getattr(settings, name) for name in shared})
 
 
 def test_a_folder_from_before_a_setting_existed_is_of_its_default(small):
