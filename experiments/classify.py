@@ -97,7 +97,7 @@ class ClassifySettings(MachineOptions, SetOptions):
             )
         card = read_learner_card(self.learner)
         if self.features:
-            self._check_features(bool(card.learner.coordinates))
+            self._check_features(card.any_features)
         if card.learner.joint:
             raise InputError(
                 f"--learner {self.learner} would also find its own {len(card.base_classes)} base classes in your "

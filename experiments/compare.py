@@ -19,6 +19,7 @@ from pyro_sib.experiments.options.network import Stage1Options
 from pyro_sib.experiments.options.tasks import EvaluationTasks, OneSizeTasks
 from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
+from pyro_sib.features.network_card import read_card
 from pyro_sib.inference.settings.card import SHIPPED, read_learner_card
 from pyro_sib.inference.settings.shipped_learners import named_learner
 
@@ -80,6 +81,7 @@ class CompareSettings(MachineOptions, Stage1Options, DataOptions, EvaluationTask
         Raises:
             InputError: there is no such learner.
         """
+        self._check_features()
         found = []
         for shots in dict.fromkeys(self.shots):
             for name in self.learners:
@@ -91,6 +93,27 @@ class CompareSettings(MachineOptions, Stage1Options, DataOptions, EvaluationTask
                 theirs = () if read_learner_card(full).any_features else ("network",)
                 found.append(alike(RunSettings, self, *own, *theirs, "propagation", **own))
         return found
+
+    def _check_features(self) -> None:
+        """Refuse learners of different feature networks, whose tasks are not the same.
+
+        Raises:
+            InputError: two are, or one is of another network than the one that is named.
+        """
+        whose = {} if self.network is None else {f"--network {self.network}": read_card(self.network).backbone}
+        for shots in dict.fromkeys(self.shots):
+            for name in self.learners:
+                card = read_learner_card(named_learner(name, shots=shots, setting="standard"))
+                if card.pictures is not None and not (card.any_features and self.network):
+                    whose[f"--learners {name}"] = card.pictures.backbone
+        if len(set(whose.values())) > 1:
+            (first, one), *others = whose.items()
+            second, other = next(pair for pair in others if pair[1] != one)
+            more = "" if self.network else ", or give --network, which a learner for any task takes too"
+            raise InputError(
+                f"{first} has features of {one}, but {second} of {other}, so that nothing is paired; "
+                f"leave one out{more}"
+            )
 
     def _features_of(self, shots: int) -> str | None:
         """The learner whose features serve, where no network is named."""

@@ -40,7 +40,8 @@ class DomainsSettings(MachineOptions):
     image_size: int | None = None
     """Pixels a side; those of the network's training, unless given."""
     learners: Annotated[
-        tuple[str, ...], tyro.conf.arg(help=f"Files of learners of these features, or {listed(SHIPPED)}.")
+        tuple[str, ...],
+        tyro.conf.arg(help=f"Files of learners of these features or for any task, or {listed(SHIPPED)}."),
     ] = ()
     methods: Annotated[
         tuple[str, ...], tyro.conf.arg(help=f"Simple methods to measure beside them: {listed(METHODS)}.")

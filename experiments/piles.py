@@ -83,7 +83,7 @@ class PilesSettings(MachineOptions):
             given = "both given; choose one" if self.domains else "both missing; name the folders of domains"
             raise InputError(f"--domains and --features are {given}")
         check_methods(self.methods)
-        if not read_learner_card(self.learner).learner.coordinates:
+        if not read_learner_card(self.learner).any_features:
             raise InputError(f"--learner {self.learner} serves tasks of one size; name one of any size, as lite0")
         if self.curve_alone and not self.curve_tasks:
             raise InputError("--curve-alone with --curve-tasks 0 leaves nothing to measure; leave one of them out")

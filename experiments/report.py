@@ -24,7 +24,7 @@ from pyro_sib.experiments.terminal.escape import one_line
 from pyro_sib.experiments.terminal.tables import markdown_table
 
 SHOTS = (5, 1)
-NOTED = ("guide", "prior", "kl_weight", "train_images", "iterations", "tasks", "queries")
+NOTED = ("guide", "prior", "kl_weight", "iterations", "tasks", "queries")
 """What the notes below a table repeat, and what comes first in a row's name."""
 TABLES = {"val": "Table 1", "test": "Table 2"}
 XI = "synthetic_gradient"
@@ -204,10 +204,12 @@ def _notes(runs: list[Run], labels: dict[tuple[Any, ...], str], paper: bool) -> 
     for setting in sorted({run.result.setting for run in runs}, reverse=True):
         here = [run for run in runs if run.result.setting == setting]
         guides = _values(r.row["guide"] for r in here if r.beside is None)
+        unseen = {r.row.get("train_images") for r in here}
         words = [
             f"guide {guides}",
             *(f"xi {xis}" for xis in [_values(r.row[XI] for r in here if XI in r.row)] if xis),
             *(f"{n} {_values(r.row[n] for r in here if n in r.row)}" for n in NOTED[1:]),
+            *["training tasks of held-out images"] * (unseen == {"held-out"}),
         ]
         seeds = _values(run.result.seed for run in here)
         commits = _values(_short(run.result.commit) for run in here)

@@ -97,6 +97,11 @@ class ReproduceSettings(MachineOptions, XiOptions, BackboneOptions, ImageOptions
             raise InputError(
                 f"--table {self.table} is of mini-ImageNet; give --data-root, the folder with its images"
             )
+        if self.train_images == "held-out" and self.data_root is None:
+            raise InputError(
+                "--train-images held-out: the synthetic world holds out 10 images of a base class, too few for its "
+                "tasks of 16; give --data-root"
+            )
         classes: Literal["val", "test"] = "test" if self.table == 2 else "val"
         if full and self.split not in (None, classes):
             raise InputError(f"--table {self.table} is of the {classes} classes; leave --split {self.split} out")

@@ -14,7 +14,8 @@ class TrainUnknownSettings(TrainingPictures):
     """Fit the class of what belongs to no class, on tasks part of whose pile does not.
 
     The numbers are few and know nothing of a network or a domain; those that come with the project serve all
-    learners of tasks of any size. `experiments.piles --unknown` measures others.
+    learners of tasks of any size. `experiments.piles --unknown` measures others. Made domains count here
+    as any other.
     """
 
     iterations: int = 150

@@ -103,6 +103,7 @@ def fit_any(
         InputError: a domain too small for the tasks, or a checkpoint of another training.
     """
     device, training = device or torch.device("cpu"), settings.training
+    known = tuple(name for domain in domains.values() if domain.known for name in domain.rows.class_names)
     content = {name: fingerprint({BASE_TRAIN: domain.rows}) for name, domain in domains.items()}
     coordinates = TaskCoordinates(settings.coordinates)
 
@@ -150,6 +151,7 @@ def fit_any(
         data={"name": ", ".join(domains), "fingerprint": digest(content)},
         measured=(),
         made={},
+        known_classes=known,
     )
     return TrainedLearner(program, backbone, None, card)
 

@@ -31,7 +31,7 @@ from pyro_sib.experiments.job.result import Chosen, Result, Second
 from pyro_sib.experiments.job.results import provenance, write_tasks
 from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import Job
-from pyro_sib.experiments.job.tasks import as_tasks_see, make_sources, propagator
+from pyro_sib.experiments.job.tasks import as_tasks_see, coordinates, make_sources, propagator
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json, write_text
 from pyro_sib.inference.evaluation import evaluate
@@ -171,7 +171,7 @@ def base_tasks(data: DataSet, like: Job, device: torch.device, balance: str = "b
     base = novel if wants_base_ids(like.learner_settings()) else None
     sampler = EpisodeSampler(novel, base, shape, key, f"{data.name} {name}")
     x = sampler.novel.x.to(device)
-    return TaskSource(sampler, x, x if like.joint else None, propagator(like))
+    return TaskSource(sampler, x, x if like.joint else None, propagator(like), coordinates(like))
 
 
 class _Work(NamedTuple):

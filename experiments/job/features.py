@@ -244,7 +244,7 @@ def refuse_learner(option: str, card: LearnerCard, settings: Job, data: DataSet,
     Raises:
         InputError: some of the classes were.
     """
-    refuse_known(f"{option} {settings.learner}", card.base_classes, data, split)
+    refuse_known(f"{option} {settings.learner}", card.trained_on, data, split)
     if settings.network is None:
         refuse_seen(f"the feature network of {option} {settings.learner}", settings, data, split)
     else:
@@ -272,7 +272,7 @@ def refuse_known(what: str, classes: Iterable[str], data: DataSet, split: str) -
     if known:
         raise InputError(
             f"{what} was trained on {len(known)} of the {split} classes ({known[0]} is one), and so "
-            f"tells nothing of new classes; evaluate on others, or name a network that does not know these"
+            f"tells nothing of new classes; evaluate on others, or name another that does not know these"
         )
 
 

@@ -51,6 +51,7 @@ def method_of(result: Result) -> dict[str, Any]:
         **{f"settings.{name}": value for name, value in result.settings.items()},
         **{f"blended.{name}": value for name, value in result.blended_methods.items()},
         **{"chosen.tasks": result.chosen and result.chosen.tasks, "fit_tasks": result.fit_tasks, **gate},
+        "learner": result.any_task_learner,
         "oracle": result.oracle or None,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -189,6 +189,7 @@ class Result(Scores):
         steps: K.
         network_digest: of the weights of f as stage 1 left them; None for given features, and in older records.
         settings: of a comparator.
+        any_task_learner: name of the learner for any task that was evaluated, of which its settings do not say all.
         blended_methods: settings of the runs that a blend is of, where they are no defaults.
     """
 
@@ -239,6 +240,7 @@ class Result(Scores):
     fit_on: tuple[tuple[str, ...], ...] = ()
     fit_tasks: int | None = None
     gate: dict[str, str | float | None] = field(default_factory=dict)
+    any_task_learner: str | None = None
 
     @classmethod
     def make(

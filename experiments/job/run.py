@@ -118,7 +118,9 @@ def _evaluate_learner(
     refuse_learner("--learner", learner.card, settings, data, split)
     ground = ground_of_learner(learner, data, settings, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
-    return _finish(settings, ground, split, sources, Trained(learner.program, [], [], None), None, reporter)
+    trained, for_any_task = Trained(learner.program, [], [], None), learner.card.tasks.any is not None
+    called = learner.card.name if for_any_task else None
+    return _finish(settings, ground, split, sources, trained, None, reporter, called)
 
 
 def _zero(
@@ -155,6 +157,7 @@ def _finish(
     trained: Trained,
     zero: _Zero | None,
     reporter: Reporter,
+    any_task_learner: str | None = None,
 ) -> Result:
     """Evaluate, write the results, then what decorates them, and show the table."""
     tasks, source, program = eval_tasks(settings, split), sources["evaluate"], trained.program
@@ -194,6 +197,7 @@ def _finish(
         {name: value for name, value in config_of(settings).items() if name not in unsaid},
         ground,
         settings,
+        any_task_learner=any_task_learner,
         split=split,
         at_the_mean=Scores.of(iterates[-1]),
         iterates=tuple(metrics_of(s) for s in iterates),

@@ -21,7 +21,7 @@ from pyro_sib.features.outside import OUTSIDE, checked_size
 from pyro_sib.inference import BASELINES, LEARNERS, GuideSettings
 from pyro_sib.inference.initializers import INITIALIZERS
 from pyro_sib.inference.settings import LearnerSettings
-from pyro_sib.inference.settings.card import LearnerCard, read_learner_card
+from pyro_sib.inference.settings.card import SHIPPED, LearnerCard, read_learner_card
 from pyro_sib.inference.settings.shipped_learners import named_learner
 from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
@@ -96,7 +96,9 @@ class RunSettings(
         """Of the folder."""
         name = f"{self.setting}-{self.source}-{self.ways}way-{self.shots}shot-{self.guide}-K{filled['steps']}"
         if self.learner is not None:
-            name = f"learner-{Path(self.learner).resolve().parent.name}-{name}"
+            own = self.learner if self.learner in SHIPPED else Path(self.learner).resolve().parent.name
+            of = f"-{Path(self.network).stem}" if self.network else ""
+            name = f"learner-{own}{of}-{name}"
         held = f"-{self.hold_out_classes}held" if self.hold_out_classes else ""
         trained = f"-trained-{filled['train_ways']}way" if filled["train_ways"] else ""
         trained += f"-{self.train_images}-images" if self.train_images != "seen" else ""
@@ -114,8 +116,11 @@ class RunSettings(
 
     def _check_kind(self, card: LearnerCard) -> None:
         """Refuse images for a learner of features, and the other way round."""
-        if (self.features is None) != (card.pictures is not None) and not card.any_features:
-            kinds = ("features; give --features", "images; leave --features out")
+        if card.any_features and (card.pictures or self.features or self.network):
+            return
+        if (self.features is None) != (card.pictures is not None):
+            more = ", or --network for images" if card.any_features else ""
+            kinds = (f"features; give --features{more}", "images; leave --features out")
             raise InputError(f"--learner {self.learner} takes {kinds[card.pictures is not None]}")
 
     def _card(self, network: str) -> NetworkCard:
@@ -188,6 +193,8 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
         return None if pictures is None or pictures.outside is None else pictures.outside.name
 
     def _check_tuning(self) -> None:
+        if self.flip_features and self.features:
+            raise InputError("--flip-features needs images, but --features gives features; drop one of them")
         if self.tune_features and self.network in OUTSIDE:
             raise InputError(f"--network {self.network} is used as it is; leave --tune-features out")
         if self.tune_features and self.features:

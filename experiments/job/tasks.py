@@ -51,8 +51,9 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
     Raises:
         InputError: a missing split, or one too small for these tasks.
     """
-    data = as_tasks_see(data, settings)
     with_base = wants_base_ids(settings.learner_settings())
+    if settings.learner is None or with_base:
+        data = as_tasks_see(data, settings)
 
     def source(purpose: str, novel: str, base: str, seed: int, shape: EpisodeShape) -> TaskSource:
         key = task_key(data.fingerprint, seed, purpose)

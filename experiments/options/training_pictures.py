@@ -36,7 +36,7 @@ class TrainingPictures(MachineOptions):
         check_numbers(self)
         check_device(self.device)
         if not (self.domains or self.made) and self.known is None:
-            raise InputError("--domains and --known are both missing; name folders of pictures to train on")
+            raise InputError("--domains, --made and --known are all missing; name folders of pictures to train on")
         folders = [("--domains", folder) for folder in self.domains] + [("--made", folder) for folder in self.made]
         for option, folder in (("--known", self.known), *folders):
             if folder is not None and not folder.is_dir():

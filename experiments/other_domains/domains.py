@@ -10,7 +10,7 @@ from pyro_sib.experiments.domains import DomainsSettings
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.results import commit, versions
 from pyro_sib.experiments.other_domains.domain import Domain
-from pyro_sib.experiments.other_domains.entrants import Entrant, open_learners, simple_methods
+from pyro_sib.experiments.other_domains.entrants import Entrant, check_new_classes, open_learners, simple_methods
 from pyro_sib.experiments.other_domains.grid import Form
 from pyro_sib.experiments.other_domains.measure import measure_cell
 from pyro_sib.experiments.other_domains.opening import open_domains
@@ -34,17 +34,17 @@ def measure_domains(settings: DomainsSettings, reporter: Reporter | None = None)
     reporter, forms = reporter or Reporter(), settings.check()
     use_threads(settings)
     check_writable(settings.out, "--out")
-    domains, entrants = _opened(settings, forms, choose_device(settings.device), reporter)
+    domains, entrants, features = _opened(settings, forms, choose_device(settings.device), reporter)
     if settings.told and not all(one.can_be_told for one in entrants):
         reporter.warn(
             "a learner of tasks of one size cannot be told of proportions; --told is for the other methods alone"
         )
     path = settings.out / "domains.json"
-    record = resumed(path, _determines(settings, forms, domains, entrants), _made())
+    record = resumed(path, _determines(settings, forms, domains, entrants, features), _made())
     for domain in domains:
         for form in forms:
             record = _with_cell(record, domain, form, entrants, settings, reporter)
-    text = markdown(record.cells, record.summary)
+    text = f"Features: {features}\n\n{markdown(record.cells, record.summary)}"
     write_text(settings.out / "domains.md", text)
     reporter.say(text)
     return _drawn(record, settings, reporter)
@@ -52,21 +52,27 @@ def measure_domains(settings: DomainsSettings, reporter: Reporter | None = None)
 
 def _opened(
     settings: DomainsSettings, forms: list[Form], device: torch.device, reporter: Reporter
-) -> tuple[list[Domain], list[Entrant]]:
-    """Domains and methods; what can be refused is, before pictures are decoded."""
+) -> tuple[list[Domain], list[Entrant], str]:
+    """Domains, methods, and in words the features; what can be refused is, before pictures are decoded."""
     simple, cache = simple_methods(settings.methods), settings.cache_dir
     of_features = settings.features, settings.network, settings.image_size
     opened = open_domains(settings.domains, *of_features, forms, cache, device, reporter)
+    check_new_classes(settings.learners, opened.folders)
     network = opened.network, opened.features
     learners = open_learners(settings.learners, forms, settings.draws, *network, device, reporter, settings.ablate)
-    return opened.read(), [*simple, *learners]
+    return opened.read(), [*simple, *learners], opened.words
 
 
 def _determines(
-    settings: DomainsSettings, forms: Sequence[Form], domains: Sequence[Domain], entrants: Sequence[Entrant]
+    settings: DomainsSettings,
+    forms: Sequence[Form],
+    domains: Sequence[Domain],
+    entrants: Sequence[Entrant],
+    features: str,
 ) -> dict[str, Any]:
     """What the numbers depend on, as JSON has it; not where things lie."""
     return {
+        "features": features,
         "domains": [[domain.name, domain.fingerprint] for domain in domains],
         "methods": list(settings.methods),
         "learners": [[one.name, one.digest] for one in entrants if not one.simple],

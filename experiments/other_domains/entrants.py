@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyro_sib.errors import InputError, argument
+from pyro_sib.experiments.other_domains.folders import DomainFolder
 from pyro_sib.experiments.other_domains.grid import Form
 from pyro_sib.experiments.other_domains.methods import METHODS
 from pyro_sib.experiments.other_domains.network import Network
@@ -17,7 +18,7 @@ from pyro_sib.experiments.other_domains.tasks import Known
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.inference.learner_file import load_learner
-from pyro_sib.inference.settings.card import learner_path
+from pyro_sib.inference.settings.card import learner_path, read_learner_card
 from pyro_sib.tasks.proportions import UNKNOWN
 
 Predict = Callable[[Known, str | float | None], Tensor]
@@ -146,6 +147,8 @@ def _check(
         return
     if (how.backbone, how.outside) != (network.architecture, network.outside):
         if card.any_features:
+            whose = how.outside.name if how.outside else how.backbone
+            reporter.warn(f"{name} was trained on features of {whose}, and is measured on those of {network.name}")
             return
         raise InputError(
             f"the learner {name} takes features of {how.outside.name if how.outside else how.backbone}, not of "
@@ -156,6 +159,26 @@ def _check(
     for what, (then, now) in seen.items():
         if then != now:
             reporter.warn(f"{name} was trained on pictures with {what} {then}, and is measured with {now}")
+
+
+def check_new_classes(names: Sequence[str], folders: Sequence[DomainFolder]) -> None:
+    """Refuse learners that were trained on classes of a domain.
+
+    Args:
+        names: of learners that come with the project, or files.
+        folders: of the domains.
+
+    Raises:
+        InputError: one was.
+    """
+    for name in names:
+        trained_on = set(read_learner_card(name).trained_on)
+        for folder in folders:
+            if known := sorted(trained_on & set(folder.listing.class_names)):
+                raise InputError(
+                    f"the learner {name} was trained on {known[0]} and perhaps other classes of the domain "
+                    f"{folder.name}; measure on classes that it does not know"
+                )
 
 
 def _serves(name: str, entrant: Entrant, ways: int, features: int) -> None:

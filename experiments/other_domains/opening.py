@@ -12,7 +12,7 @@ from pyro_sib.experiments.other_domains.domain import (
     domain_of_pictures,
     domains_of_features,
 )
-from pyro_sib.experiments.other_domains.folders import find_domains
+from pyro_sib.experiments.other_domains.folders import DomainFolder, find_domains
 from pyro_sib.experiments.other_domains.grid import Form
 from pyro_sib.experiments.other_domains.network import Network, open_network
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -25,13 +25,22 @@ class OpenDomains:
     Attributes:
         network: of the features; None where they are given.
         features: D.
+        folders: of the domains; none where features are given.
         read: the domains themselves, after long work where they are of pictures; an InputError says that a picture
             cannot be read, or that too few are without copies.
     """
 
     network: Network | None
     features: int
+    folders: list[DomainFolder]
     read: Callable[[], list[Domain]]
+
+    @property
+    def words(self) -> str:
+        """Which features these are."""
+        if self.network is None:
+            return f"as given, of {self.features} numbers"
+        return f"{self.network.name}, {self.network.image_size} px, {self.network.fit}"
 
 
 def open_domains(
@@ -61,12 +70,13 @@ def open_domains(
     """
     if files:
         given = domains_of_features(files, forms, reporter)
-        return OpenDomains(None, given[0].split.x.shape[1], lambda: given)
+        return OpenDomains(None, given[0].split.x.shape[1], [], lambda: given)
     found = find_domains(folders)
     opened = open_network(network, image_size, device)
     check_folders(found, opened, forms)
     return OpenDomains(
         opened,
         opened.features,
+        found,
         lambda: [domain_of_pictures(one, opened, forms, cache, device, reporter) for one in found],
     )

@@ -49,7 +49,8 @@ def train_any(settings: TrainAnySettings, reporter: Reporter | None = None) -> P
     made = {"command": command(settings), "commit": commit(), "versions": versions(), "seed": settings.seed}
     path = settings.out / "learner.safetensors"
     save_learner(path, TrainedLearner(learner.program, learner.backbone, None, replace(learner.card, made=made)))
-    reporter.say(f"{path}; `python -m experiments.domains --learners {path}` measures it")
+    same = f" --network {settings.network}" if settings.network != TrainAnySettings.network else ""
+    reporter.say(f"{path}; `python -m experiments.domains --learners {path}{same}` measures it")
     return path
 
 

@@ -61,8 +61,10 @@ def open_pictures(
     check_writable(out, "--out")
     device = choose_device(settings.device)
     network = open_network(settings.network, image_size, device)
-    folders = find_domains((*settings.domains, *settings.made))
     photographed = len(find_domains(settings.domains))
+    with renamed(domains="made"):
+        find_domains(settings.made)
+    folders = find_domains((*settings.domains, *settings.made))
     domains: dict[str, Domain] = {}
     if settings.known is not None:
         domains[KNOWN] = Domain(_known_split(settings, network, device, reporter), known=True)

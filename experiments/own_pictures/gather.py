@@ -58,7 +58,7 @@ def list_sources(
     Raises:
         InputError: as `list_labeled`, `list_pile` and `read_own_features`; features of different D.
     """
-    size = None if card.learner.coordinates else card.features
+    size = None if card.any_features else card.features
     labeled, pile = settings.labeled, settings.unlabeled
     found: tuple[Source, Source] = (
         read_own_features(labeled, "--labeled", size, labeled=True)

@@ -10,6 +10,7 @@ from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.results import commit, versions
 from pyro_sib.experiments.other_domains.domain import Domain
+from pyro_sib.experiments.other_domains.entrants import check_new_classes
 from pyro_sib.experiments.other_domains.grid import Form
 from pyro_sib.experiments.other_domains.opening import open_domains
 from pyro_sib.experiments.piles import PilesSettings
@@ -95,7 +96,9 @@ def read_numbers(path: Path) -> dict[str, float]:
 def _domains(settings: PilesSettings, forms: list[PileForm], device: Any, reporter: Reporter) -> list[Domain]:
     plain: list[Form] = list(dict.fromkeys(form.form for form in forms))
     of_features = settings.features, settings.network, None
-    return open_domains(settings.domains, *of_features, plain, settings.cache_dir, device, reporter).read()
+    opened = open_domains(settings.domains, *of_features, plain, settings.cache_dir, device, reporter)
+    check_new_classes([settings.learner], opened.folders)
+    return opened.read()
 
 
 def _determines(settings: PilesSettings, domains: list[Domain], numbers: Mapping[str, float]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def with_features(trained: TrainedLearner, name: str, device: torch.device | str
         InputError: an unknown name, a package or weights that are not there, or a learner of one network.
     """
     check_network_name(name)
-    if not trained.card.learner.coordinates:
+    if not trained.card.any_features:
         raise InputError(
             f"the learner {trained.card.name} knows the features that it was trained on alone; take one of tasks "
             f"of any size for features {name}, as lite0"

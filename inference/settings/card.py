@@ -21,7 +21,7 @@ FORMAT = 2
 
 
 SHIPPED: dict[str, str] = {
-    "lite0": "732f3e158e5b7a3d76bb83f63821ad45cffc30c8d4deca5c01b4eab2a59821c4",
+    "lite0": "729fa92d5560a5fa9d21cb2da0142586c314b965b6038e0494863874c98bc255",
     "mini-imagenet-resnet12-1shot": "7f120f820c0873a74e437f0e9a4806046f26636beb5db1f10cd30556a3a47859",
     "mini-imagenet-resnet12-5shot": "0fca2a9d48825dc4c5df418f6e87b856937939c5a3df3debcf347f1df3560089",
     "mini-imagenet-resnet12-1shot-mlp": "ec5c74bdf76fa9c4a2c20f8e589580e69f1a675d7c52ddc13ff9a385c7af171c",
@@ -134,6 +134,8 @@ class LearnerCard:
         measured: accuracies.
         made: commit, versions, command.
         licence: of the weights, and what they must not be used for.
+        known_classes: names of further classes that its training tasks were made of, whose weights the file does
+            not hold; nothing is to be measured on either.
     """
 
     name: str
@@ -149,6 +151,7 @@ class LearnerCard:
     measured: tuple[Measured, ...]
     made: dict[str, Any]
     licence: str = ""
+    known_classes: tuple[str, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.features < 1:
@@ -159,6 +162,11 @@ class LearnerCard:
     def any_features(self) -> bool:
         """Whether it serves features of any network and any D, as each task has coordinates of its own."""
         return self.learner.coordinates > 0
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Names of all classes that are not new to it."""
+        return (*self.base_classes, *self.known_classes)
 
 
 def read_learner_card(name: str | Path) -> LearnerCard:

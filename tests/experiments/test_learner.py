@@ -4,11 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pyro_sib import FewShotClassifier, InputError
+from pyro_sib.experiments.comparison.compare import base_tasks
+from pyro_sib.experiments.job.features import load_data
 from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
+from pyro_sib.experiments.job.tasks import make_sources
+from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import GuideSettings
 from pyro_sib.inference.fit_learner import FitSettings
@@ -40,6 +45,14 @@ def test_a_saved_learner_is_evaluated_to_the_same_numbers(small, tmp_path, setti
     assert not (tmp_path / "again" / "sib.safetensors").exists()
     assert not (tmp_path / "again" / "learner.safetensors").exists()
     assert run(RunSettings(learner=str(file), out=tmp_path / "again", **options)) == again
+    job = RunSettings(learner=str(file), **options).resolved()
+    bank = load_data(job, Reporter())
+    tasks = (
+        base_tasks(bank, job, torch.device("cpu")),
+        make_sources(bank, job, "val", torch.device("cpu"))["evaluate"],
+    )
+    widths = {source.episodes(torch.arange(2)).evidence.support_x.shape[-1] for source in tasks}
+    assert len(widths) == 1, "tasks to fit on are as the learner sees those that it is evaluated on"
     with pytest.raises(InputError, match=r"--guide maml with --learner .*, which has \w+(-\w+)?; leave it out"):
         RunSettings(learner=str(file), guide="maml", **options).resolved()
     with pytest.raises(InputError, match="takes features; give --features"):

@@ -12,6 +12,7 @@ from pyro_sib.experiments.comparison.compare import choosing_tasks, compare
 from pyro_sib.experiments.job import run as run_module
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.run import run
+from pyro_sib.inference.learner_file import load_learner, save_learner
 from tests.experiments.test_report import row
 from tests.experiments.test_run import small_settings
 
@@ -56,6 +57,27 @@ def test_one_command_gives_margins_at_every_number_of_shots_and_both_balances(tr
         spread = 1.96 * (ours - theirs).std(ddof=1) / len(ours) ** 0.5
         assert cells[at + 1] == f"{(ours - theirs).mean():+.2f} ± {spread:.2f}"
     assert compare(asked) == results, "nothing is done again"
+
+
+def test_learners_of_different_features_are_refused_before_any_work(trained, tmp_path):
+    settings = CompareSettings(data="folders", data_root=tmp_path, learners=("mini-imagenet-c128f-1shot", "lite0"))
+    with pytest.raises(InputError, match=r"c128f, but --learners lite0 of efficientnet-lite0.*network"):
+        settings.runs()
+    assert [run.network for run in replace(settings, network="mini-imagenet-c128f").runs()] == [
+        *(None, "mini-imagenet-c128f")
+    ]
+    with pytest.raises(InputError, match="--network mini-imagenet-c64f has features of c64f, but --learners mini"):
+        replace(settings, network="mini-imagenet-c64f").runs()
+
+
+def test_two_learners_for_any_task_are_two_methods(trained, tmp_path):
+    other = tmp_path / "other" / "learner.safetensors"
+    lite0 = load_learner("lite0")
+    save_learner(other, replace(lite0, card=replace(lite0.card, name="another")))
+    compare(_like(trained, tmp_path / "c", learners=("lite0", str(other))))
+    header = (tmp_path / "c" / "margins.md").read_text().split("\n| :")[0]
+    assert "lite0" in header
+    assert "another" in header
 
 
 def test_finished_runs_stand_beside_them(trained, tmp_path):

@@ -14,6 +14,7 @@ from pyro_sib.experiments.job.features import load_data, prepare
 from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import RunSettings
 from pyro_sib.experiments.terminal.progress import Reporter
+from pyro_sib.features.network_file import load_network
 from pyro_sib.inference.learner_file import load_learner
 
 
@@ -94,8 +95,13 @@ def test_a_learner_for_any_task_takes_the_features_of_another_network(settings, 
     assert features.backbone is None
     assert features.metrics["novel"].mean > 50
     classes = replace(other, data_root=_folders(tmp_path / "seen", ("n01532829", "n01704323", "tern")))
-    with pytest.raises(InputError, match="--network mini-imagenet-c64f was trained on 2 of the val classes"):
+    with pytest.raises(InputError, match="--learner lite0 was trained on 2 of the val classes"):
         run(replace(classes, out=tmp_path / "seen-out"))
+    names = load_network("mini-imagenet-c64f-held16")[1].classes
+    unheld = sorted({*load_network("mini-imagenet-c64f")[1].classes} - {*names})[:3]
+    again = replace(other, network="mini-imagenet-c64f-held16", data_root=_folders(tmp_path / "unheld", unheld))
+    with pytest.raises(InputError, match="--learner lite0 was trained on 3 of the val classes"):
+        run(replace(again, out=tmp_path / "unheld-out"))
     with pytest.raises(InputError, match="--network is for training, and --learner trains nothing"):
         replace(other, learner="mini-imagenet-resnet12-1shot-mlp").resolved()
     with pytest.raises(InputError, match="takes images; leave --features out"):

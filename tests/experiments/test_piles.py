@@ -170,7 +170,7 @@ def test_the_numbers_of_no_class_are_fitted_from_pictures(tmp_path):
     path.write_text('{"numbers": {"sharpness": 1}}')
     with pytest.raises(InputError, match="does not hold the numbers that train_unknown writes"):
         read_numbers(path)
-    with pytest.raises(InputError, match="--domains and --known are both missing"):
+    with pytest.raises(InputError, match="--domains, --made and --known are all missing"):
         TrainUnknownSettings().check()
 
 

@@ -213,7 +213,7 @@ def test_notes_say_what_was_run(tmp_path):
     notes = [line for line in report([tmp_path]).splitlines() if line.startswith("- ")]
     assert notes[0] == "- data: mini-imagenet, fingerprint 01234567; base classes: last 100 images of each class"
     assert notes[1] == "- features: C64F, 42 px"
-    method = "kl_weight 0, train_images seen, iterations 9000, tasks 2000, queries 15"
+    method = "kl_weight 0, iterations 9000, tasks 2000, queries 15"
     assert notes[2] == f"- standard: guide sib, xi mlp, prior diagonal, {method}, seeds 0, commit abcdef0"
     assert notes[3] == f"- lwof: guide sib, xi mlp, prior mixture, {method}, seeds 1, commit 9876543-dirty"
 

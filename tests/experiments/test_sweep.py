@@ -128,7 +128,9 @@ def test_below_the_papers_learner_a_table_has_the_best_one(tmp_path):
 
 def test_every_row_has_the_evaluation_and_the_weight_that_are_asked_for(tmp_path):
     asked = ReproduceSettings(out=tmp_path, eval_tasks=7, select_tasks=5, second_balance="dirichlet:2", kl_weight=2)
-    found = rows(replace(asked, train_images="held-out"))
+    with pytest.raises(InputError, match=r"--train-images held-out: the synthetic .* give --data-root"):
+        rows(replace(asked, train_images="held-out"))
+    found = rows(replace(asked, train_images="held-out", data_root=tmp_path))
     said = {(r.eval_tasks, r.select_tasks, r.second_balance, r.train_images) for r in found}
     assert said == {(7, 5, "dirichlet:2", "held-out")}
     assert [row.kl_weight for row in found if row.out.parent.name == "kl"] == [*KL_WEIGHTS]

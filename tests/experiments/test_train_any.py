@@ -13,6 +13,7 @@ from pyro_sib.experiments.other_domains.training_pictures import open_pictures
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.experiments.train_any import TrainAnySettings
 from pyro_sib.inference.classifier import FewShotClassifier
+from pyro_sib.inference.learner_file import load_learner, save_learner
 from tests.experiments.test_domains import pictures
 
 
@@ -24,7 +25,7 @@ def folders(tmp_path_factory):
     return folder
 
 
-def test_from_pictures_to_a_learner_that_is_measured_and_told(folders, tmp_path):
+def test_from_pictures_to_a_learner_that_is_measured_and_told(folders, tmp_path, capsys):
     settings = TrainAnySettings(
         domains=(folders / "near",),
         made=(folders / "far",),
@@ -64,6 +65,17 @@ def test_from_pictures_to_a_learner_that_is_measured_and_told(folders, tmp_path)
     assert [name.endswith("told") for name in names] == [False, False, True, True]
     other = replace(asked, network="mini-imagenet-c128f", told=False, out=tmp_path / "other")
     assert len(measure_domains(other).cells[0].rows) == 2, "it serves the features of any network"
+    said = capsys.readouterr()
+    assert "was trained on features of c64f, and is measured on those of mini-imagenet-c128f" in " ".join(
+        said.out.split()
+    )
+    assert "Features: mini-imagenet-c128f, 84 px, squash" in (tmp_path / "other" / "domains.md").read_text()
+    trained = load_learner(path)
+    save_learner(path, replace(trained, card=replace(trained.card, known_classes=("c1",))))
+    with pytest.raises(
+        InputError, match=r"the learner .* was trained on c1 and perhaps .* the domain near; measure"
+    ):
+        measure_domains(replace(other, out=tmp_path / "known"))
 
 
 def test_domains_that_are_made_are_told_from_photographs(folders, tmp_path):
@@ -80,7 +92,7 @@ def test_domains_that_are_made_are_told_from_photographs(folders, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"domains": ()}, "--domains and --known are both missing"),
+        ({"domains": ()}, "--domains, --made and --known are all missing"),
         ({"known": "nowhere"}, "--known .*nowhere is no folder"),
         ({"made": ("nowhere",)}, "--made .*nowhere is no folder"),
         ({"network": "none"}, "no feature network none"),

@@ -1,6 +1,7 @@
 """Tasks of images that f was not trained on."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,6 +52,14 @@ def test_they_are_four_fifths_of_base_val_and_the_evaluation_has_the_rest(settin
         assert (place[kind == 1] >= 12).all()
     seen = rows(setting, "seen")
     assert set(seen["train"][:, 0].tolist()) == {0.0}
+
+
+def test_a_learner_of_them_is_evaluated_on_data_without_base_classes():
+    learner = "mini-imagenet-resnet12-1shot"
+    job = RunSettings(learner=learner, data="folders", data_root=Path(), queries=3, ways=3, split="val").resolved()
+    assert job.train_images == "held-out"
+    alone = replace(world(), splits={VAL: world().split(VAL)})
+    assert make_sources(alone, job, VAL, torch.device("cpu")).keys() == {"evaluate"}
 
 
 def test_too_few_of_them_are_named():
