@@ -142,5 +142,5 @@ def opened_safetensors(path: Path, framework: str = "numpy", device: str = "cpu"
         raise InputError(f"{path} does not exist; write it first") from None
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise InputError(
-            f"{path} is not a readable safetensors file ({error}); delete it and write it again"
+            f"{path} is not a readable safetensors file ({error}); write or download it again"
         ) from None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.job.limits import check_numbers
@@ -13,6 +14,7 @@ from pyro_sib.features.network_card import read_card
 class TrainingPictures(MachineOptions):
     """Of commands that train on tasks of several domains."""
 
+    group: ClassVar[str] = "picture"
     domains: tuple[Path, ...] = ()
     """Folders of class folders, each a domain that the feature network does not know; a folder that holds several
     such folders is several domains."""

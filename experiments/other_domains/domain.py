@@ -11,6 +11,7 @@ from torch import Tensor
 from pyro_sib.data import Split
 from pyro_sib.data.feature_range import in_single_precision
 from pyro_sib.data.fingerprint import fingerprint
+from pyro_sib.data.formats.npz import opened_npz
 from pyro_sib.data.names import TEST
 from pyro_sib.data.readers import read_new_classes
 from pyro_sib.errors import InputError, argument
@@ -130,9 +131,7 @@ def domains_of_features(paths: Sequence[Path], forms: Sequence[Form], reporter: 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("one bare array, no archive")
+        with opened_npz(path) as file:
             missing = [name for name in ("x", "y") if name not in file.files]
             if missing:
                 raise InputError(f"{path} has no array {missing[0]}; save x, (n, D) floats, and y, (n,) labels")

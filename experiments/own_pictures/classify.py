@@ -53,6 +53,7 @@ def classify(settings: ClassifySettings, reporter: Reporter | None = None) -> Ou
     proportions = read_proportions(settings.proportions, classes)
     rehearse(classifier, classes, proportions)
     check_writable(settings.out, "--out")
+    check_writable(settings.cache_dir, "--cache-dir")
     labeled, pile, left = gather(settings, sources, classifier, reporter, table)
     for line in left.lines():
         reporter.say(one_line(line))

@@ -125,9 +125,11 @@ def gather(
     kept = {id(row) for row in fresh}
     left.known += [row.name for row in pile if id(row) not in kept]
     if not fresh:
+        broken = len(sources[1]) - len(pile)
+        why = f" ({left.unreadable[-1][1]})" if broken else ""
         raise InputError(
-            f"--unlabeled {settings.unlabeled} has no picture to classify: {len(sources[1]) - len(pile)} cannot be "
-            f"read and {len(left.known)} are labeled ones; add others"
+            f"--unlabeled {settings.unlabeled} has no picture to classify: {broken} cannot be read{why} and "
+            f"{len(left.known)} are labeled ones; add others"
         )
     return labeled, fresh, left
 

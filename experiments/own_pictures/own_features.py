@@ -2,7 +2,6 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pyro_sib.data.formats.npz import opened_npz
 from pyro_sib.data.pictures.skipped import printable
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.own_pictures.rows import Row
@@ -102,9 +102,7 @@ def _read(path: Path, option: str, needed: tuple[str, ...]) -> Arrays:
 
 
 def _of_npz(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise zipfile.BadZipFile("one bare array, no archive")
+    with opened_npz(path) as file:
         return {name: file[name] for name in file.files}
 
 

@@ -45,6 +45,8 @@ def read_proportions(given: str, classes: list[str]) -> str | dict[str, float]:
 def _read(path: Path) -> dict[str, float]:
     with opened(path) as file:
         text = file.read()
+    if text.lstrip().startswith("["):
+        raise InputError(f"--proportions {path} is a JSON list; give an object that has the share of each class")
     pairs = (
         _of_json(path, text)
         if text.lstrip().startswith("{")

@@ -16,6 +16,7 @@ from pyro_sib.data.dataset import DataSet, Split
 from pyro_sib.data.feature_range import in_single_precision
 from pyro_sib.data.formats.assemble import assemble
 from pyro_sib.data.formats.listing import BASE, SPLITS, Found, Listing
+from pyro_sib.data.formats.npz import opened_npz
 from pyro_sib.data.formats.sniff import read_head
 from pyro_sib.data.formats.split_names import split_named
 from pyro_sib.data.holdout import hold_out
@@ -123,9 +124,7 @@ def _usual_names(path: Path, names: Iterable[str]) -> dict[str, str]:
 
 def _load_npz(path: Path) -> tuple[dict[str, Tensor], list[str]]:
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("one bare array, no archive")
+        with opened_npz(path) as file:
             usual = _usual_names(path, file.files)
             # Other arrays, perhaps of strings, are the user's own business.
             arrays = {usual[name]: _tensor(path, name, file[name]) for name in usual}

@@ -364,7 +364,7 @@ SMALL = "--ways 3 --shots 2 --balances even --tasks 2 --methods class-means"
         ("--features {tmp}/five.npz --balances dirichlet:x", "'dirichlet:x'"),
         ("--features {tmp}/five.npz --ways 1", "--ways 1: 2 or more is needed"),
         ("--features {tmp}/none.npz", "--features {tmp}/none.npz does not exist"),
-        ("--features {tmp}/l.safetensors", "is not a readable .npz file"),
+        ("--features {tmp}/l.safetensors", "not a readable .npz file (it is something else under that name); save"),
         ("--features {tmp}/nan.npz", "row 3 holds numbers that are NaN"),
         ("--features {tmp}/noy.npz", "has no array y"),
         ("--features {tmp}/odd.npz", "y should be one whole number or text for each of the 4 rows"),

@@ -67,7 +67,7 @@ def _columns(path: Path, text: str, columns: tuple[str, str]) -> tuple[list[str]
         labels.append(row[label])
     if not names:
         what = "image" if columns[1] == "label" else columns[0]
-        raise InputError(f"{path} lists no {what}; download it again or remove it")
+        raise InputError(f"{path} lists no {what}; write a line for each, or remove the file")
     return names, labels
 
 

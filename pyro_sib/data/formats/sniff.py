@@ -21,7 +21,7 @@ def refuse_impostor(path: Path, head: bytes, expected: str) -> None:
     """
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
-        raise InputError(f"{path} should be {expected} but is empty; download it again")
+        raise InputError(f"{path} should be {expected} but is empty; write or download it again")
     if start.startswith(b"<"):
         raise InputError(
             f"{path} should be {expected} but is a web page (an error or login page under that name); "

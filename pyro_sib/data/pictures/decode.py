@@ -119,7 +119,7 @@ def decoded(
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); unpack the archive again") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path or unpack it again") from None
     refuse_impostor(path, data[:HEAD], "an image")
     try:
         plain = plain_jpeg_pixels(data)

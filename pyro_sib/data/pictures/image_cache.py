@@ -42,7 +42,9 @@ def _digest_files(paths: NDArray[Any]) -> bytes:
             with open(path, "rb", buffering=0) as file:
                 digests.append(hashlib.blake2b(file.read(), digest_size=_BYTES).digest())
         except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}); unpack the archive again") from None
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); check the path or unpack it again"
+            ) from None
     return b"".join(digests)
 
 

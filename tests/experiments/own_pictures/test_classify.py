@@ -399,6 +399,12 @@ def test_what_is_known_of_the_shares_reaches_the_learner(tmp_path, done, any_lea
         ),
         (lambda root: shutil.rmtree(root / "pile"), "--unlabeled .*pile does not exist"),
         (
+            lambda root: (
+                shutil.rmtree(root / "pile") or (root / "pile").mkdir() or (root / "pile" / "a.jpg").write_text("x")
+            ),
+            r"has no picture to classify: 1 cannot be read \(.*a.jpg",
+        ),
+        (
             {"learner": "nobody"},
             "--learner nobody: there is no such learner; give a file, or one of lite0",
         ),
@@ -414,6 +420,7 @@ def test_what_is_known_of_the_shares_reaches_the_learner(tmp_path, done, any_lea
         ({"proportions": "label,share\nemu,2\nfox,-1\n"}, "the share of emu is 2, not 0 to 1"),
         ({"proportions": "label,share\nemu,many\n"}, "the share of emu is many, no number"),
         ({"proportions": "label,share\nemu,1\nemu,0\n"}, "names emu twice"),
+        ({"proportions": '["emu"]'}, "is a JSON list; give an object that has the share of each class"),
         ({"proportions": '{"emu": 1'}, "is not valid JSON"),
         ({"labeled": "path,label\nnowhere.png,emu\n"}, "list.csv lists nowhere.png, but there is no such file"),
         ({"labeled": "name,class\na,b\n"}, "must have the columns path,label"),
@@ -429,7 +436,7 @@ def test_what_is_wrong_is_one_line_before_long_work(tmp_path, any_learner, monke
         change(tmp_path)
     else:
         for name, file in (("proportions", "shares"), ("labeled", "list.csv")):
-            if "\n" in (text := change.get(name, "")) or text.startswith("{"):
+            if "\n" in (text := change.get(name, "")) or text.startswith(("{", "[")):
                 (tmp_path / file).write_text(text)
                 kind = str if name == "proportions" else Path
                 change = change | {name: kind(tmp_path / file)}

@@ -80,6 +80,14 @@ def test_a_damaged_file_is_named(tmp_path, name):
 
 
 def test_what_is_missing_is_named(tmp_path):
+    for content, why in (
+        (b"hello", "something else"),
+        (b"", "it is empty"),
+        (b"\x93NUMPY\x01\x00", "one bare array"),
+    ):
+        (tmp_path / "f.npz").write_bytes(content)
+        with pytest.raises(InputError, match=f"--unlabeled .*f.npz is not a readable .npz file .*{why}"):
+            read_own_features(tmp_path / "f.npz", "--unlabeled", None, labeled=False)
     np.savez(tmp_path / "f.npz", z=X)
     with pytest.raises(InputError, match=r"f.npz has no x or features or embedding \(it has z\)"):
         read_own_features(tmp_path / "f.npz", "--unlabeled", None, labeled=False)
