@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyro_sib.cosine import unit
 from pyro_sib.data import DataSet, hold_out_classes, read_features, read_images
@@ -22,6 +22,7 @@ from pyro_sib.features.bank import build_bank, fit_base_classifier
 from pyro_sib.features.network_card import NetworkCard, pixels_of, read_card
 from pyro_sib.features.network_file import load_network
 from pyro_sib.features.outside import OUTSIDE, known_to
+from pyro_sib.features.pixels import PixelStatistics
 from pyro_sib.features.pretrain import Pretrained, base_accuracy, checkpoint_name, choose_precision, pretrain
 from pyro_sib.files import check_writable
 from pyro_sib.inference.learner_file import TrainedLearner
@@ -140,20 +141,10 @@ def prepare(
         network, card = load_network(settings.network)
         if measures:
             _refuse_network(card, settings, data, split)
-        check_writable(settings.cache_dir / "banks", "--cache-dir")
         network.backbone.to(device)
         network.classifier.to(device)
-    with renamed(learning_rate="pretrain_learning_rate"), reporter.stage("bank", "feature bank") as advance:
-        bank = build_bank(
-            data,
-            network.backbone,
-            device,
-            settings.cache_dir / "banks",
-            flips=settings.flip_features,
-            pixels=pixels_of(settings.network),
-            size=settings.image_size,
-            on_rows=advance,
-        )
+    with renamed(learning_rate="pretrain_learning_rate"):
+        bank = _bank(data, network.backbone, pixels_of(settings.network), settings, device, reporter)
     base, known_as = bank.split(BASE_TRAIN), digest_state(network.backbone.state_dict())
     if card is not None and card.classes != base.class_names:
         with reporter.stage("base classifier", "base classifier on the features"):
@@ -191,18 +182,7 @@ def ground_of_learner(
         bank = data
     else:
         known_as = digest_state(learner.backbone.state_dict())
-        check_writable(settings.cache_dir / "banks", "--cache-dir")
-        with reporter.stage("bank", "feature bank") as advance:
-            bank = build_bank(
-                data,
-                learner.backbone,
-                device,
-                settings.cache_dir / "banks",
-                flips=card.pictures.flips,
-                pixels=card.pictures.pixels,
-                size=card.pictures.image_size,
-                on_rows=advance,
-            )
+        bank = _bank(data, learner.backbone, card.pictures.pixels, settings, device, reporter)
     width = next(iter(bank.splits.values())).x.shape[1]
     if width != card.features:
         raise InputError(f"the learner takes features of {card.features} numbers, but the data's have {width}")
@@ -216,19 +196,31 @@ def _features_given(
     if settings.network is None:
         return Ground(None, data, None, learner.base_weights, None)
     backbone = load_network(settings.network)[0].backbone.to(device)
+    bank = _bank(data, backbone, pixels_of(settings.network), settings, device, reporter)
+    return Ground(data, bank, None, learner.base_weights, None, digest_state(backbone.state_dict()))
+
+
+def _bank(
+    data: DataSet,
+    backbone: nn.Module,
+    pixels: PixelStatistics,
+    settings: Job,
+    device: torch.device,
+    reporter: Reporter,
+) -> DataSet:
+    """The features of all pictures, from the cache where they are there; a learner's settings are its card's."""
     check_writable(settings.cache_dir / "banks", "--cache-dir")
     with reporter.stage("bank", "feature bank") as advance:
-        bank = build_bank(
+        return build_bank(
             data,
             backbone,
             device,
             settings.cache_dir / "banks",
             flips=settings.flip_features,
-            pixels=pixels_of(settings.network),
+            pixels=pixels,
             size=settings.image_size,
             on_rows=advance,
         )
-    return Ground(data, bank, None, learner.base_weights, None, digest_state(backbone.state_dict()))
 
 
 def refuse_learner(option: str, card: LearnerCard, settings: Job, data: DataSet, split: str) -> None:

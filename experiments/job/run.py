@@ -118,9 +118,8 @@ def _evaluate_learner(
     refuse_learner("--learner", learner.card, settings, data, split)
     ground = ground_of_learner(learner, data, settings, device, reporter)
     sources = make_sources(ground.bank, settings, split, device)
-    trained, for_any_task = Trained(learner.program, [], [], None), learner.card.tasks.any is not None
-    called = learner.card.name if for_any_task else None
-    return _finish(settings, ground, split, sources, trained, None, reporter, called)
+    called = learner.card.name if learner.card.tasks.any else None
+    return _finish(settings, ground, split, sources, Trained(learner.program, [], [], None), None, reporter, called)
 
 
 def _zero(

@@ -29,8 +29,8 @@ def decided(settings: "DataclassInstance", name: str, card: LearnerCard) -> dict
                 f"--{field.replace('_', '-')} {getattr(settings, field)} with --learner {name}, which has {value}; "
                 f"leave it out"
             )
-    for field in ("network", "tune_features", "train_only"):
-        if getattr(settings, field) != defaults[field] and not (field == "network" and card.any_features):
+    for field in ("tune_features", "train_only", *(() if card.any_features else ("network",))):
+        if getattr(settings, field) != defaults[field]:
             option = f"--{field.replace('_', '-')}"
             raise InputError(f"{option} is for training, and --learner trains nothing; leave it out")
     return own

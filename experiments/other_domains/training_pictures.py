@@ -8,12 +8,12 @@ import torch
 from pyro_sib.data import BASE_TRAIN, DataSet, Split, read_images
 from pyro_sib.data.fingerprint import fingerprint
 from pyro_sib.data.names import MINI_IMAGENET
-from pyro_sib.errors import InputError
+from pyro_sib.errors import InputError, argument
 from pyro_sib.experiments.job.device import choose_device, use_threads
 from pyro_sib.experiments.job.features import say_notes
 from pyro_sib.experiments.options.training_pictures import TrainingPictures
 from pyro_sib.experiments.other_domains.domain import features_of
-from pyro_sib.experiments.other_domains.folders import find_domains
+from pyro_sib.experiments.other_domains.folders import find_domains, named_apart
 from pyro_sib.experiments.other_domains.network import Network, open_network
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Reporter
@@ -61,16 +61,17 @@ def open_pictures(
     check_writable(out, "--out")
     device = choose_device(settings.device)
     network = open_network(settings.network, image_size, device)
-    photographed = len(find_domains(settings.domains))
+    photographed = find_domains(settings.domains)
     with renamed(domains="made"):
-        find_domains(settings.made)
-    folders = find_domains((*settings.domains, *settings.made))
+        made = find_domains(settings.made)
+    folders = [*photographed, *made]
+    names = named_apart(argument("domains"), [folder.path for folder in folders])
     domains: dict[str, Domain] = {}
     if settings.known is not None:
         domains[KNOWN] = Domain(_known_split(settings, network, device, reporter), known=True)
-    for place, folder in enumerate(folders):
+    for place, (folder, name) in enumerate(zip(folders, names, strict=True)):
         rows = features_of(folder, network, settings.cache_dir, device, reporter)
-        domains[folder.name] = Domain(rows, made=place >= photographed)
+        domains[name] = Domain(rows, made=place >= len(photographed))
     return OpenedPictures(network, device, domains)
 
 

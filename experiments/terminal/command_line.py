@@ -99,9 +99,12 @@ def _error_in_one_line() -> Iterator[None]:
         with redirect_stderr(box):
             yield
     except SystemExit as ended:
-        if ended.code and box.getvalue():
-            print(f"error: {one_line(in_one_line(box.getvalue()))}", file=sys.stderr)
+        said = box.getvalue()
+        if ended.code and said:
+            said = f"error: {one_line(in_one_line(said))}\n"
+        sys.stderr.write(said)
         raise
+    sys.stderr.write(box.getvalue())
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def in_one_line(box: str) -> str:
         return f"{found[2]} {found[1]}: choose {listed(choices)}"
     if found := re.match(r"Error parsing (--[\w-]+): ", text):
         kind, values = _kind(found[1], help_lines), re.findall("'([^']*)'", text)
-        wrong = [value for value in values if not _is_number(value)] or values
+        wrong = [value for value in values if not _fits(value, kind)] or values
         return f"{found[1]}{f' {wrong[0]}' if wrong else ''}: {kind} needed"
     if found := re.match(r"Missing value for argument '(\S+)'", text):
         return f"{found[1]}: its value is missing; give one behind it"
@@ -33,8 +33,12 @@ def in_one_line(box: str) -> str:
     return f"{text}; --help lists all options"
 
 
-def _is_number(text: str) -> bool:
-    return text.lstrip("-").isdigit()
+def _fits(text: str, kind: str) -> bool:
+    try:
+        (int if "whole" in kind else float)(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _paragraphs(box: str) -> list[list[str]]:

@@ -141,6 +141,7 @@ def test_options_reach_their_fields(monkeypatch):
         ("run", "--kl-weight x", "--kl-weight x: a number is needed"),
         ("run", "--shots", "--shots: its value is missing; give one behind it"),
         ("domains", "--ways 5 x", "--ways x: whole numbers are needed"),
+        ("domains", "--ways 5 1.5", "--ways 1.5: whole numbers are needed"),
         ("ablate", "--guide maml", "--guide maml: there is no such option; perhaps --guides was meant; --help .*"),
         ("classify", "--labeled here", "--unlabeled is missing; --help says what to give"),
         ("gold", "", "PATH is missing; --help says what to give"),
