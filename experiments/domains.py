@@ -17,6 +17,7 @@ from pyro_sib.experiments.terminal.command import run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.features.network_card import read_card
 from pyro_sib.inference.settings.card import SHIPPED, read_learner_card
+from pyro_sib.tasks.shape import POWER
 
 if TYPE_CHECKING:
     from pyro_sib.experiments.other_domains.grid import Form
@@ -46,6 +47,9 @@ class DomainsSettings(MachineOptions):
     methods: Annotated[
         tuple[str, ...], tyro.conf.arg(help=f"Simple methods to measure beside them: {listed(METHODS)}.")
     ] = tuple(METHODS)
+    power: float = POWER
+    """To which the simple methods' features are raised where they are not negative, as lite0 does; 1 leaves them as
+    they are."""
     ways: tuple[int, ...] = (5, 10)
     """Classes in a task."""
     shots: tuple[str, ...] = ("1", "5", "10", "unequal")

@@ -8,6 +8,7 @@ from pyro_sib.experiments.options.training_pictures import TrainingPictures
 from pyro_sib.experiments.terminal.command import FROM_LAST_EPOCH, run_command
 from pyro_sib.experiments.terminal.command_line import from_command_line
 from pyro_sib.objective import KL_WEIGHT
+from pyro_sib.tasks.shape import POWER
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class TrainAnySettings(TrainingPictures):
     """Rounds of the guide (K)."""
     coordinates: int = 40
     """Principal coordinates of a task's pile."""
+    power: float = POWER
+    """To which features that are not negative are raised for these coordinates; 1 leaves them as they are."""
     difficulty: float = 0.8
     """Most of the weight with which a known image is mixed with another."""
     kl_weight: float = KL_WEIGHT

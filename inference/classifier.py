@@ -260,7 +260,8 @@ class FewShotClassifier:
             proportions=known,
         )
         if self.card.learner.coordinates:
-            return TaskCoordinates(self.card.learner.coordinates).of_evidence(evidence)
+            of_learner = self.card.learner
+            return TaskCoordinates(of_learner.coordinates, of_learner.power).of_evidence(evidence)
         if not self.card.propagation:
             return evidence
         unknown = torch.full((1, len(query_x)), -1, device=self.device)

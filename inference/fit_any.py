@@ -23,7 +23,7 @@ from pyro_sib.inference.training import Trainer
 from pyro_sib.objective import KL_WEIGHT, ObjectiveWeights
 from pyro_sib.tasks.any_task import AnyTaskSource, Domain
 from pyro_sib.tasks.coordinates import TaskCoordinates
-from pyro_sib.tasks.shape import TaskDistribution
+from pyro_sib.tasks.shape import POWER, TaskDistribution
 from pyro_sib.tensor_files import digest
 from pyro_sib.types import Episode
 
@@ -44,6 +44,7 @@ class AnySettings:
         guide: one that takes tasks in coordinates of their own.
         steps: K, rounds of the guide.
         coordinates: principal coordinates of a task's pile.
+        power: to which features that are not negative are raised for them.
         kl_weight: weight of the KL per number of w against a query's mean log likelihood.
         tasks: the distribution of training tasks.
         training: how long and how fast.
@@ -54,6 +55,7 @@ class AnySettings:
     guide: str = "gaussian-mixture"
     steps: int = 6
     coordinates: int = 40
+    power: float = POWER
     kl_weight: float = KL_WEIGHT
     tasks: TaskDistribution = field(default_factory=TaskDistribution)
     training: TrainSettings = field(
@@ -70,6 +72,7 @@ class AnySettings:
             weights=ObjectiveWeights(self.kl_weight, False, self.training.iterations * self.training.batch_size),
             seed=self.training.seed,
             coordinates=self.coordinates,
+            power=self.power,
         )
 
 
@@ -105,7 +108,7 @@ def fit_any(
     device, training = device or torch.device("cpu"), settings.training
     known = tuple(name for domain in domains.values() if domain.known for name in domain.rows.class_names)
     content = {name: fingerprint({BASE_TRAIN: domain.rows}) for name, domain in domains.items()}
-    coordinates = TaskCoordinates(settings.coordinates)
+    coordinates = TaskCoordinates(settings.coordinates, settings.power)
 
     def source(purpose: str, turns: Sequence[Domain] = tuple(domains.values())) -> AnyTaskSource:
         key = make_key("any task", purpose, digest(content), training.seed)

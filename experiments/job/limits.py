@@ -100,6 +100,7 @@ LIMITS: dict[str, Limit] = {
     "posterior_tasks": _count(0),
     "predictor_scale": Limit(0, 1e4, above=True),
     "coordinates": Limit(0, 4096),
+    "power": Limit(0, 1, above=True),
     "known_images": _count(2),
     "difficulty": Limit(0, 1, below=True),
     "pretrain_batch_size": _count(2, 1e5),

@@ -27,6 +27,7 @@ from pyro_sib.inference.steps import SYNTHETIC_GRADIENTS
 from pyro_sib.models import PRIORS
 from pyro_sib.objective import ObjectiveWeights, usual_kl_weight
 from pyro_sib.on_demand import Registry
+from pyro_sib.tasks.shape import POWER
 
 Value = TypeVar("Value")
 
@@ -70,6 +71,7 @@ class RunSettings(
         short = iterations < 20_000
         prior = said(self.prior, "mixture" if self.joint else "diagonal")
         card = None if self.network is None else self._card(self.network)
+        own_coordinates = LEARNERS.declared(self.guide, "coordinates")
         filled = {
             "backbone": self.backbone if card is None else card.backbone,
             "image_size": said(
@@ -88,7 +90,8 @@ class RunSettings(
             "train_query_balance": said(self.train_query_balance, self.query_balance),
             "train_ways": None if self.train_ways == self.ways else self.train_ways,
             "kl_weight": said(self.kl_weight, usual_kl_weight(prior)),
-            "coordinates": said(self.coordinates, 40) if LEARNERS.declared(self.guide, "coordinates") else None,
+            "coordinates": said(self.coordinates, 40) if own_coordinates else None,
+            "power": said(self.power, POWER) if own_coordinates else None,
         }
         return Job(**vars(self) | filled | {"out": said(self.out, Path("runs") / self._name(filled))})
 
@@ -219,6 +222,7 @@ class Job(ResolvedTraining, ResolvedLearner, ResolvedNetwork, ResolvedTasks, Run
             inside=self.guide_settings(),
             predictor_scale=self.predictor_scale,
             coordinates=self.coordinates or 0,
+            power=self.power or 1.0,
             weights=self.weights(),
             seed=self.seed,
         )

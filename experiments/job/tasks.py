@@ -87,7 +87,9 @@ def _unseen(settings: Job) -> str:
 
 def coordinates(settings: Job) -> TaskCoordinates | None:
     """In which the learner is given its tasks, where it does not see the features themselves."""
-    return TaskCoordinates(settings.coordinates) if settings.coordinates else None
+    if not settings.coordinates:
+        return None
+    return TaskCoordinates(settings.coordinates, settings.power or 1.0)
 
 
 def propagator(settings: OneSizeTasks) -> Propagation | None:

@@ -47,6 +47,7 @@ def _of(card: LearnerCard, pictures: PictureSettings | None) -> dict[str, Any]:
         "prior": learner.prior,
         "predictor_scale": learner.predictor_scale,
         "coordinates": learner.coordinates or None,
+        "power": learner.power if learner.coordinates else None,
         "kl_weight": learner.weights.kl,
         "psi_from_base": learner.weights.base_to_psi,
         "propagation": card.propagation,

@@ -77,6 +77,9 @@ class LearnerOptions(StepOptions, GuideOptions):
     coordinates: int | None = None
     """Principal coordinates of a task's own pile in which a guide that takes such tasks is given them; 40, unless
     given."""
+    power: float | None = None
+    """To which features that are not negative are raised for these coordinates; 0.5, unless given. 1 leaves them as
+    they are."""
     predictor_scale: float = 10.0
     """First scale of the cosine predictor."""
     kl_step: Literal["explicit", "implicit"] = "implicit"

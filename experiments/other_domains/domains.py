@@ -54,7 +54,7 @@ def _opened(
     settings: DomainsSettings, forms: list[Form], device: torch.device, reporter: Reporter
 ) -> tuple[list[Domain], list[Entrant], str]:
     """Domains, methods, and in words the features; what can be refused is, before pictures are decoded."""
-    simple, cache = simple_methods(settings.methods), settings.cache_dir
+    simple, cache = simple_methods(settings.methods, settings.power), settings.cache_dir
     of_features = settings.features, settings.network, settings.image_size
     opened = open_domains(settings.domains, *of_features, forms, cache, device, reporter)
     check_new_classes(settings.learners, opened.folders)
@@ -77,7 +77,7 @@ def _determines(
         "methods": list(settings.methods),
         "learners": [[one.name, one.digest] for one in entrants if not one.simple],
         "cells": [[form.ways, form.shots, form.balance] for form in forms],
-        **{name: getattr(settings, name) for name in ("queries", "tasks", "seed", "draws", "told")},
+        **{name: getattr(settings, name) for name in ("queries", "tasks", "seed", "draws", "told", "power")},
         **({"ablate": True} if settings.ablate else {}),
         "told_learners": settings.told and all(one.can_be_told for one in entrants),
     }

@@ -46,17 +46,22 @@ class Entrant:
     whole: str = ""
 
 
-def simple_methods(names: Sequence[str]) -> list[Entrant]:
-    """The simple methods of these names; what they are told is put into their predictions by `with_shares`."""
-    return [Entrant(name, True, _simple(METHODS[name]())) for name in names]
+def simple_methods(names: Sequence[str], power: float) -> list[Entrant]:
+    """The simple methods of these names; what they are told is put into their predictions by `with_shares`.
+
+    Args:
+        names: some of `METHODS`.
+        power: to which their features are raised where a task has no negative one.
+    """
+    return [Entrant(name, True, _simple(METHODS[name](), power)) for name in names]
 
 
-def _simple(method: Callable[[Known], Tensor]) -> Predict:
+def _simple(method: Callable[[Known], Tensor], power: float) -> Predict:
     last: list[tuple[Known, Tensor]] = []
 
     def predict(known: Known, told: str | float | None) -> Tensor:
         if not last or last[0][0] is not known:  # untold and told, a task is predicted once
-            last[:] = [(known, method(known))]
+            last[:] = [(known, method(known.raised(power)))]
         return last[0][1] if told is None else with_shares(last[0][1], told)
 
     return predict

@@ -8,7 +8,9 @@ from torch import Tensor
 from pyro_sib.counter_rng import make_key
 from pyro_sib.data import Split
 from pyro_sib.experiments.other_domains.grid import MOST_UNEQUAL, UNEQUAL, Form
+from pyro_sib.tasks.coordinates import raised
 from pyro_sib.tasks.query_balance import query_counts
+from pyro_sib.tasks.shape import POWER
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,12 @@ class Known:
     support: tuple[Tensor, ...]
     queries: Tensor
     index: int
+
+    def raised(self, power: float = POWER) -> "Known":
+        """The same task, its features to a power where none is negative."""
+        rows = raised(torch.cat([*self.support, self.queries])[None], power)[0]
+        *support, queries = rows.split([*map(len, self.support), len(self.queries)])
+        return Known(tuple(support), queries, self.index)
 
 
 @dataclass(frozen=True)

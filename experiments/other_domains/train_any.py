@@ -76,6 +76,7 @@ def any_settings(settings: TrainAnySettings) -> AnySettings:
     return AnySettings(
         steps=settings.steps,
         coordinates=settings.coordinates,
+        power=settings.power,
         kl_weight=settings.kl_weight,
         tasks=TaskDistribution(difficulty=settings.difficulty),
         training=training,

@@ -18,8 +18,13 @@ Method = Callable[[Known], Tensor]
 
 
 def make_methods(names: Sequence[str]) -> dict[str, Method]:
-    """The methods of these names."""
-    return {name: _transductive(name) if name in TRANSDUCTIVE else METHODS[name]() for name in names}
+    """The methods of these names; simple ones see features raised to a power, as the learner does."""
+    return {name: _transductive(name) if name in TRANSDUCTIVE else _simple(name) for name in names}
+
+
+def _simple(name: str) -> Method:
+    method = METHODS[name]()
+    return lambda known: method(known.raised())
 
 
 def _transductive(name: str) -> Method:

@@ -102,6 +102,7 @@ class LearnerSettings:
         seed: of the first parameters.
         coordinates: principal coordinates of each task's own pile that the learner sees in place of the features
             (`TaskCoordinates`), for a guide that takes them; 0 for one that sees the features.
+        power: to which features that are not negative are raised for these coordinates.
     """
 
     guide: str = "sib"
@@ -113,3 +114,4 @@ class LearnerSettings:
     weights: ObjectiveWeights = field(default_factory=ObjectiveWeights)
     seed: int = 0
     coordinates: int = field(default=0, metadata=LATER)
+    power: float = field(default=1.0, metadata=LATER)

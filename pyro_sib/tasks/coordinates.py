@@ -1,5 +1,6 @@
 """A task's features in the principal coordinates of its own pile: a few numbers, whatever the features' D."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -8,10 +9,32 @@ from torch.nn.functional import pad
 
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError, argument
+from pyro_sib.tasks.shape import POWER
 from pyro_sib.types import Episode, Evidence
 
 LOGIT_SCALE = 30.0
 """Of w . x, with which w is of the size of a prior's first standard deviation, d^-1/2."""
+
+
+def raised(x: Tensor, power: float = POWER) -> Tensor:
+    """Features to a power where none of a task's is negative, as those after a rectifier; others as they are.
+
+    Mean activations are many small numbers and a few large ones, which outweigh all others in a distance.
+
+    Args:
+        x: (T, P, D) each task's labeled and unlabeled features.
+        power: 1 leaves all as they are.
+    """
+    return _raised(x, power, _raisable(x))
+
+
+def _raisable(x: Tensor) -> Tensor:
+    """(T, 1, 1) whether no number of the task is negative."""
+    return x.amin((1, 2), keepdim=True) >= 0
+
+
+def _raised(x: Tensor, power: float, usable: Tensor) -> Tensor:
+    return x if power == 1 else torch.where(usable, x.clamp_min(0).pow(power), x)
 
 
 @dataclass(frozen=True)
@@ -20,17 +43,21 @@ class TaskCoordinates:
 
     Labeled and unlabeled examples are taken together, so that nothing of the training domain's axes nor of D
     remains. The one at the end is the input of the classes' biases. Coordinates beyond the rank of a small task are
-    zero.
+    zero. Before all this, features are raised to a power (`raised`).
 
     Attributes:
         dimensions: d, principal coordinates that are kept.
+        power: of features none of which is negative; 1 leaves them as they are.
     """
 
     dimensions: int = 40
+    power: float = POWER
 
     def __post_init__(self) -> None:
         if self.dimensions < 1:
             raise InputError(f"{argument('coordinates')} {self.dimensions}: 1 or more is needed")
+        if not 0 < self.power <= 1:
+            raise InputError(f"{argument('power')} {self.power:g}: above 0 and at most 1 is needed")
 
     @torch.no_grad()
     def __call__(self, episode: Episode) -> Episode:
@@ -51,9 +78,10 @@ class TaskCoordinates:
         """
         count = min(self.dimensions, *x.shape[1:])
         if x.shape[1] > max(_ROWS, x.shape[2]):
-            found = _principal_by_parts(x, count)
+            found = _principal_by_parts(x, count, self.power)
         else:
-            centred = _centred(x, unit(x).mean(1, keepdim=True))
+            x = unit(raised(x, self.power))
+            centred = _centred(x, x.mean(1, keepdim=True))
             found = _principal(centred - centred.mean(1, keepdim=True), count)
         found = pad(found, (0, self.dimensions - found.shape[-1]))
         return pad(found, (0, 1), value=1.0)
@@ -67,22 +95,26 @@ _NOTHING = 1e-6
 
 def _centred(x: Tensor, mean: Tensor) -> Tensor:
     """Unit features less their mean, made unit again: (T, n, D), (T, 1, D) -> (T, n, D)."""
-    centred = unit(x) - mean
+    centred = x - mean
     return unit(centred.masked_fill(centred.abs() < _NOTHING, 0.0))
 
 
-def _principal_by_parts(x: Tensor, count: int) -> Tensor:
+def _principal_by_parts(x: Tensor, count: int, power: float) -> Tensor:
     """The first principal coordinates of the centred rows, (T, P, D) -> (T, P, count), by sums over parts."""
-    parts, rows = x.split(_ROWS, 1), x.shape[1]
-    first = torch.stack([unit(part).sum(1, keepdim=True) for part in parts]).sum(0) / rows
+    usable, rows = _raisable(x), x.shape[1]
+
+    def parts() -> Iterator[Tensor]:
+        return (unit(_raised(part, power, usable)) for part in x.split(_ROWS, 1))
+
+    first = torch.stack([part.sum(1, keepdim=True) for part in parts()]).sum(0) / rows
     sums, products = torch.zeros_like(x[:, :1]), x.new_zeros(x.shape[0], x.shape[2], x.shape[2])
-    for part in parts:
+    for part in parts():
         centred = _centred(part, first)
         sums += centred.sum(1, keepdim=True)
         products += centred.mT @ centred
     mean = sums / rows
     vectors = torch.linalg.eigh(products - rows * mean.mT @ mean).eigenvectors[..., -count:]
-    return _signed(torch.cat([(_centred(part, first) - mean) @ vectors for part in parts], 1))
+    return _signed(torch.cat([(_centred(part, first) - mean) @ vectors for part in parts()], 1))
 
 
 def _principal(x: Tensor, count: int) -> Tensor:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pyro_sib.errors import InputError, argument
 
 BALANCED = "balanced"
+POWER = 0.5
+"""To which features that are not negative are raised: roots are nearer to Gaussian (Hu, Gripon & Pateux 2021)."""
 
 
 _EVEN_SHARES = {"dirichlet": 0.0, "mixed": 0.5}

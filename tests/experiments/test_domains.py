@@ -14,9 +14,10 @@ from pyro_sib.cosine import unit
 from pyro_sib.experiments import domains as command
 from pyro_sib.experiments.domains import DomainsSettings
 from pyro_sib.experiments.other_domains import domains as work
+from pyro_sib.experiments.other_domains import entrants
 from pyro_sib.experiments.other_domains.domain import Domain
 from pyro_sib.experiments.other_domains.domains import measure_domains
-from pyro_sib.experiments.other_domains.entrants import Entrant
+from pyro_sib.experiments.other_domains.entrants import Entrant, simple_methods
 from pyro_sib.experiments.other_domains.grid import Form
 from pyro_sib.experiments.other_domains.measure import measure_cell, rows_of
 from pyro_sib.experiments.other_domains.methods import METHODS
@@ -113,6 +114,21 @@ def test_every_method_gets_the_same_tasks_and_some_are_told(balance, says):
     assert [known.index for known, _ in seen["a"]] == [0, 0, 1, 1, 2, 2, 3, 3]
     assert all(x is y for (x, _), (y, _) in zip(seen["a"], seen["b"], strict=True))
     assert cell.queries == 15
+
+
+def test_simple_methods_see_features_as_the_learner_does(monkeypatch):
+    known = Known((torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 9.0]])), torch.tensor([[1.0, 4.0]]), 3)
+    seen: list[Known] = []
+    monkeypatch.setattr(
+        entrants, "METHODS", {"spy": lambda: lambda task: seen.append(task) or torch.full((1, 2), 0.5)}
+    )
+    for power in (0.5, 1.0):
+        (spy,) = simple_methods(["spy"], power)
+        spy.predict(known, None)
+    roots, same = seen
+    assert [one.tolist() for one in (*roots.support, roots.queries)] == [[[2.0, 0.0]], [[0.0, 3.0]], [[1.0, 2.0]]]
+    assert roots.index == 3
+    assert [one.tolist() for one in (*same.support, same.queries)] == [[[4.0, 0.0]], [[0.0, 9.0]], [[1.0, 4.0]]]
 
 
 def _task(form: Form) -> Known:

@@ -43,6 +43,7 @@ OTHERS = {
     "initial_scale": 0.5,
     "predictor_scale": 5.0,
     "coordinates": 20,
+    "power": 0.7,
     "kl_step": "explicit",
     "psi_from_base": False,
     "epochs": 3,

@@ -5,7 +5,7 @@ import torch
 
 from pyro_sib.errors import InputError
 from pyro_sib.tasks import coordinates
-from pyro_sib.tasks.coordinates import TaskCoordinates
+from pyro_sib.tasks.coordinates import TaskCoordinates, raised
 from pyro_sib.types import Evidence
 
 
@@ -55,6 +55,45 @@ def test_many_rows_give_the_same_part_by_part(monkeypatch):
     by_parts = TaskCoordinates(4).of(x)
     torch.testing.assert_close(by_parts, whole)
     assert not torch.equal(by_parts, whole), "the other way was taken"
+
+
+def activations(points=12, features=30, seed=0):
+    """As after a rectifier: none negative, half of them zero."""
+    return (pile(points, features, seed) - 1).clamp_min(0)
+
+
+@pytest.mark.parametrize("rows", [None, 5], ids=["at once", "by parts"])
+def test_features_that_are_not_negative_are_seen_by_their_square_roots(rows, monkeypatch):
+    x = activations(14, 11)
+    whole = TaskCoordinates(4, power=1.0).of(x.sqrt())
+    if rows:
+        monkeypatch.setattr(coordinates, "_ROWS", rows)
+    torch.testing.assert_close(TaskCoordinates(4).of(x), whole)
+    torch.testing.assert_close(TaskCoordinates(4).of(9 * x), whole)
+    assert (TaskCoordinates(4, power=1.0).of(x) - whole).abs().max() > 0.1
+
+
+def test_one_negative_number_leaves_its_own_task_as_it_is():
+    x = activations()
+    x[0, 3, 7] = -0.01
+    found = raised(x)
+    assert torch.equal(found[0], x[0])
+    torch.testing.assert_close(found[1], x[1].sqrt())
+    assert raised(x, 1.0) is x
+
+
+def test_roots_keep_zeros_and_have_no_nan():
+    x = torch.tensor([[[0.0, 1e-40, 4.0, 1e38], [0.0, 0.0, 0.0, 0.0]]])
+    found = raised(x)
+    assert found.isfinite().all()
+    assert found[0, 1].tolist() == [0.0] * 4
+    assert found[0, 0, 2] == 2
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, 1.5])
+def test_no_other_power_is_taken(power):
+    with pytest.raises(InputError, match=r"power \S+: above 0 and at most 1 is needed"):
+        TaskCoordinates(4, power)
 
 
 def test_a_pile_of_equal_pictures_is_no_nan():
