@@ -21,7 +21,7 @@ FORMAT = 2
 
 
 SHIPPED: dict[str, str] = {
-    "lite0": "729fa92d5560a5fa9d21cb2da0142586c314b965b6038e0494863874c98bc255",
+    "lite0": "8ef17ed51ccc0a5a8ff28b4064d1bb94f5035b99729ad756a9d6f89ac09058e7",
     "mini-imagenet-resnet12-1shot": "7f120f820c0873a74e437f0e9a4806046f26636beb5db1f10cd30556a3a47859",
     "mini-imagenet-resnet12-5shot": "0fca2a9d48825dc4c5df418f6e87b856937939c5a3df3debcf347f1df3560089",
     "mini-imagenet-resnet12-1shot-mlp": "ec5c74bdf76fa9c4a2c20f8e589580e69f1a675d7c52ddc13ff9a385c7af171c",

@@ -68,6 +68,22 @@ def learner(pictures: bool = False, propagation: float = 0.0, kl: float = 0.01, 
     return TrainedLearner(program, backbone, base, card)
 
 
+def test_a_learner_of_before_sees_features_as_they_are(tmp_path):
+    """A file that says nothing of a power was trained without; its predictions are those of a power of one."""
+    x = np.random.default_rng(1).gamma(0.3, size=(20, FEATURES)).astype(np.float32)
+    support, queries = {"a": x[:2], "b": x[2:3], "c": x[3:6]}, x[6:]
+    found = {}
+    for power in (0.5, 1.0):
+        save_learner(tmp_path / "l.safetensors", learner(guide="gaussian-mixture", power=power))
+        found[power] = FewShotClassifier.load(tmp_path / "l.safetensors").predict(support, queries).probabilities
+    tensors, meta = read_tensors(tmp_path / "l.safetensors")
+    assert meta["card"]["learner"].pop("power") == 1
+    write_tensors(tmp_path / "old.safetensors", {name: value.clone() for name, value in tensors.items()}, meta)
+    before = FewShotClassifier.load(tmp_path / "old.safetensors").predict(support, queries).probabilities
+    assert np.array_equal(before, found[1.0])
+    assert np.abs(before - found[0.5]).max() > 0.01
+
+
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(12, FEATURES)).astype(np.float32)
