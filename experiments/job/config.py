@@ -91,6 +91,8 @@ def read_settings(folder: Path) -> RunSettings:
     known = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
+    if held.get("coordinates") and "power" not in held:
+        held["power"] = 1.0  # features were left as they are before there was a choice
     defaults = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING}
     held |= {name: defaults[name] for name, value in held.items() if value is None and name in defaults}
     for name in ("data_root", "features"):

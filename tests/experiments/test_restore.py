@@ -98,6 +98,15 @@ def test_a_configuration_of_other_types_is_one_line(tmp_path, name, value):
         read_settings(tmp_path)
 
 
+def test_a_run_of_before_saw_features_as_they_are(tmp_path):
+    """A run's learner has that power as well, and both must agree for it to be restored."""
+    config = config_of(RunSettings(setting="standard", guide="gaussian-mixture").resolved())
+    assert config["power"] == 0.5
+    del config["power"]
+    write_json(tmp_path / "config.json", config)
+    assert read_settings(tmp_path).resolved().learner_settings().power == 1
+
+
 def test_a_folder_of_another_configuration_file_is_one_line(tmp_path):
     write_json(tmp_path / "config.json", [1])
     with pytest.raises(InputError, match="is no run's configuration"):
