@@ -22,7 +22,7 @@ from pyro_sib.inference.program import wants_base_ids
 from pyro_sib.inference.settings.card import SHIPPED, LearnerCard
 from pyro_sib.inference.settings.shipped_learners import family_of, named_learner
 from pyro_sib.inference.task_result import Prediction, WeightDraws
-from pyro_sib.inference.unknown.unknown_class import FITTED, SET_ASIDE, UnknownClass
+from pyro_sib.inference.unknown.unknown_class import COORDINATES, FITTED, SET_ASIDE, UnknownClass
 from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.tasks.proportions import UNKNOWN, Proportions, concentrations
@@ -181,12 +181,13 @@ class FewShotClassifier:
         if draws < 0:
             raise InputError(f"draws is {draws}: 0 or more is needed")
         queries = list(queries) if isinstance(queries, Iterator) else queries
-        evidence, guide = self._evidence(support, queries, seed, proportions), self.trained.program.guide
+        task, guide = self._task(support, queries, seed, proportions), self.trained.program.guide
+        evidence = self._seen(task)
         names = tuple(map(str, support))
         classes = (*self.card.base_classes, *names) if evidence.joint else names
         if isinstance(guide, Baseline):
             return Prediction.of(classes, guide.probabilities(evidence, 0)[0].cpu(), None)
-        none = self._none_of_these(evidence)
+        none = self._none_of_these(task, evidence)
         theta, hypotheses = guide.judged(_told_apart(evidence, none))
         theta = theta.expanded()
         weights = PosteriorWeights(guide.prior, evidence, theta)
@@ -221,20 +222,35 @@ class FewShotClassifier:
         guide = self.trained.program.guide
         if not isinstance(guide, Guide):
             raise InputError(f"the learner is {self.card.learner.guide}, which has no posterior over weights")
-        evidence = self._evidence(support, queries, 0, proportions)
-        theta = guide.final(_told_apart(evidence, self._none_of_these(evidence))).expanded()
+        task = self._task(support, queries, 0, proportions)
+        evidence = self._seen(task)
+        theta = guide.final(_told_apart(evidence, self._none_of_these(task, evidence))).expanded()
         return as_distribution(GaussianParameters(theta.loc[0], theta.log_scale[0]))
 
-    def _none_of_these(self, evidence: Evidence) -> Tensor | None:
-        """(Q,), for learners of tasks of any size alone."""
+    def _none_of_these(self, task: Evidence, seen: Evidence) -> Tensor | None:
+        """(Q,), for learners of tasks of any size alone; whatever the learner sees, these numbers see the same."""
         if not self.card.learner.coordinates:
             return None
-        return self._unknown.probabilities(evidence)[0]
+        same = self._coordinates == COORDINATES
+        return self._unknown.probabilities(seen if same else COORDINATES.of_evidence(task))[0]
 
-    def _evidence(
+    @property
+    def _coordinates(self) -> TaskCoordinates:
+        return TaskCoordinates(self.card.learner.coordinates, self.card.learner.power)
+
+    def _seen(self, task: Evidence) -> Evidence:
+        """The task as the learner sees it."""
+        if self.card.learner.coordinates:
+            return self._coordinates.of_evidence(task)
+        if not self.card.propagation:
+            return task
+        unknown = torch.full(task.query_x.shape[:2], -1, device=self.device)
+        return Propagation(self.card.propagation)(Episode.trusted(task, unknown)).evidence
+
+    def _task(
         self, support: Mapping[str, Examples], queries: Examples, seed: int, proportions: Proportions
     ) -> Evidence:
-        """The task, T = 1."""
+        """The task with its features, T = 1."""
         least = 1 if self.card.learner.joint else 2
         if not isinstance(support, Mapping) or len(support) < least:
             raise InputError(f"support should map the names of {least} classes or more to their labeled examples")
@@ -249,7 +265,7 @@ class FewShotClassifier:
         query_x = found.pop("queries")
         labels = torch.cat([torch.full((len(rows),), n) for n, rows in enumerate(found.values())])
         base = len(self.card.base_classes)
-        evidence = Evidence(
+        return Evidence(
             support_x=torch.cat(list(found.values()))[None].to(self.device),
             support_y=labels[None].to(self.device),
             query_x=query_x[None].to(self.device),
@@ -259,13 +275,6 @@ class FewShotClassifier:
             joint=self.card.learner.joint,
             proportions=known,
         )
-        if self.card.learner.coordinates:
-            of_learner = self.card.learner
-            return TaskCoordinates(of_learner.coordinates, of_learner.power).of_evidence(evidence)
-        if not self.card.propagation:
-            return evidence
-        unknown = torch.full((1, len(query_x)), -1, device=self.device)
-        return Propagation(self.card.propagation)(Episode.trusted(evidence, unknown)).evidence
 
     def _concentrations(self, proportions: Proportions, names: list[str]) -> Tensor | None:
         """(1, N), or None where nothing is known."""

@@ -108,13 +108,14 @@ def fit_any(
     device, training = device or torch.device("cpu"), settings.training
     known = tuple(name for domain in domains.values() if domain.known for name in domain.rows.class_names)
     content = {name: fingerprint({BASE_TRAIN: domain.rows}) for name, domain in domains.items()}
-    coordinates = TaskCoordinates(settings.coordinates, settings.power)
+    learner = settings.learner()
+    coordinates = TaskCoordinates(learner.coordinates, learner.power)
 
     def source(purpose: str, turns: Sequence[Domain] = tuple(domains.values())) -> AnyTaskSource:
         key = make_key("any task", purpose, digest(content), training.seed)
         return AnyTaskSource(turns, settings.tasks, coordinates, key)
 
-    train, select, learner = source("train"), source("select"), settings.learner()
+    train, select = source("train"), source("select")
     features = next(iter(domains.values())).rows.x.shape[1]
     program = build_program(learner, features, None, device)
     guide = program.guide

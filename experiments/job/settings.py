@@ -72,6 +72,12 @@ class RunSettings(
         prior = said(self.prior, "mixture" if self.joint else "diagonal")
         card = None if self.network is None else self._card(self.network)
         own_coordinates = LEARNERS.declared(self.guide, "coordinates")
+        for option in ("coordinates", "power") if not own_coordinates else ():
+            if getattr(self, option) is not None:
+                raise InputError(
+                    f"--{option} {getattr(self, option)}: {self.guide} sees the features themselves, and "
+                    f"not coordinates of each task; leave it out, or choose --guide gaussian-mixture"
+                )
         filled = {
             "backbone": self.backbone if card is None else card.backbone,
             "image_size": said(

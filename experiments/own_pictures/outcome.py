@@ -16,6 +16,7 @@ from pyro_sib.tasks.coordinates import TaskCoordinates
 
 ASK, NONE = "ask a person", "none of these"
 _COORDINATES = TaskCoordinates(40)
+"""In which pictures are near each other, whatever the learner sees."""
 NO_CLASS = "(no class)"
 """A prediction set that holds none."""
 

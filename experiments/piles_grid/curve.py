@@ -18,6 +18,7 @@ OURS, RANDOM, UNCERTAINTY = "most telling", "random", "entropy"
 _STEP, _STEPS, _PILE = 10, 6, 36
 """Labels asked for at once, how often, and pictures of each class."""
 _COORDINATES = TaskCoordinates(40)
+"""In which pictures are near each other, whatever the learner sees."""
 
 
 def measure_curve(

@@ -10,21 +10,21 @@ from pyro_sib.experiments.comparison.recipes import COMPARATORS
 from pyro_sib.experiments.other_domains.methods import METHODS
 from pyro_sib.experiments.other_domains.simple import labels_of
 from pyro_sib.experiments.other_domains.tasks import Known
-from pyro_sib.experiments.piles_grid.names import TRANSDUCTIVE
+from pyro_sib.experiments.piles_grid.names import OWN_POWER, TRANSDUCTIVE
 from pyro_sib.types import Evidence
 
 Method = Callable[[Known], Tensor]
 """A task -> (Q, N) probabilities."""
 
 
-def make_methods(names: Sequence[str]) -> dict[str, Method]:
-    """The methods of these names; simple ones see features raised to a power, as the learner does."""
-    return {name: _transductive(name) if name in TRANSDUCTIVE else _simple(name) for name in names}
+def make_methods(names: Sequence[str], power: float) -> dict[str, Method]:
+    """The methods of these names; all see features raised to the learner's power, but for one with its own."""
+    return {name: _raised(name, power) for name in names}
 
 
-def _simple(name: str) -> Method:
-    method = METHODS[name]()
-    return lambda known: method(known.raised())
+def _raised(name: str, power: float) -> Method:
+    method = _transductive(name) if name in TRANSDUCTIVE else METHODS[name]()
+    return method if name == OWN_POWER else lambda known: method(known.raised(power))
 
 
 def _transductive(name: str) -> Method:

@@ -14,6 +14,8 @@ TRANSDUCTIVE: dict[str, dict[str, float]] = {
     "pt-map": {"power": 0.5},
 }
 """Comparators that make nothing of base classes, with the settings that are not published ones."""
+OWN_POWER = "pt-map"
+"""The one that raises features to a power itself."""
 
 
 def check_methods(names: Sequence[str]) -> None:

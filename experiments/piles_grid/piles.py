@@ -25,7 +25,7 @@ from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, read_json, write_text
 from pyro_sib.inference.classifier import FewShotClassifier
 from pyro_sib.inference.learner_file import load_learner
-from pyro_sib.inference.settings.card import learner_path
+from pyro_sib.inference.settings.card import learner_path, read_learner_card
 from pyro_sib.inference.unknown.unknown_class import FIRST, FITTED
 from pyro_sib.torch_state import plain_torch
 
@@ -52,7 +52,7 @@ def measure_piles(settings: PilesSettings, reporter: Reporter | None = None) -> 
             )
     path = settings.out / "piles.json"
     record = resumed(path, _determines(settings, domains, numbers), {"commit": commit(), "versions": versions()})
-    others = make_methods(settings.methods)
+    others = make_methods(settings.methods, classifier.card.learner.power)
     for domain in domains:
         for form in [] if settings.curve_alone else forms:
             own = form.form
@@ -108,6 +108,7 @@ def _determines(settings: PilesSettings, domains: list[Domain], numbers: Mapping
     return {
         "domains": [[domain.name, domain.fingerprint] for domain in domains],
         "learner": hashlib.sha256(learner_path(settings.learner).read_bytes()).hexdigest(),
+        "power": read_learner_card(settings.learner).learner.power,
         "unknown": dict(numbers),
         **{name: getattr(settings, name) for name in names},
         **{name: list(getattr(settings, name)) for name in lists},

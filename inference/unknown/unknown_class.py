@@ -12,7 +12,7 @@ from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.types import Evidence
 
 COORDINATES = TaskCoordinates(40)
-"""In which the mixture is fitted."""
+"""In which the mixture is fitted, whatever a learner beside it sees."""
 SET_ASIDE = 0.3
 """Queries of no class with a higher probability have no part in fitting the classifier of the classes."""
 _ROUNDS = 6

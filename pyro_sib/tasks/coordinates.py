@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 
 from pyro_sib.cosine import unit
 from pyro_sib.errors import InputError, argument
+from pyro_sib.readable import readable
 from pyro_sib.tasks.shape import POWER
 from pyro_sib.types import Episode, Evidence
 
@@ -34,7 +35,9 @@ def _raisable(x: Tensor) -> Tensor:
 
 
 def _raised(x: Tensor, power: float, usable: Tensor) -> Tensor:
-    return x if power == 1 else torch.where(usable, x.clamp_min(0).pow(power), x)
+    if power == 1 or (readable(usable) and not bool(usable.any())):
+        return x
+    return torch.where(usable, x.clamp_min(0).pow(power), x)
 
 
 @dataclass(frozen=True)

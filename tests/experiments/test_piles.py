@@ -11,9 +11,11 @@ import torch
 from pyro_sib.errors import InputError
 from pyro_sib.experiments.example_pictures import ExampleSettings
 from pyro_sib.experiments.other_domains.grid import Form
+from pyro_sib.experiments.other_domains.tasks import Known
 from pyro_sib.experiments.other_domains.train_unknown import train_unknown
 from pyro_sib.experiments.own_pictures.example import paint_example
 from pyro_sib.experiments.piles import PilesSettings
+from pyro_sib.experiments.piles_grid import methods
 from pyro_sib.experiments.piles_grid.curve import needed
 from pyro_sib.experiments.piles_grid.methods import TRANSDUCTIVE, make_methods
 from pyro_sib.experiments.piles_grid.piles import measure_piles, read_numbers
@@ -147,10 +149,23 @@ def test_methods_of_easyfsl_serve_piles():
     known, _ = PileDrawer.of(clusters(4, 20, seed=3, features=12), "f", PileForm(Form(3, "2", "even"), 9), 0).draw(
         0
     )
-    for name, method in make_methods(tuple(TRANSDUCTIVE)).items():
+    for name, method in make_methods(tuple(TRANSDUCTIVE), 0.5).items():
         found = method(known)
         assert found.shape == (9, 3), name
         torch.testing.assert_close(found.sum(1), torch.ones(9))
+
+
+def test_methods_see_features_as_the_learner_does(monkeypatch):
+    known = Known((torch.tensor([[4.0, 0.0]]), torch.tensor([[0.0, 9.0]])), torch.tensor([[1.0, 4.0]]), 3)
+    spies = {name: lambda: lambda task: task.queries for name in ("class-means", "soft-k-means")}
+    monkeypatch.setattr(methods, "METHODS", spies)
+    monkeypatch.setattr(methods, "_transductive", lambda name: lambda task: task.queries)
+    for power, seen in ((0.5, [[1.0, 2.0]]), (1.0, [[1.0, 4.0]])):
+        found = {
+            name: method(known).tolist() for name, method in make_methods((*spies, *TRANSDUCTIVE), power).items()
+        }
+        assert found.pop("pt-map") == [[1.0, 4.0]], "it has a power of its own"
+        assert list(found.values()) == [seen] * 4
 
 
 def test_the_numbers_of_no_class_are_fitted_from_pictures(tmp_path):

@@ -105,6 +105,17 @@ def test_a_run_of_before_saw_features_as_they_are(tmp_path):
     del config["power"]
     write_json(tmp_path / "config.json", config)
     assert read_settings(tmp_path).resolved().learner_settings().power == 1
+    claim_folder(tmp_path, RunSettings(setting="standard", guide="gaussian-mixture", power=1.0).resolved())
+    with pytest.raises(InputError, match=r"other settings \(power\)"):
+        claim_folder(tmp_path, RunSettings(setting="standard", guide="gaussian-mixture").resolved())
+    write_json(tmp_path / "config.json", config | {"learner": "lite0"})
+    assert read_settings(tmp_path).power is None, "the learner's file says it"
+
+
+@pytest.mark.parametrize("option", [{"power": 0.5}, {"coordinates": 20}])
+def test_coordinates_are_for_guides_that_see_them(option):
+    with pytest.raises(InputError, match=r"--(power|coordinates) \S+: sib sees the features themselves"):
+        RunSettings(setting="standard", **option).resolved()
 
 
 def test_a_folder_of_another_configuration_file_is_one_line(tmp_path):

@@ -75,13 +75,15 @@ def test_a_learner_of_before_sees_features_as_they_are(tmp_path):
     found = {}
     for power in (0.5, 1.0):
         save_learner(tmp_path / "l.safetensors", learner(guide="gaussian-mixture", power=power))
-        found[power] = FewShotClassifier.load(tmp_path / "l.safetensors").predict(support, queries).probabilities
+        found[power] = FewShotClassifier.load(tmp_path / "l.safetensors").predict(support, queries)
     tensors, meta = read_tensors(tmp_path / "l.safetensors")
     assert meta["card"]["learner"].pop("power") == 1
     write_tensors(tmp_path / "old.safetensors", {name: value.clone() for name, value in tensors.items()}, meta)
-    before = FewShotClassifier.load(tmp_path / "old.safetensors").predict(support, queries).probabilities
-    assert np.array_equal(before, found[1.0])
-    assert np.abs(before - found[0.5]).max() > 0.01
+    before = FewShotClassifier.load(tmp_path / "old.safetensors").predict(support, queries)
+    assert np.array_equal(before.probabilities, found[1.0].probabilities)
+    assert np.abs(before.probabilities - found[0.5].probabilities).max() > 0.01
+    # The numbers of "none of these" were fitted on roots, and see them whatever the learner sees.
+    assert np.array_equal(before.none_of_these, found[0.5].none_of_these)
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,7 @@ def test_it_tells_pictures_apart_that_it_has_never_seen(name):
 def test_lite0_is_for_tasks_of_any_size_and_can_be_told():
     learner = FewShotClassifier.pretrained("lite0")
     assert learner.card.tasks.any is not None
+    assert learner.card.learner.power == 0.5
     assert learner.card.pictures.outside.name == "lite0"
     x = np.random.default_rng(0).normal(size=(30, 50)) + 2 * np.repeat(np.eye(3, 50), 10, axis=0)
     support, queries = {"a": x[:1], "b": x[10:13], "c": x[20:22]}, np.concatenate([x[1:10], x[13:20], x[22:]])

@@ -73,6 +73,13 @@ def test_features_that_are_not_negative_are_seen_by_their_square_roots(rows, mon
     assert (TaskCoordinates(4, power=1.0).of(x) - whole).abs().max() > 0.1
 
 
+def test_a_negative_number_in_one_part_is_one_for_all_parts(monkeypatch):
+    x = activations(25, 11)
+    x[:, 24, 3] = -0.01
+    monkeypatch.setattr(coordinates, "_ROWS", 12)
+    torch.testing.assert_close(TaskCoordinates(4).of(x), TaskCoordinates(4, power=1.0).of(x))
+
+
 def test_one_negative_number_leaves_its_own_task_as_it_is():
     x = activations()
     x[0, 3, 7] = -0.01
