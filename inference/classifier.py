@@ -18,12 +18,11 @@ from pyro_sib.inference.inputs import Examples, Given, picture_features, sort_ex
 from pyro_sib.inference.learner_file import TrainedLearner, load_learner, save_learner
 from pyro_sib.inference.networks.other_features import with_features
 from pyro_sib.inference.prediction import PosteriorWeights, probabilities_under_each
-from pyro_sib.inference.program import wants_base_ids
+from pyro_sib.inference.program import coordinates_of, wants_base_ids
 from pyro_sib.inference.settings.card import SHIPPED, LearnerCard
 from pyro_sib.inference.settings.shipped_learners import family_of, named_learner
 from pyro_sib.inference.task_result import Prediction, WeightDraws
 from pyro_sib.inference.unknown.unknown_class import COORDINATES, FITTED, SET_ASIDE, UnknownClass
-from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.tasks.proportions import UNKNOWN, Proportions, concentrations
 from pyro_sib.types import Episode, Evidence, GaussianParameters
@@ -229,19 +228,16 @@ class FewShotClassifier:
 
     def _none_of_these(self, task: Evidence, seen: Evidence) -> Tensor | None:
         """(Q,), for learners of tasks of any size alone; whatever the learner sees, these numbers see the same."""
-        if not self.card.learner.coordinates:
+        own = coordinates_of(self.card.learner)
+        if own is None:
             return None
-        same = self._coordinates == COORDINATES
-        return self._unknown.probabilities(seen if same else COORDINATES.of_evidence(task))[0]
-
-    @property
-    def _coordinates(self) -> TaskCoordinates:
-        return TaskCoordinates(self.card.learner.coordinates, self.card.learner.power)
+        return self._unknown.probabilities(seen if own == COORDINATES else COORDINATES.of_evidence(task))[0]
 
     def _seen(self, task: Evidence) -> Evidence:
         """The task as the learner sees it."""
-        if self.card.learner.coordinates:
-            return self._coordinates.of_evidence(task)
+        own = coordinates_of(self.card.learner)
+        if own is not None:
+            return own.of_evidence(task)
         if not self.card.propagation:
             return task
         unknown = torch.full(task.query_x.shape[:2], -1, device=self.device)

@@ -14,6 +14,7 @@ from pyro_sib.inference.initializers import needs_base_ids
 from pyro_sib.inference.settings import LearnerSettings, TaskForm
 from pyro_sib.models import PRIORS, CosineCategorical, EmpiricalBayes, LinearCategorical, Prior, make_prior
 from pyro_sib.registration import register
+from pyro_sib.tasks.coordinates import TaskCoordinates
 from pyro_sib.types import Episode
 
 
@@ -75,6 +76,11 @@ def build_program(
         likelihood = likelihood.to(device)
         guide = learner(settings.inside, form, prior, likelihood, settings.weights).to(device)
     return Program(EmpiricalBayes(prior, likelihood, settings.weights), guide, prior, likelihood)
+
+
+def coordinates_of(settings: LearnerSettings) -> TaskCoordinates | None:
+    """In which a learner of these settings is given its tasks; None where it sees the features themselves."""
+    return TaskCoordinates(settings.coordinates, settings.power) if settings.coordinates else None
 
 
 def _check_coordinates(settings: LearnerSettings) -> None:

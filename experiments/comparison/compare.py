@@ -31,12 +31,12 @@ from pyro_sib.experiments.job.result import Chosen, Result, Second
 from pyro_sib.experiments.job.results import provenance, write_tasks
 from pyro_sib.experiments.job.run import run
 from pyro_sib.experiments.job.settings import Job
-from pyro_sib.experiments.job.tasks import as_tasks_see, coordinates, make_sources, propagator
+from pyro_sib.experiments.job.tasks import as_tasks_see, make_sources, propagator
 from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.files import check_writable, write_json, write_text
 from pyro_sib.inference.evaluation import evaluate
 from pyro_sib.inference.learner_file import load_learner
-from pyro_sib.inference.program import wants_base_ids
+from pyro_sib.inference.program import coordinates_of, wants_base_ids
 from pyro_sib.tasks.episodes import EpisodeSampler, task_key
 from pyro_sib.tasks.source import TaskSource
 from pyro_sib.torch_state import plain_torch
@@ -168,10 +168,11 @@ def base_tasks(data: DataSet, like: Job, device: torch.device, balance: str = "b
     name = BASE_VAL if enough else BASE_TRAIN
     key = task_key(data.fingerprint, 0, "choose comparators")
     novel = data.split(name)
-    base = novel if wants_base_ids(like.learner_settings()) else None
+    learner = like.learner_settings()
+    base = novel if wants_base_ids(learner) else None
     sampler = EpisodeSampler(novel, base, shape, key, f"{data.name} {name}")
     x = sampler.novel.x.to(device)
-    return TaskSource(sampler, x, x if like.joint else None, propagator(like), coordinates(like))
+    return TaskSource(sampler, x, x if like.joint else None, propagator(like), coordinates_of(learner))
 
 
 class _Work(NamedTuple):

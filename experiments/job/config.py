@@ -61,7 +61,7 @@ def check_folder(out: Path, settings: "DataclassInstance") -> None:
     written = read_json(path)
     if not isinstance(written, dict):
         raise InputError(f"{path} is no run's configuration; choose another --out or delete the folder")
-    held = _read_alike({**_defaults(settings), **with_power(written)})
+    held = _read_alike({**_defaults(settings), **_with_power(written)})
     differing = sorted(k for k in config.keys() | held.keys() if held.get(k) != config.get(k))
     if differing:
         raise InputError(
@@ -76,7 +76,7 @@ def _defaults(settings: "DataclassInstance") -> dict[str, Any]:
     return {f.name: _plain(f.default) for f in known}
 
 
-def with_power(held: dict[str, Any]) -> dict[str, Any]:
+def _with_power(held: dict[str, Any]) -> dict[str, Any]:
     """A configuration as it is said today: before there was a choice, no learner took roots of the features.
 
     What a saved learner sees, its own file says.
@@ -100,7 +100,7 @@ def read_settings(folder: Path) -> RunSettings:
     known = {field.name for field in fields(RunSettings)}
     if unknown := sorted(held.keys() - known):
         raise InputError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
-    held = with_power(held)
+    held = _with_power(held)
     defaults = {f.name: f.default for f in fields(RunSettings) if f.default is not MISSING}
     held |= {name: defaults[name] for name, value in held.items() if value is None and name in defaults}
     for name in ("data_root", "features"):

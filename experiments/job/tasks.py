@@ -10,8 +10,7 @@ from pyro_sib.errors import argument
 from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.options.tasks import OneSizeTasks
 from pyro_sib.experiments.terminal.options import renamed
-from pyro_sib.inference.program import wants_base_ids
-from pyro_sib.tasks.coordinates import TaskCoordinates
+from pyro_sib.inference.program import coordinates_of, wants_base_ids
 from pyro_sib.tasks.episodes import EpisodeSampler, task_key
 from pyro_sib.tasks.propagation import Propagation
 from pyro_sib.tasks.shape import EpisodeShape
@@ -63,7 +62,13 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
             name = _unseen(settings) if novel == BASE_TRAIN and settings.train_images != "seen" else novel
             sampler = EpisodeSampler(data.split(novel), base_split, shape, key, f"{data.name} {name}")
         rows = None if base_split is None or not settings.joint else base_split.x.to(device)
-        return TaskSource(sampler, sampler.novel.x.to(device), rows, propagator(settings), coordinates(settings))
+        return TaskSource(
+            sampler,
+            sampler.novel.x.to(device),
+            rows,
+            propagator(settings),
+            coordinates_of(settings.learner_settings()),
+        )
 
     held_out = {VAL: BASE_VAL, TEST: BASE_TEST, BASE_TRAIN: BASE_TRAIN}
     trained_on, evaluated_on = settings.train_shape(), settings.shape()
@@ -83,13 +88,6 @@ def make_sources(data: DataSet, settings: Job, split: str, device: torch.device)
 def _unseen(settings: Job) -> str:
     """The rows that stand for base_train, in words."""
     return f"{BASE_VAL}, of which {argument('train_images')} {settings.train_images} takes {100 * _TRAINED_ON:.0f}%"
-
-
-def coordinates(settings: Job) -> TaskCoordinates | None:
-    """In which the learner is given its tasks, where it does not see the features themselves."""
-    if not settings.coordinates:
-        return None
-    return TaskCoordinates(settings.coordinates, settings.power or 1.0)
 
 
 def propagator(settings: OneSizeTasks) -> Propagation | None:
