@@ -1,6 +1,6 @@
 """The feature bank: every image's features, computed once per (weights, images, size)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,12 +12,15 @@ from pyro_sib.cosine import CosineClassifier, unit
 from pyro_sib.data import DataSet, Split
 from pyro_sib.errors import InputError, argument
 from pyro_sib.features.pixels import MINI_IMAGENET_PIXELS, PixelStatistics
-from pyro_sib.features.pretrain import extract
+from pyro_sib.features.pretrain import extract, rows_at_once
 from pyro_sib.readable import finite
 from pyro_sib.tensor_files import digest, digest_state, read_tensors, write_tensors
 from pyro_sib.torch_state import gradients_on
 
 _FORMAT = 2
+_KEPT_TOGETHER = 2048
+"""Images whose features are written together while a bank is computed: a stop loses some minutes of it at most."""
+_PART = "features"
 
 
 def build_bank(
@@ -34,7 +37,8 @@ def build_bank(
     """The data set with features in place of images, memory-mapped from `cache`.
 
     The file's name is a digest of the weights, the data's fingerprint (content and size) and the kind of device
-    (whose sums differ in the last bits), so a stale bank cannot be found.
+    (whose sums differ in the last bits), so a stale bank cannot be found. Until it is whole, pieces of it stand
+    beside it, from which a stopped computation goes on.
 
     Args:
         data: image splits.
@@ -67,18 +71,59 @@ def build_bank(
             done += rows
             on_rows(done, total)
 
+        def compute(images: Tensor) -> Tensor:
+            return extract(backbone, images, device, flips, pixels, size, advance)
+
+        pieces: list[Path] = []
         for name, split in data.splits.items():
             on_split(name)
-            features[name] = extract(backbone, split.x, device, flips, pixels, size, advance)
-            if not finite(features[name]):
-                raise InputError(
-                    f"the features of {name} hold NaN or infinite numbers, and so the backbone's weights are too "
-                    f"large; train it with a lower {argument('learning_rate')}"
-                )
+            parts = []
+            for first, images in _pieces(split.x, size, device):
+                piece = None if path is None else path.with_suffix(f".{name}-{first}.safetensors")
+                pieces += [] if piece is None else [piece]
+                kept = None if piece is None else _kept(piece, len(images))
+                if kept is None:
+                    parts.append(_made(images, name, compute, piece))
+                else:
+                    parts.append(kept)
+                    advance(len(images))
+            features[name] = torch.cat(parts)
         if path is not None:
             write_tensors(path, features, {"data": data.fingerprint})
+        for piece in pieces:
+            piece.unlink(missing_ok=True)
     splits = {name: split.with_x(features[name]) for name, split in data.splits.items()}
     return replace(data, splits=splits)
+
+
+def _pieces(images: Tensor, size: int | None, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    """(number of the first image, images): whole batches, so that features are the same in pieces or at once."""
+    rows = rows_at_once(size or images.shape[-1], device)
+    rows *= max(1, _KEPT_TOGETHER // rows)
+    for first in range(0, max(1, len(images)), rows):
+        yield first, images[first : first + rows]
+
+
+def _kept(piece: Path, rows: int) -> Tensor | None:
+    """What a stopped computation left of so many images, if it is whole."""
+    try:
+        part = read_tensors(piece)[0].get(_PART)
+    except InputError:
+        return None
+    return part if _serves(part, rows) else None
+
+
+def _made(images: Tensor, name: str, compute: Callable[[Tensor], Tensor], piece: Path | None) -> Tensor:
+    """The features of some images of a split, kept as a piece where there is a cache."""
+    part = compute(images)
+    if not finite(part):
+        raise InputError(
+            f"the features of {name} hold NaN or infinite numbers, and so the backbone's weights are too "
+            f"large; train it with a lower {argument('learning_rate')}"
+        )
+    if piece is not None:
+        write_tensors(piece, {_PART: part})
+    return part
 
 
 def _serves(features: Tensor | None, rows: int) -> bool:

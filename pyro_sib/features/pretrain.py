@@ -108,7 +108,7 @@ def extract(
     backbone.eval()
     features = []
     with torch.backends.cudnn.flags(allow_tf32=False):
-        for batch in images.split(_rows_at_once(side, device)):
+        for batch in images.split(rows_at_once(side, device)):
             x = normalize(resize(batch, side).to(device), pixels)
             features.append(features_of(backbone, x, flips).cpu())
             on_rows(len(batch))
@@ -116,8 +116,8 @@ def extract(
     return torch.cat(features)
 
 
-def _rows_at_once(side: int, device: torch.device) -> int:
-    """Of large images few, so that what a layer gives stays in a processor's cache."""
+def rows_at_once(side: int, device: torch.device) -> int:
+    """Images that go through a network together: of large ones few, so that a layer's output stays in the cache."""
     budget = _PIXELS_AT_ONCE[device.type != "cpu"]
     return 256 if side <= _SMALL else max(1, min(256, budget // side**2))
 

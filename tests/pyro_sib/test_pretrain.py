@@ -153,6 +153,34 @@ def test_the_bank_is_cached_by_content(tmp_path):
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_bank_stopped_on_the_way_goes_on_from_what_is_done(tmp_path, monkeypatch, damaged):
+    monkeypatch.setattr("pyro_sib.features.pretrain._SMALL", 8)
+    monkeypatch.setattr("pyro_sib.features.pretrain._PIXELS_AT_ONCE", (4 * 16**2, 4 * 16**2))
+    monkeypatch.setattr("pyro_sib.features.bank._KEPT_TOGETHER", 9)  # two batches of four
+    data = DataSet("d", {BASE_TRAIN: _images(), BASE_VAL: _images(2, 1)}, "none", "fingerprint")
+    net = make_backbone("c64f", 16)
+    whole = build_bank(data, net, CPU, None)
+
+    def stop(done, total):
+        if done > 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_bank(data, net, CPU, tmp_path, on_rows=stop)
+    (piece,) = tmp_path.iterdir()
+    if damaged:
+        piece.write_bytes(piece.read_bytes()[:-4])
+    seen, told = [], []
+    net.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    bank = build_bank(data, net, CPU, tmp_path, on_rows=lambda done, total: told.append((done, total)))
+    total = sum(len(split.y) for split in data.splits.values())
+    assert sum(seen) == total - (0 if damaged else 8)
+    assert told[-1] == (total, total)
+    assert all(torch.equal(bank.split(name).x, whole.split(name).x) for name in data.splits)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_damaged_bank_is_computed_again(tmp_path):
     data = DataSet("d", {BASE_TRAIN: _images()}, "none", "fingerprint")
     net = make_backbone("c64f", 16)
