@@ -1,6 +1,7 @@
 """What a run stands on: the data as the settings name it, stage 1, and the features."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pyro_sib.experiments.job.settings import Job
 from pyro_sib.experiments.terminal.options import renamed
 from pyro_sib.experiments.terminal.progress import Advance, Reporter
 from pyro_sib.experiments.terminal.tensorboard import Scalars
-from pyro_sib.features.bank import build_bank, fit_base_classifier
+from pyro_sib.features.bank import OnRows, build_bank, fit_base_classifier
 from pyro_sib.features.network_card import NetworkCard, pixels_of, read_card
 from pyro_sib.features.network_file import load_network
 from pyro_sib.features.outside import OUTSIDE, known_to
@@ -143,10 +144,10 @@ def prepare(
             _refuse_network(card, settings, data, split)
         network.backbone.to(device)
         network.classifier.to(device)
-    with renamed(learning_rate="pretrain_learning_rate"):
-        bank = _bank(data, network.backbone, pixels_of(settings.network), settings, device, reporter)
-    base, known_as = bank.split(BASE_TRAIN), digest_state(network.backbone.state_dict())
-    if card is not None and card.classes != base.class_names:
+    bank = _bank(data, network.backbone, pixels_of(settings.network), settings, device, reporter)
+    known_as = digest_state(network.backbone.state_dict())
+    if card is not None and card.classes != data.split(BASE_TRAIN).class_names:
+        base = bank.split(BASE_TRAIN)
         with reporter.stage("base classifier", "base classifier on the features"):
             classifier = fit_base_classifier(base, settings.seed).to(device)
         network = replace(network, classifier=classifier)
@@ -183,7 +184,8 @@ def ground_of_learner(
     else:
         known_as = digest_state(learner.backbone.state_dict())
         bank = _bank(data, learner.backbone, card.pictures.pixels, settings, device, reporter)
-    width = next(iter(bank.splits.values())).x.shape[1]
+    # Of a learner's own network it is known before an hour of its features.
+    width = card.features if bank is not data else next(iter(bank.splits.values())).x.shape[1]
     if width != card.features:
         raise InputError(f"the learner takes features of {card.features} numbers, but the data's have {width}")
     return Ground(data if data.is_images else None, bank, None, learner.base_weights, None, known_as)
@@ -208,19 +210,25 @@ def _bank(
     device: torch.device,
     reporter: Reporter,
 ) -> DataSet:
-    """The features of all pictures, from the cache where they are there; a learner's settings are its card's."""
+    """The features of the pictures, from the cache where they are there; a learner's settings are its card's."""
     check_writable(settings.cache_dir / "banks", "--cache-dir")
-    with reporter.stage("bank", "feature bank") as advance:
-        return build_bank(
-            data,
-            backbone,
-            device,
-            settings.cache_dir / "banks",
-            flips=settings.flip_features,
-            pixels=pixels,
-            size=settings.image_size,
-            on_rows=advance,
-        )
+
+    @contextmanager
+    def watched(name: str) -> Iterator[OnRows]:
+        title = f"features of {len(data.split(name).y)} images of {name}"
+        with renamed(learning_rate="pretrain_learning_rate"), reporter.stage("bank", title) as advance:
+            yield advance
+
+    return build_bank(
+        data,
+        backbone,
+        device,
+        settings.cache_dir / "banks",
+        flips=settings.flip_features,
+        pixels=pixels,
+        size=settings.image_size,
+        watched=watched,
+    )
 
 
 def refuse_learner(option: str, card: LearnerCard, settings: Job, data: DataSet, split: str) -> None:

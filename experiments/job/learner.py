@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pyro_sib.data.names import BASE_TRAIN
 from pyro_sib.experiments.job.features import Ground
 from pyro_sib.experiments.job.result import Result
 from pyro_sib.experiments.job.results import commit, versions
@@ -29,15 +30,15 @@ def learner_of(
         result: what it scored there, or None where nothing was measured.
     """
     scored = {} if result is None else {name: (m.mean, m.ci95, result.tasks) for name, m in result.metrics.items()}
-    features = ground.bank.split("base_train")
+    names = (ground.images or ground.bank).split(BASE_TRAIN).class_names
     name = f"{settings.setting} {settings.ways}-way {settings.shots}-shot on {ground.bank.name}"
     card = LearnerCard(
         name=name,
         learner=settings.learner_settings(),
-        features=features.x.shape[1],
+        features=ground.bank.split(split).x.shape[1],
         pictures=_pictures(settings, ground),
         propagation=settings.propagation,
-        base_classes=() if ground.base_weights is None else features.class_names,
+        base_classes=() if ground.base_weights is None else names,
         tasks=TaskSettings(
             settings.trained_ways,
             settings.shots,

@@ -1,5 +1,6 @@
 """The tasks of a run: which classes they are drawn from, and for what."""
 
+from collections import ChainMap
 from dataclasses import replace
 
 import torch
@@ -38,7 +39,9 @@ def as_tasks_see(data: DataSet, settings: Job) -> DataSet:
     if settings.train_images == "seen":
         return data
     trained_on, kept = data.split(BASE_VAL).divided(_TRAINED_ON)
-    return replace(data, splits={**data.splits, BASE_TRAIN: trained_on, BASE_VAL: kept})
+    changed = {BASE_TRAIN: trained_on, BASE_VAL: kept}
+    # No copy of the others: a split's features are computed when it is first asked for.
+    return replace(data, splits=ChainMap(changed, data.splits))  # type: ignore[arg-type]
 
 
 def make_sources(data: DataSet, settings: Job, split: str, device: torch.device) -> dict[str, TaskSource]:

@@ -60,7 +60,7 @@ def train(
 
     Its warnings have been said.
     """
-    features = ground.bank.split(BASE_TRAIN).x.shape[1]
+    features = sources["train"].novel.shape[1]
     pretrained = {} if ground.network is None else ground.network.backbone.state_dict()
     identity = digest(ground.bank.fingerprint, digest_state(pretrained))
     program = build_program(settings.learner_settings(), features, ground.base_weights, device)

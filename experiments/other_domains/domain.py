@@ -75,11 +75,16 @@ def features_of(folder: DomainFolder, network: Network, cache: Path, device: tor
             folder.path, folder.found, network.image_size, cache / "images", advance, network.fit
         )
     say_notes(data, say)
-    with say.stage("bank", f"{name}: features by {network.name}") as advance:
-        size, pixels = network.image_size, network.pixels
-        bank = build_bank(
-            data, network.backbone, device, cache / "banks", pixels=pixels, size=size, on_rows=advance
-        )
+    size, pixels, title = network.image_size, network.pixels, f"{name}: features by {network.name}"
+    bank = build_bank(
+        data,
+        network.backbone,
+        device,
+        cache / "banks",
+        pixels=pixels,
+        size=size,
+        watched=lambda split: say.stage("bank", title),
+    )
     return bank.split(TEST)
 
 

@@ -85,16 +85,16 @@ def _known_split(settings: TrainingPictures, network: Network, device: torch.dev
         data = read_images(settings.known, network.image_size, cache / "images", advance, network.fit, _KNOWN_SIDE)
     say_notes(data, reporter)
     some = _first_of_each(data, settings.known_images)
-    with reporter.stage("bank", f"features of {len(some.split(BASE_TRAIN).y)} known images") as advance:
-        bank = build_bank(
-            some,
-            network.backbone,
-            device,
-            cache / "banks",
-            pixels=network.pixels,
-            size=network.image_size,
-            on_rows=advance,
-        )
+    title = f"features of {len(some.split(BASE_TRAIN).y)} known images"
+    bank = build_bank(
+        some,
+        network.backbone,
+        device,
+        cache / "banks",
+        pixels=network.pixels,
+        size=network.image_size,
+        watched=lambda split: reporter.stage("bank", title),
+    )
     return bank.split(BASE_TRAIN)
 
 

@@ -1,5 +1,6 @@
 """The one in-memory form behind every reader: splits of images or features, with their classes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -76,7 +77,7 @@ class DataSet:
     """
 
     name: str
-    splits: dict[str, Split]
+    splits: Mapping[str, Split]
     base_holdout: str
     fingerprint: str
     notes: tuple[str, ...] = ()

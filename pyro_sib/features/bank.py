@@ -1,6 +1,8 @@
 """The feature bank: every image's features, computed once per (weights, images, size)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,10 +19,11 @@ from pyro_sib.readable import finite
 from pyro_sib.tensor_files import digest, digest_state, read_tensors, write_tensors
 from pyro_sib.torch_state import gradients_on
 
-_FORMAT = 2
+_FORMAT = 3
 _KEPT_TOGETHER = 2048
 """Images whose features are written together while a bank is computed: a stop loses some minutes of it at most."""
-_PART = "features"
+_FEATURES = "features"
+OnRows = Callable[[int, int], None]
 
 
 def build_bank(
@@ -28,72 +31,99 @@ def build_bank(
     backbone: nn.Module,
     device: torch.device,
     cache: Path | None,
-    on_split: Callable[[str], None] = lambda name: None,
     flips: bool = False,
     pixels: PixelStatistics = MINI_IMAGENET_PIXELS,
     size: int | None = None,
-    on_rows: Callable[[int, int], None] = lambda done, total: None,
+    watched: Callable[[str], AbstractContextManager[OnRows]] = lambda name: nullcontext(lambda done, total: None),
 ) -> DataSet:
-    """The data set with features in place of images, memory-mapped from `cache`.
+    """The data set with features in place of images; those of a split are computed when it is first asked for.
 
-    The file's name is a digest of the weights, the data's fingerprint (content and size) and the kind of device
-    (whose sums differ in the last bits), so a stale bank cannot be found. Until it is whole, pieces of it stand
-    beside it, from which a stopped computation goes on.
+    With a cache they are memory-mapped from a file of each split, whose name is a digest of the weights, the data's
+    fingerprint (content and size) and the kind of device (whose sums differ in the last bits), so that a stale one
+    cannot be found. Until it is whole, pieces of it stand beside it, from which a stopped computation goes on.
 
     Args:
         data: image splits.
         backbone: (n, 3, S, S) -> (n, D).
         device: where to compute.
         cache: folder of the banks; None computes without one.
-        on_split: told the name of each split before it is computed.
         flips: average each image's features with its mirror image's.
         pixels: by which pixels are normalized.
         size: pixels a side to which images are resized, a batch at a time; None leaves them as they are.
-        on_rows: told (images done, images in all) while it computes.
+        watched: in whose context the features of the split of that name are computed, and which gives what is told
+            (images done, images in all).
+
+    Raises:
+        InputError: features that are not finite, when their split is asked for.
     """
     others: tuple[object, ...] = () if pixels == MINI_IMAGENET_PIXELS else (asdict(pixels),)
     others += () if size in (None, next(iter(data.splits.values())).x.shape[-1]) else (size,)
+    backbone = deepcopy(backbone)  # as it is now, whatever it learns until its features are asked for
     key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint, device.type, flips, *others)
-    path = None if cache is None else cache / f"{key}.safetensors"
-    features: dict[str, Tensor] = {}
-    if path is not None and path.exists():
-        try:
-            features, _ = read_tensors(path)
-        except InputError:
-            path.unlink()  # damaged: computed again below
-        if not all(_serves(features.get(name), len(split.y)) for name, split in data.splits.items()):
-            features = {}
-    if not features:
-        done, total = 0, sum(len(split.y) for split in data.splits.values())
 
-        def advance(rows: int) -> None:
-            nonlocal done
-            done += rows
-            on_rows(done, total)
+    def features(name: str, images: Tensor) -> Tensor:
+        path = None if cache is None else cache / f"{key}.{name}.safetensors"
+        held = None if path is None else _kept(path, len(images))
+        if held is not None:
+            return held
+        with watched(name) as on_rows:
+            done = 0
 
-        def compute(images: Tensor) -> Tensor:
-            return extract(backbone, images, device, flips, pixels, size, advance)
+            def advance(rows: int) -> None:
+                nonlocal done
+                done += rows
+                on_rows(done, len(images))
 
-        pieces: list[Path] = []
-        for name, split in data.splits.items():
-            on_split(name)
+            def compute(some: Tensor) -> Tensor:
+                return extract(backbone, some, device, flips, pixels, size, advance)
+
+            pieces = dict(_pieces(images, size, device))
+            paths = {first: path and path.with_suffix(f".{first}.safetensors") for first in pieces}
             parts = []
-            for first, images in _pieces(split.x, size, device):
-                piece = None if path is None else path.with_suffix(f".{name}-{first}.safetensors")
-                pieces += [] if piece is None else [piece]
-                kept = None if piece is None else _kept(piece, len(images))
-                if kept is None:
-                    parts.append(_made(images, name, compute, piece))
+            for first, some in pieces.items():
+                piece = paths[first]
+                part = None if piece is None else _kept(piece, len(some))
+                if part is None:
+                    part = _made(some, name, compute, piece)
                 else:
-                    parts.append(kept)
-                    advance(len(images))
-            features[name] = torch.cat(parts)
-        if path is not None:
-            write_tensors(path, features, {"data": data.fingerprint})
-        for piece in pieces:
-            piece.unlink(missing_ok=True)
-    splits = {name: split.with_x(features[name]) for name, split in data.splits.items()}
-    return replace(data, splits=splits)
+                    advance(len(some))
+                parts.append(part)
+            found = torch.cat(parts)
+            if path is not None:
+                write_tensors(path, {_FEATURES: found}, {"data": data.fingerprint})
+            for piece in paths.values():
+                if piece is not None:
+                    piece.unlink(missing_ok=True)
+        return found
+
+    return replace(data, splits=_Splits(data.splits, features))
+
+
+class _Splits(Mapping[str, Split]):
+    """Splits of images as splits of features, each computed when it is first asked for.
+
+    Args:
+        images: by name.
+        features: of a split's name and images, (n, D).
+    """
+
+    def __init__(self, images: Mapping[str, Split], features: Callable[[str, Tensor], Tensor]):
+        self._images, self._features, self._found = images, features, dict[str, Split]()
+
+    def __getitem__(self, name: str) -> Split:
+        if name not in self._found:
+            images = self._images[name]
+            self._found[name] = images.with_x(self._features(name, images.x))
+        return self._found[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._images
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._images)
+
+    def __len__(self) -> int:
+        return len(self._images)
 
 
 def _pieces(images: Tensor, size: int | None, device: torch.device) -> Iterator[tuple[int, Tensor]]:
@@ -105,9 +135,11 @@ def _pieces(images: Tensor, size: int | None, device: torch.device) -> Iterator[
 
 
 def _kept(piece: Path, rows: int) -> Tensor | None:
-    """What a stopped computation left of so many images, if it is whole."""
+    """The features of so many images that a file holds, if it is there and whole."""
+    if not piece.exists():
+        return None
     try:
-        part = read_tensors(piece)[0].get(_PART)
+        part = read_tensors(piece)[0].get(_FEATURES)
     except InputError:
         return None
     return part if _serves(part, rows) else None
@@ -122,7 +154,7 @@ def _made(images: Tensor, name: str, compute: Callable[[Tensor], Tensor], piece:
             f"large; train it with a lower {argument('learning_rate')}"
         )
     if piece is not None:
-        write_tensors(piece, {_PART: part})
+        write_tensors(piece, {_FEATURES: part})
     return part
 
 

@@ -193,11 +193,11 @@ def test_what_is_fitted_has_the_features_that_stage_2_left(tuned, monkeypatch):
     assert result.comparison.features == "stage 1"
     back = restore(settings.out, Reporter(), settings.cache_dir)
     backbone, images = load_learner(settings.out / "learner.safetensors").backbone, back.ground.images
-    stage_1 = [read_tensors(path)[0] for path in (settings.cache_dir / "banks").glob("*.safetensors")]
     for name, split in images.splits.items():
         features = extract(backbone, split.x, back.device)
         torch.testing.assert_close(back.ground.bank.split(name).x, features)
-        assert sum(torch.allclose(bank[name], features, atol=1e-4) for bank in stage_1) == 1
+        kept = [read_tensors(path)[0] for path in (settings.cache_dir / "banks").glob(f"*.{name}.safetensors")]
+        assert sum(torch.allclose(one["features"], features, atol=1e-4) for one in kept) == 1
     for purpose in ("evaluate", "second"):
         assert torch.equal(back.sources[purpose].novel, back.ground.bank.split("test").x)
     scores = evaluate(back.program.guide, back.sources["second"], settings.eval_tasks, settings.draws)[0]

@@ -1,5 +1,6 @@
 """Feature networks that others trained: their numbers, where their weights come from, what they have seen."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -131,15 +132,10 @@ def test_what_it_has_seen():
     assert known_to("lite0", "mini-imagenet", ["house finch"]) == ["house finch"]
 
 
-class _Spy(torch.nn.Module):
-    """Mean colours; remembers how many pictures it saw at once, and of what size."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
+class _MeanColours(torch.nn.Module):
+    """Mean colours."""
 
     def forward(self, x):
-        self.seen.append(x.shape)
         return x.mean((2, 3))
 
 
@@ -149,12 +145,20 @@ def _data(rows):
 
 
 def test_small_pictures_are_enlarged_a_few_at_a_time():
-    spy, told, data = _Spy(), [], _data(25)
-    bank = build_bank(data, spy, CPU, None, size=224, on_rows=lambda done, total: told.append((done, total)))
-    assert [tuple(shape) for shape in spy.seen] == [(10, 3, 224, 224), (10, 3, 224, 224), (5, 3, 224, 224)]
-    assert told == [(10, 25), (20, 25), (25, 25)]
+    net, seen, told, data = _MeanColours(), [], [], _data(25)
+    net.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape)))
+    bank = build_bank(
+        data,
+        net,
+        CPU,
+        None,
+        size=224,
+        watched=lambda name: nullcontext(lambda done, total: told.append((done, total))),
+    )
     whole = normalize(resize(data.split(BASE_TRAIN).x, 224)).mean((2, 3))
     torch.testing.assert_close(bank.split(BASE_TRAIN).x, whole, atol=1e-5, rtol=1e-5)
+    assert seen == [(10, 3, 224, 224), (10, 3, 224, 224), (5, 3, 224, 224)]
+    assert told == [(10, 25), (20, 25), (25, 25)]
 
 
 def test_each_size_has_a_bank_of_its_own(tmp_path):
@@ -162,11 +166,11 @@ def test_each_size_has_a_bank_of_its_own(tmp_path):
     enlarged = build_bank(data, net, CPU, tmp_path, size=16).split(BASE_TRAIN).x
     assert torch.equal(build_bank(data, net, CPU, tmp_path, size=16).split(BASE_TRAIN).x, enlarged)
     assert len(list(tmp_path.iterdir())) == 1
-    build_bank(data, net, CPU, tmp_path, size=20)
+    build_bank(data, net, CPU, tmp_path, size=20).split(BASE_TRAIN)
     assert len(list(tmp_path.iterdir())) == 2
     own = torch.nn.AdaptiveAvgPool2d(1)
     for size in (None, 8):
-        build_bank(data, torch.nn.Sequential(own, torch.nn.Flatten()), CPU, tmp_path, size=size)
+        build_bank(data, torch.nn.Sequential(own, torch.nn.Flatten()), CPU, tmp_path, size=size).split(BASE_TRAIN)
     assert len(list(tmp_path.iterdir())) == 3
 
 

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,7 @@ from safetensors.torch import save_file
 
 from pyro_sib.backbones import BACKBONES, make_backbone
 from pyro_sib.data import DataSet, Split
-from pyro_sib.data.names import BASE_TRAIN, BASE_VAL
+from pyro_sib.data.names import BASE_TRAIN, BASE_VAL, TEST
 from pyro_sib.errors import InputError
 from pyro_sib.features.augment import Augmentation, jittered, mixed, normalize, random_crop_flip, rotated
 from pyro_sib.features.bank import build_bank, fit_base_classifier
@@ -145,12 +146,13 @@ def test_the_bank_is_cached_by_content(tmp_path):
     net = make_backbone("c64f", 16)
     bank = build_bank(data, net, CPU, tmp_path)
     assert bank.split(BASE_TRAIN).x.shape == (24, 64)
-    again = build_bank(data, net, CPU, tmp_path, on_split=lambda name: pytest.fail("called"))
-    assert torch.equal(again.split(BASE_VAL).x, bank.split(BASE_VAL).x)
+    held = bank.split(BASE_VAL).x
+    again = build_bank(data, net, CPU, tmp_path, watched=lambda name: pytest.fail("called"))
+    assert torch.equal(again.split(BASE_VAL).x, held)
     with torch.no_grad():
         next(net.parameters()).add_(1)
-    assert not torch.equal(build_bank(data, net, CPU, tmp_path).split(BASE_VAL).x, bank.split(BASE_VAL).x)
-    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    assert not torch.equal(build_bank(data, net, CPU, tmp_path).split(BASE_VAL).x, held)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -167,24 +169,42 @@ def test_a_bank_stopped_on_the_way_goes_on_from_what_is_done(tmp_path, monkeypat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_bank(data, net, CPU, tmp_path, on_rows=stop)
+        build_bank(data, net, CPU, tmp_path, watched=lambda name: nullcontext(stop)).split(BASE_TRAIN)
     (piece,) = tmp_path.iterdir()
     if damaged:
         piece.write_bytes(piece.read_bytes()[:-4])
     seen, told = [], []
     net.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
-    bank = build_bank(data, net, CPU, tmp_path, on_rows=lambda done, total: told.append((done, total)))
-    total = sum(len(split.y) for split in data.splits.values())
-    assert sum(seen) == total - (0 if damaged else 8)
-    assert told[-1] == (total, total)
-    assert all(torch.equal(bank.split(name).x, whole.split(name).x) for name in data.splits)
+    bank = build_bank(
+        data, net, CPU, tmp_path, watched=lambda name: nullcontext(lambda done, total: told.append((done, total)))
+    )
+    assert torch.equal(bank.split(BASE_TRAIN).x, whole.split(BASE_TRAIN).x)
+    assert sum(seen) == 24 - (0 if damaged else 8)
+    assert told[-1] == (24, 24)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_split_has_its_features_once_it_is_asked_for(tmp_path):
+    data = DataSet("d", {BASE_TRAIN: _images(), BASE_VAL: _images(2, 1)}, "none", "fingerprint")
+    net = make_backbone("c64f", 16)
+    seen, before = [], extract(net, data.split(BASE_VAL).x, CPU)
+    net.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    bank = build_bank(data, net, CPU, tmp_path)
+    assert (list(bank.splits), len(bank.splits), TEST in bank.splits) == ([BASE_TRAIN, BASE_VAL], 2, False)
+    assert not seen
+    with torch.no_grad():
+        next(net.parameters()).add_(1)  # the bank is of the weights as they were
+    assert torch.equal(bank.split(BASE_VAL).x, before)
+    assert bank.split(BASE_VAL) is bank.split(BASE_VAL)
+    assert seen == [len(before)]
+    assert [path.suffixes[0] for path in tmp_path.iterdir()] == [f".{BASE_VAL}"]
 
 
 def test_a_damaged_bank_is_computed_again(tmp_path):
     data = DataSet("d", {BASE_TRAIN: _images()}, "none", "fingerprint")
     net = make_backbone("c64f", 16)
     bank = build_bank(data, net, CPU, tmp_path)
+    bank.split(BASE_TRAIN)
     (path,) = tmp_path.glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:100])
     assert torch.equal(build_bank(data, net, CPU, tmp_path).split(BASE_TRAIN).x, bank.split(BASE_TRAIN).x)
@@ -320,11 +340,12 @@ def test_metadata_that_are_none_are_one_line(tmp_path, header):
         read_tensors(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("held", [{"other": torch.zeros(2)}, {BASE_TRAIN: torch.zeros(3, 64)}])
+@pytest.mark.parametrize("held", [{"other": torch.zeros(2)}, {"features": torch.zeros(3, 64)}])
 def test_a_bank_of_something_else_is_computed_again(tmp_path, held):
     data = DataSet("d", {BASE_TRAIN: _images()}, "none", "fingerprint")
     net = make_backbone("c64f", 16)
     bank = build_bank(data, net, CPU, tmp_path)
+    bank.split(BASE_TRAIN)
     (path,) = tmp_path.glob("*.safetensors")
     write_tensors(path, held)
     assert torch.equal(build_bank(data, net, CPU, tmp_path).split(BASE_TRAIN).x, bank.split(BASE_TRAIN).x)
@@ -336,7 +357,7 @@ def test_a_bank_that_is_not_finite_is_refused(tmp_path):
     with torch.no_grad():
         next(net.parameters()).fill_(torch.inf)
     with pytest.raises(InputError, match="features of base_train hold NaN or infinite numbers"):
-        build_bank(data, net, CPU, tmp_path)
+        build_bank(data, net, CPU, tmp_path).split(BASE_TRAIN)
     assert not list(tmp_path.iterdir())
 
 
