@@ -62,38 +62,34 @@ def build_bank(
     key = digest(_FORMAT, digest_state(backbone.state_dict()), data.fingerprint, device.type, flips, *others)
 
     def features(name: str, images: Tensor) -> Tensor:
-        path = None if cache is None else cache / f"{key}.{name}.safetensors"
-        held = None if path is None else _kept(path, len(images))
-        if held is not None:
-            return held
+        path = cache and cache / f"{key}.{name}.safetensors"
+        found = _kept(path, len(images))
+        if found is not None:
+            return found
+        parts, pieces, done = list[Tensor](), list[Path | None](), 0
         with watched(name) as on_rows:
-            done = 0
 
             def advance(rows: int) -> None:
                 nonlocal done
                 done += rows
                 on_rows(done, len(images))
 
-            def compute(some: Tensor) -> Tensor:
-                return extract(backbone, some, device, flips, pixels, size, advance)
-
-            pieces = dict(_pieces(images, size, device))
-            paths = {first: path and path.with_suffix(f".{first}.safetensors") for first in pieces}
-            parts = []
-            for first, some in pieces.items():
-                piece = paths[first]
-                part = None if piece is None else _kept(piece, len(some))
+            for first, some in _divided(images, size, device):
+                piece = path and path.with_suffix(f".{first}.safetensors")
+                part = _kept(piece, len(some))
                 if part is None:
-                    part = _made(some, name, compute, piece)
+                    part = extract(backbone, some, device, flips, pixels, size, advance)
+                    _require_finite(part, name)
+                    _keep(piece, part, data.fingerprint)
                 else:
                     advance(len(some))
                 parts.append(part)
+                pieces.append(piece)
             found = torch.cat(parts)
-            if path is not None:
-                write_tensors(path, {_FEATURES: found}, {"data": data.fingerprint})
-            for piece in paths.values():
-                if piece is not None:
-                    piece.unlink(missing_ok=True)
+            _keep(path, found, data.fingerprint)
+        for piece in pieces:
+            if piece is not None:
+                piece.unlink(missing_ok=True)
         return found
 
     return replace(data, splits=_Splits(data.splits, features))
@@ -126,7 +122,7 @@ class _Splits(Mapping[str, Split]):
         return len(self._images)
 
 
-def _pieces(images: Tensor, size: int | None, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+def _divided(images: Tensor, size: int | None, device: torch.device) -> Iterator[tuple[int, Tensor]]:
     """(number of the first image, images): whole batches, so that features are the same in pieces or at once."""
     rows = rows_at_once(size or images.shape[-1], device)
     rows *= max(1, _KEPT_TOGETHER // rows)
@@ -134,28 +130,28 @@ def _pieces(images: Tensor, size: int | None, device: torch.device) -> Iterator[
         yield first, images[first : first + rows]
 
 
-def _kept(piece: Path, rows: int) -> Tensor | None:
+def _keep(path: Path | None, features: Tensor, fingerprint: str) -> None:
+    if path is not None:
+        write_tensors(path, {_FEATURES: features}, {"data": fingerprint})
+
+
+def _kept(path: Path | None, rows: int) -> Tensor | None:
     """The features of so many images that a file holds, if it is there and whole."""
-    if not piece.exists():
+    if path is None or not path.exists():
         return None
     try:
-        part = read_tensors(piece)[0].get(_FEATURES)
+        features = read_tensors(path)[0].get(_FEATURES)
     except InputError:
         return None
-    return part if _serves(part, rows) else None
+    return features if _serves(features, rows) else None
 
 
-def _made(images: Tensor, name: str, compute: Callable[[Tensor], Tensor], piece: Path | None) -> Tensor:
-    """The features of some images of a split, kept as a piece where there is a cache."""
-    part = compute(images)
-    if not finite(part):
+def _require_finite(features: Tensor, name: str) -> None:
+    if not finite(features):
         raise InputError(
             f"the features of {name} hold NaN or infinite numbers, and so the backbone's weights are too "
             f"large; train it with a lower {argument('learning_rate')}"
         )
-    if piece is not None:
-        write_tensors(piece, {_FEATURES: part})
-    return part
 
 
 def _serves(features: Tensor | None, rows: int) -> bool:
