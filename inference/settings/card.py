@@ -22,14 +22,16 @@ FORMAT = 2
 
 SHIPPED: dict[str, str] = {
     "lite0": "8ef17ed51ccc0a5a8ff28b4064d1bb94f5035b99729ad756a9d6f89ac09058e7",
-    "mini-imagenet-resnet12-1shot": "7f120f820c0873a74e437f0e9a4806046f26636beb5db1f10cd30556a3a47859",
-    "mini-imagenet-resnet12-5shot": "0fca2a9d48825dc4c5df418f6e87b856937939c5a3df3debcf347f1df3560089",
+    "mini-imagenet-resnet12-1shot": "060199c3be24bbcde51f7c48ac1dc76aa068ceeed622a3ee88bf9d3bde9cd51a",
+    "mini-imagenet-resnet12-5shot": "ef41f1d18d0c1f49ecf8ca2f90ad60a7d6f27a0b888eb98b1668a9161ce7689a",
     "mini-imagenet-resnet12-1shot-mlp": "ec5c74bdf76fa9c4a2c20f8e589580e69f1a675d7c52ddc13ff9a385c7af171c",
     "mini-imagenet-resnet12-5shot-mlp": "552f36352619c796f752fc5336bc7afed35ab9cc50d1cea7aa772fd6c4cffaa1",
+    "mini-imagenet-resnet12-1shot-lwof": "ebfce4481a52c00776d7bd515b762f4db33342014fc8b23e2a70eaf9ad1be1ea",
+    "mini-imagenet-resnet12-5shot-lwof": "8f8da48c5f75a31898a607062c90ad59fbd30bc76c55bdd00dabbe1783d66506",
     "mini-imagenet-resnet12-1shot-lwof-mlp": "80df708bab83ef29af4948fe2606b3a2513f261751a6a3bc27a51cc11e09f20d",
     "mini-imagenet-resnet12-5shot-lwof-mlp": "4857b8819cdc377c44c9293985464298d25415c59847a25fe04d6d7b671bba9f",
-    "mini-imagenet-c128f-1shot": "fd526f235efb59685617738559584f3eb7d858634202de089d538fed395b71a3",
-    "mini-imagenet-c128f-5shot": "2c365f0da8e7e4af17d3e748e9899dcfa00fe76a052884cb5d2fb73ce79e45ce",
+    "mini-imagenet-c128f-1shot": "0d968df040a9e55c7151c3ebbde0de09a9ce72f982db4b2efc859cb4c466b2d8",
+    "mini-imagenet-c128f-5shot": "25a6daf245bef0157b6c803ee8c854892a86f6f9bb6099cf7117c5a87e4d97a8",
 }
 """Name -> SHA-256 of the learner of that name in `pyro_sib/weights/learners/`."""
 
