@@ -212,8 +212,13 @@ def test_the_class_left_out_is_absent_from_the_mixture():
     before = p.log_prob(weights[3])
     with torch.no_grad():
         prior.locs[3] += 1
-    assert torch.equal(prior.distribution(ids).log_prob(weights[3]), before)
-    assert not torch.equal(prior.distribution(torch.arange(B)[None]).log_prob(weights[3]), before)
+    # To the rounding: sums are taken about the mean of all components, which no exact result depends on.
+    torch.testing.assert_close(prior.distribution(ids).log_prob(weights[3]), before)
+    every = torch.arange(B)[None]
+    moved = prior.distribution(every).log_prob(weights[3])
+    with torch.no_grad():
+        prior.locs[3] -= 1
+    assert (prior.distribution(every).log_prob(weights[3]) - moved).abs() > 0.01
 
 
 def test_unknown_names_and_missing_base_classes_are_refused():
