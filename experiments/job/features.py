@@ -28,7 +28,7 @@ from pyro_sib.features.pretrain import Pretrained, base_accuracy, checkpoint_nam
 from pyro_sib.files import check_writable
 from pyro_sib.inference.learner_file import TrainedLearner
 from pyro_sib.inference.program import wants_base_ids
-from pyro_sib.inference.settings.card import LearnerCard
+from pyro_sib.inference.settings.card import LearnerCard, PictureSettings
 from pyro_sib.tensor_files import digest_state, read_tensors
 
 _OWN_SIZES = {MINI_IMAGENET: 84, "synthetic": 32}
@@ -184,11 +184,19 @@ def ground_of_learner(
     else:
         known_as = digest_state(learner.backbone.state_dict())
         bank = _bank(data, learner.backbone, card.pictures.pixels, settings, device, reporter)
-    # Of a learner's own network it is known before an hour of its features.
-    width = card.features if bank is not data else next(iter(bank.splits.values())).x.shape[1]
+    width = next(iter(bank.splits.values())).x.shape[1] if bank is data else _width(learner, card.pictures)
     if width != card.features:
         raise InputError(f"the learner takes features of {card.features} numbers, but the data's have {width}")
     return Ground(data if data.is_images else None, bank, None, learner.base_weights, None, known_as)
+
+
+def _width(learner: TrainedLearner, pictures: PictureSettings | None) -> int:
+    """How many numbers the learner's own network gives, known before an hour of its features."""
+    assert learner.backbone is not None
+    assert pictures is not None
+    weight = next(learner.backbone.parameters())
+    with torch.no_grad():
+        return int(learner.backbone(weight.new_zeros(1, 3, pictures.image_size, pictures.image_size)).shape[1])
 
 
 def _features_given(

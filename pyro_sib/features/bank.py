@@ -1,7 +1,7 @@
 """The feature bank: every image's features, computed once per (weights, images, size)."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -38,9 +38,10 @@ def build_bank(
 ) -> DataSet:
     """The data set with features in place of images; those of a split are computed when it is first asked for.
 
-    With a cache they are memory-mapped from a file of each split, whose name is a digest of the weights, the data's
-    fingerprint (content and size) and the kind of device (whose sums differ in the last bits), so that a stale one
-    cannot be found. Until it is whole, pieces of it stand beside it, from which a stopped computation goes on.
+    With a cache they are kept in a file of each split, memory-mapped where it is found. Its name is a digest of the
+    weights, the data's fingerprint (content and size) and the kind of device (whose sums differ in the last bits),
+    so that a stale one cannot be found. Until it is whole, pieces of it stand beside it, from which a stopped
+    computation goes on.
 
     Args:
         data: image splits.
@@ -65,8 +66,9 @@ def build_bank(
         path = cache and cache / f"{key}.{name}.safetensors"
         found = _kept(path, len(images))
         if found is not None:
+            _drop_pieces(path)
             return found
-        parts, pieces, done = list[Tensor](), list[Path | None](), 0
+        parts, done = list[Tensor](), 0
         with watched(name) as on_rows:
 
             def advance(rows: int) -> None:
@@ -84,12 +86,9 @@ def build_bank(
                 else:
                     advance(len(some))
                 parts.append(part)
-                pieces.append(piece)
             found = torch.cat(parts)
             _keep(path, found, data.fingerprint)
-        for piece in pieces:
-            if piece is not None:
-                piece.unlink(missing_ok=True)
+        _drop_pieces(path)
         return found
 
     return replace(data, splits=_Splits(data.splits, features))
@@ -133,6 +132,14 @@ def _divided(images: Tensor, size: int | None, device: torch.device) -> Iterator
 def _keep(path: Path | None, features: Tensor, fingerprint: str) -> None:
     if path is not None:
         write_tensors(path, {_FEATURES: features}, {"data": fingerprint})
+
+
+def _drop_pieces(path: Path | None) -> None:
+    """Delete what is left of the way to a file that is whole, if the folder may be written to."""
+    if path is not None:
+        for piece in path.parent.glob(f"{path.stem}.*{path.suffix}"):
+            with suppress(OSError):
+                piece.unlink()
 
 
 def _kept(path: Path | None, rows: int) -> Tensor | None:

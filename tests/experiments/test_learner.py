@@ -17,6 +17,7 @@ from pyro_sib.experiments.terminal.progress import Reporter
 from pyro_sib.features.recipe import PretrainSettings
 from pyro_sib.inference import GuideSettings
 from pyro_sib.inference.fit_learner import FitSettings
+from pyro_sib.inference.learner_file import save_learner
 from pyro_sib.inference.settings.card import read_learner_card
 from pyro_sib.inference.settings.training import TrainSettings
 from tests.experiments.test_run import small
@@ -100,3 +101,25 @@ def test_a_learner_is_evaluated_on_pictures_of_new_classes_alone(tmp_path):
     (tmp_path / "data" / "test" / "ibis").rename(tmp_path / "data" / "test" / "own 1")
     with pytest.raises(InputError, match=r"was trained on 1 of the test classes .own 1 is one"):
         run(RunSettings(learner=str(tmp_path / "l.safetensors"), **where, **{**options, "out": tmp_path / "other"}))
+
+
+def test_a_network_of_another_width_is_refused_before_any_features(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 16, 16, 3), dtype=np.uint8)
+    settings = FitSettings(
+        ways=3,
+        queries=3,
+        training=TrainSettings(2, 1),
+        pretrain=PretrainSettings(image_size=16, epochs=1, batch_size=16),
+        select_tasks=2,
+    )
+    learner = FewShotClassifier.fit(pixels, [f"own {n % 4}" for n in range(32)], settings).trained
+    larger = replace(learner, card=replace(learner.card, pictures=replace(learner.card.pictures, image_size=32)))
+    for row in range(18):
+        folder = tmp_path / "data" / "test" / ("heron", "ibis", "crane")[row % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[row]).save(folder / f"{row}.png")
+    save_learner(tmp_path / "l.safetensors", larger)
+    where = {"data": "folders", "data_root": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+    with pytest.raises(InputError, match="the learner takes features of 64 numbers, but the data's have 256"):
+        run(RunSettings(learner=str(tmp_path / "l.safetensors"), ways=3, queries=4, **where, out=tmp_path / "out"))
+    assert not list((tmp_path / "cache" / "banks").iterdir())

@@ -200,6 +200,15 @@ def test_a_split_has_its_features_once_it_is_asked_for(tmp_path):
     assert [path.suffixes[0] for path in tmp_path.iterdir()] == [f".{BASE_VAL}"]
 
 
+def test_pieces_beside_a_whole_are_dropped(tmp_path):
+    data, net = DataSet("d", {BASE_TRAIN: _images()}, "none", "fingerprint"), make_backbone("c64f", 16)
+    found = build_bank(data, net, CPU, tmp_path).split(BASE_TRAIN).x
+    (whole,) = tmp_path.iterdir()
+    write_tensors(whole.with_suffix(".8.safetensors"), {"features": found[8:]})
+    assert torch.equal(build_bank(data, net, CPU, tmp_path).split(BASE_TRAIN).x, found)
+    assert list(tmp_path.iterdir()) == [whole]
+
+
 def test_a_damaged_bank_is_computed_again(tmp_path):
     data = DataSet("d", {BASE_TRAIN: _images()}, "none", "fingerprint")
     net = make_backbone("c64f", 16)
